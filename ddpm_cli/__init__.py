@@ -1,0 +1,1 @@
+"""Train, sample and animate diffusion models from composed YAML."""

@@ -1,0 +1,166 @@
+"""A config node with a `_target_` -> the object it names, after binding every key to the target's signature.
+
+Unknown keys, wrong types and values out of range are one-line errors that name the key. Unlike Hydra's `instantiate`, it can be
+told which packages a target may be *defined* in, so that a config found in a checkpoint stays data.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from .errors import ConfigError
+
+Node = Mapping[str, Any]
+
+
+def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given: Any) -> Any:
+    """Build `node`, the config at `key` (plain dicts, lists and values).
+
+    Args:
+        node: has `_target_: package.module.Name`; `_partial_: true` returns a partial instead of calling it.
+        key: where the node stands in the config, for messages ("model").
+        trust: packages whose definitions may be called; None = any (only for a config that the user composed).
+        given: arguments the program supplies itself.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type, value out of range, unknown or untrusted target.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{key}: has no _target_; choose one of the group's options")
+    target = locate(str(node["_target_"]), f"{key}._target_", trust)
+    signature, hints = inspect.signature(target), _hints(target)
+    arguments = dict(given)
+    for name, value in node.items():
+        if name in ("_target_", "_partial_", "name"):  # `name` only labels the choice, unless the target wants it
+            if name != "name" or "name" not in signature.parameters:
+                continue
+        if name not in signature.parameters and not _takes_anything(signature):
+            raise ConfigError(f"{key}.{name}: is not an option{suggest(name, list(signature.parameters))}")
+        arguments[name] = _convert(value, hints.get(name, Any), f"{key}.{name}", trust)
+    if node.get("_partial_"):
+        return partial(target, **arguments)
+    missing = [
+        name
+        for name, p in signature.parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name not in arguments
+    ]
+    if missing:
+        raise ConfigError(f"{key}.{missing[0]}: is missing; set it")
+    try:
+        return target(**arguments)
+    except ValueError as error:  # our own classes name the parameter first: "steps: must be ..."
+        raise ConfigError(f"{key}.{error}") from error
+
+
+def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
+    """The class or function at `path`, checked by the module that defines it, not by the string.
+
+    Raises:
+        ConfigError: when there is no such thing, or it is defined outside `trust`.
+    """
+    module_name, _, name = path.rpartition(".")
+    if trust is not None and module_name.split(".")[0] not in trust:
+        raise ConfigError(f"{key}: {path} is outside {', '.join(sorted(trust))}; trust=[PACKAGE] allows a package you know")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}: cannot find {path!r} ({error}); check the spelling and that it is installed") from error
+    home = getattr(found, "__module__", "") or ""
+    if trust is not None and (home.split(".")[0] not in trust or not isinstance(found, type)):
+        raise ConfigError(f"{key}: {path} is not a class defined in {', '.join(sorted(trust))}; refused")
+    if not callable(found):
+        raise ConfigError(f"{key}: {path} cannot be called; name a class or a function")
+    return found
+
+
+def suggest(name: str, allowed: Sequence[str]) -> str:
+    """`; did you mean 'steps'?` or `; allowed: ...`."""
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; allowed: {', '.join(sorted(a for a in allowed if a != 'self'))}" if allowed else ""
+
+
+def _takes_anything(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    function = target.__init__ if isinstance(target, type) else target
+    try:
+        return get_type_hints(function)
+    except Exception:  # a foreign target's annotations may not resolve; then its types are not checked
+        return {}
+
+
+def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
+    """`value` as `hint` wants it. Raises ConfigError when it cannot be."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, key, trust=trust)
+    if isinstance(value, str) and value == "???":
+        raise ConfigError(f"{key}: is required; set {key}=VALUE")
+    fits, result = _fit(value, hint)
+    if not fits:
+        raise ConfigError(f"{key}: must be {_describe(hint)}, got {value!r}")
+    return result
+
+
+def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or isinstance(hint, str):
+        return True, value
+    if origin in (Union, types.UnionType):
+        for choice in sorted(args, key=lambda a: a is not type(value)):  # 1 stays an int where int | float is asked
+            fits, result = _fit(value, choice)
+            if fits:
+                return True, result
+        return False, value
+    if origin is Literal:
+        return any(value == a and type(value) is type(a) for a in args), value
+    if hint is None or hint is type(None):
+        return value is None, value
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number, float(value) if number else value
+    if hint in (int, bool, str):
+        return type(value) is hint, value
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return _fit_sequence(value, origin, args)
+    if isinstance(value, Mapping):  # dataclasses written as plain nodes carry a _target_, so this is a plain dict
+        return origin in (dict, Mapping) or hint in (dict, Mapping), value
+    return (isinstance(value, hint), value) if _is_plain_class(hint) else (not isinstance(value, str), value)
+
+
+def _is_plain_class(hint: Any) -> bool:
+    return isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+
+
+def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:
+    if not isinstance(value, list | tuple):
+        return False, value
+    fixed = origin is tuple and args and args[-1] is not Ellipsis
+    if fixed and len(args) != len(value):
+        return False, value
+    hints = args if fixed else [args[0] if args else Any] * len(value)
+    fitted = [_fit(v, h) for v, h in zip(value, hints, strict=True)]
+    return all(ok for ok, _ in fitted), (list if origin is list else tuple)(v for _, v in fitted)
+
+
+def _describe(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(repr(a) if isinstance(a, str) else str(a) for a in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(a) for a in args)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if hint in names:
+        return names[hint]
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"a list of {len(args)} ({_describe(args[0])} each)"
+    if origin is not None:
+        return f"a list ({_describe(args[0])} each)" if args else "a list"
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,82 @@
+"""`ddpm COMMAND overrides...`: picks the command. Imports nothing heavy, so that --help and --version answer at once."""
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def conf_dir() -> Path:
+    """The shipped YAML: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def commands() -> dict[str, str]:
+    """Command -> one line about it: the first comment of its root config."""
+    found = {}
+    for path in conf_dir().glob("*.yaml"):
+        with path.open(encoding="utf-8") as file:
+            found[path.stem] = file.readline().lstrip("# ").strip()
+    order = ("train", "sample", "gif")
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0])))
+
+
+def main() -> None:
+    """Entry point of the `ddpm` program."""
+    from . import console
+
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ("-sc", "--shell-completion"):
+        _complete(arguments)
+        return
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        console.usage(commands())
+        return
+    if arguments[0] in ("-V", "--version", "version"):
+        console.say(f"ddpm {_version()}")
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name not in commands():
+        import difflib
+
+        close = difflib.get_close_matches(name, commands(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"commands: {', '.join(commands())}"
+        console.error(f"{name}: is not a command; {hint}")
+        sys.exit(2)
+    from .launch import launch
+
+    sys.exit(launch(name, rest))
+
+
+def _version() -> str:
+    try:
+        return version("ddpm-cli")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _complete(arguments: list[str]) -> None:
+    """Tab completion: the command first, then whatever Hydra completes for that command's config.
+
+    Hydra's shell functions call `ddpm -sc query=SHELL` with the line in COMP_LINE.
+    """
+    from . import console
+
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    typing_command = len(words) < 2 or (len(words) == 2 and not line.endswith(" "))
+    if any(a.startswith("query=") for a in arguments) and typing_command:
+        prefix = words[1] if len(words) == 2 else ""
+        console.say(" ".join(c for c in commands() if c.startswith(prefix)))
+        return
+    name = words[1] if len(words) > 1 and words[1] in commands() else "train"
+    if line:
+        cut = line.find(name) + len(name)
+        point = int(os.environ.get("COMP_POINT", len(line)))
+        os.environ["COMP_LINE"] = words[0] + line[cut:]
+        os.environ["COMP_POINT"] = str(max(point - cut + len(words[0]), 0))
+    from .launch import launch
+
+    sys.exit(launch(name, arguments))

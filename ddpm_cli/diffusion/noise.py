@@ -1,0 +1,30 @@
+"""Standard normal noise that belongs to an image, not to a batch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class ImageNoise:
+    """One random stream per image: image i sees the same noise whatever batch, device or process it is drawn in.
+
+    The streams run on the host: a device generator gives other numbers on other hardware.
+    """
+
+    def __init__(self, seeds: Sequence[int]):
+        self.generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+
+    def first(self, shape: Sequence[int], device: torch.device | str) -> Tensor:
+        """The x_T of every image, (B, *shape) float32."""
+        return self._draw(shape, torch.float32).to(device)
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """The next noise of every image, like (B,C,H,W)."""
+        return self._draw(like.shape[1:], like.dtype).to(like.device, non_blocking=True)
+
+    def _draw(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        out = torch.empty(len(self.generators), *shape, dtype=dtype)
+        for row, generator in zip(out, self.generators, strict=True):
+            row.normal_(generator=generator)
+        return out

@@ -1,0 +1,29 @@
+"""q(x_s | x_t, x0) for s < t: the distribution that ancestral sampling draws from."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Posterior(NamedTuple):
+    """mean = of_x_t * x_t + of_x0 * x0, and the two variances of Ho et al. 2020, section 3.2.
+
+    `beta_tilde` is the variance of q(x_s | x_t, x0) itself, `beta` that of q(x_t | x_s).
+    """
+
+    of_x_t: Tensor
+    of_x0: Tensor
+    beta_tilde: Tensor
+    beta: Tensor
+
+
+def posterior(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Posterior:
+    """Coefficients of q(x_s | x_t, x0) (Kingma et al. 2021, appendix A; for s = t - 1/T, Ho et al. 2020, eq. 6-7).
+
+    With alpha_ts = alpha_t / alpha_s and beta = sigma_t^2 - alpha_ts^2 sigma_s^2:
+    mean = alpha_ts sigma_s^2 / sigma_t^2 x_t + alpha_s beta / sigma_t^2 x0, variance = beta sigma_s^2 / sigma_t^2.
+    """
+    alpha_ts = alpha_t / alpha_s
+    beta = sigma_t**2 - alpha_ts**2 * sigma_s**2
+    ratio = sigma_s**2 / sigma_t**2
+    return Posterior(alpha_ts * ratio, alpha_s * beta / sigma_t**2, beta * ratio, beta)

@@ -1,0 +1,7 @@
+"""Samplers: one file each, all of them frozen values whose call is a generator of frames."""
+
+from .base import Frame, Noise, Sampler
+from .ddim import DDIM
+from .ddpm import DDPM
+
+__all__ = ["DDIM", "DDPM", "Frame", "Noise", "Sampler"]

@@ -1,0 +1,163 @@
+"""The U-Net of Ho et al. 2020 (appendix B), with the options that later papers turned."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, Upsample, normalize, zeroed
+
+
+class UNet(nn.Module):
+    """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W).
+
+    The defaults are the authors' CIFAR-10 network: 35,746,307 parameters.
+
+    Args:
+        in_channels: C, 1 for grey and 3 for RGB.
+        image_size: H and W (one number when square); patch_size * 2^(levels - 1) must divide both.
+        channels: width of the first level.
+        multipliers: width of every level as a multiple of `channels`; each further level halves H and W.
+        blocks: residual blocks per level (the way up has one more).
+        attention_resolutions: levels whose height is listed have attention after each block; the middle always has.
+        heads: attention heads.
+        dropout: before the second convolution of each block, in [0, 1).
+        scale_shift_norm: the embedding scales and shifts the norm (AdaGN) instead of being added.
+        class_conditional: add a learned embedding of the class to that of the time.
+        num_classes: how many classes there are (only read with class_conditional).
+        patch_size: fold p x p pixels into channels first: p^2 times fewer positions to compute.
+
+    Raises:
+        ValueError: for sizes that cannot be halved, widths that cannot be split and options out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        image_size: int | tuple[int, int] = 32,
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention_resolutions: Sequence[int] = (16,),
+        heads: int = 1,
+        dropout: float = 0.1,
+        scale_shift_norm: bool = False,
+        class_conditional: bool = False,
+        num_classes: int | None = None,
+        patch_size: int = 1,
+    ):
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        _check(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
+        if class_conditional and not num_classes:
+            raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
+        self.patch_size = patch_size
+        embedding = 4 * channels
+        self.time = nn.Sequential(
+            SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        self.label = nn.Embedding(num_classes, embedding) if class_conditional and num_classes else None
+
+        def level(inputs: int, outputs: int, resolution: int) -> nn.ModuleList:
+            block = ResidualBlock(inputs, outputs, embedding, dropout, scale_shift_norm)
+            attend = resolution * patch_size in attention_resolutions
+            return nn.ModuleList([block, Attention(outputs, heads)] if attend else [block])
+
+        resolution = height // patch_size
+        widths = [channels * m for m in multipliers]
+        folded = in_channels * patch_size**2
+        self.conv_in = nn.Conv2d(folded, channels, 3, padding=1)
+        self.down, skips, current = nn.ModuleList(), [channels], channels
+        for i, out in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(level(current, out, resolution))
+                current = out
+                skips.append(current)
+            if i < len(widths) - 1:
+                self.down.append(nn.ModuleList([Downsample(current)]))
+                skips.append(current)
+                resolution //= 2
+        self.middle = nn.ModuleList(
+            [
+                ResidualBlock(current, current, embedding, dropout, scale_shift_norm),
+                Attention(current, heads),
+                ResidualBlock(current, current, embedding, dropout, scale_shift_norm),
+            ]
+        )
+        self.up = nn.ModuleList()
+        for i, out in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(level(current + skips.pop(), out, resolution))
+                current = out
+            if i > 0:
+                self.up.append(nn.ModuleList([Upsample(current)]))
+                resolution *= 2
+        self.norm_out = normalize(current)
+        self.conv_out = zeroed(nn.Conv2d(current, folded, 3, padding=1))
+        _initialize(self)
+
+    def embed(self, c: Tensor, y: Tensor | None) -> Tensor:
+        """(B,), (B,) -> (B,E). A label of -1 means "no label", and so does y = None."""
+        embedding = self.time(c)
+        if self.label is not None and y is not None:
+            embedding = embedding + self.label(y.clamp(min=0)) * (y >= 0)[:, None]
+        return F.silu(embedding)
+
+    def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
+        embedding = self.embed(c, y)
+        x = self.conv_in(F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x)
+        skips = [x]
+        for stage in self.down:
+            x = _run(stage, x, embedding)
+            skips.append(x)
+        x = _run(self.middle, x, embedding)
+        for stage in self.up:
+            wide = x if isinstance(cast(nn.ModuleList, stage)[0], Upsample) else torch.cat([x, skips.pop()], dim=1)
+            x = _run(stage, wide, embedding)
+        x = self.conv_out(F.silu(self.norm_out(x)))
+        return F.pixel_shuffle(x, self.patch_size) if self.patch_size > 1 else x
+
+
+def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+    for layer in cast(nn.ModuleList, stage):
+        x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
+    return x
+
+
+def _initialize(model: nn.Module) -> None:
+    """Glorot uniform weights, zero biases (the authors' fan-average scaling); layers that start at zero stay there."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if module.weight.count_nonzero():
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _check(
+    height: int,
+    width: int,
+    channels: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    heads: int,
+    dropout: float,
+    patch_size: int,
+) -> None:
+    for name, value in (("channels", channels), ("blocks", blocks), ("heads", heads), ("patch_size", patch_size)):
+        if value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
+    if not multipliers or min(multipliers) < 1:
+        raise ValueError(f"multipliers: need one positive number per level, got {list(multipliers)}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: must be in [0, 1), got {dropout}")
+    step = patch_size * 2 ** (len(multipliers) - 1)
+    for side in (height, width):
+        if side < 1 or side % step:
+            near = sorted({max(side // step, 1) * step, (side // step + 1) * step})
+            raise ValueError(
+                f"image_size: {side} is not divisible by {step} (patch_size {patch_size}, {len(multipliers)} levels); "
+                f"set dataset.size to {' or '.join(map(str, near))}, or use fewer multipliers"
+            )
