@@ -1,0 +1,110 @@
+"""Hydra: composes a command's config from conf/ and the command line, runs the command on plain values.
+
+Whatever goes wrong on the way becomes one line on stderr and an exit code.
+"""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from . import console
+from .cli import conf_dir
+from .config_errors import explain_hydra
+from .errors import ConfigError
+from .failures import explain
+
+
+class UserConf(SearchPathPlugin):
+    """A `conf` folder in the working directory comes before the shipped one, so its files add to it or shadow it."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        mine = Path("conf")
+        if mine.is_dir() and mine.resolve() != conf_dir().resolve():
+            search_path.prepend("user", f"file://{mine.resolve()}")
+            if str(Path.cwd()) not in sys.path:  # so that `_target_: my_pkg.Thing` finds the package beside it
+                sys.path.insert(0, str(Path.cwd()))
+
+
+def launch(name: str, arguments: Sequence[str]) -> int:
+    """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
+    sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
+    Plugins.instance().register(UserConf)
+    debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
+    made: list[Path] = []
+
+    def task(config: DictConfig) -> int:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        made.append(folder)
+        return run(name, plain(config), folder)
+
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
+    try:
+        with warnings.catch_warnings():
+            start()
+        return 0
+    except BaseException as error:
+        if debug and not isinstance(error, SystemExit):
+            traceback.print_exc()
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            error = ConfigError(explain_hydra(error, name, list(arguments)))
+        message, code = explain(error)
+        if message:
+            console.error(message)
+        return code
+    finally:
+        for folder in made:
+            _remove_empty(folder)
+
+
+def run(name: str, config: dict[str, Any], folder: Path) -> int:
+    """The command's own code, on plain values; `folder` is the output directory that Hydra chose."""
+    module = import_module(f"ddpm_cli.commands.{name}")
+    module.run(config, folder)
+    return 0
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Resolved dicts, lists, numbers and text.
+
+    Raises:
+        ConfigError: a key refers to one that does not exist.
+    """
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except InterpolationResolutionError as error:
+        key = error.full_key or "config"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; check what it refers to") from error
+    assert isinstance(resolved, dict)
+    return {str(k): v for k, v in resolved.items()}
+
+
+def _sweep_folder(arguments: Sequence[str]) -> list[str]:
+    """In a sweep, run_dir=X (or out=X) is the folder above the jobs' own: they must not share one."""
+    many = any(a in ("-m", "--multirun") for a in arguments)
+    out = []
+    for a in arguments:
+        key, _, value = a.partition("=")
+        out.append(f"hydra.sweep.dir={value}" if many and key in ("run_dir", "out") and "," not in value else a)
+    return out
+
+
+def _remove_empty(folder: Path) -> None:
+    """Hydra makes the output directory before the command runs; one that stayed empty is removed, and its parents."""
+    while folder != Path.cwd() and folder.name != "outputs" and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
