@@ -32,28 +32,49 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(f"{key}: has no _target_; choose one of the group's options")
     target = locate(str(node["_target_"]), f"{key}._target_", trust)
-    signature, hints = inspect.signature(target), _hints(target)
-    arguments = dict(given)
-    for name, value in node.items():
-        if name in ("_target_", "_partial_", "name"):  # `name` only labels the choice, unless the target wants it
-            if name != "name" or "name" not in signature.parameters:
-                continue
-        if name not in signature.parameters and not _takes_anything(signature):
-            raise ConfigError(f"{key}.{name}: is not an option{suggest(name, list(signature.parameters))}")
-        arguments[name] = _convert(value, hints.get(name, Any), f"{key}.{name}", trust)
+    options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
-        return partial(target, **arguments)
-    missing = [
-        name
-        for name, p in signature.parameters.items()
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name not in arguments
-    ]
-    if missing:
-        raise ConfigError(f"{key}.{missing[0]}: is missing; set it")
+        return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
+    arguments = bind(target, options, key, trust=trust, **given)
     try:
         return target(**arguments)
     except ValueError as error:  # our own classes name the parameter first: "steps: must be ..."
         raise ConfigError(f"{key}.{error}") from error
+
+
+def bind(
+    target: Callable[..., Any],
+    options: Node,
+    key: str = "",
+    *,
+    trust: Collection[str] | None = None,
+    partial: bool = False,
+    **given: Any,
+) -> dict[str, Any]:
+    """The keyword arguments for `target`: `options` checked against its signature and converted, and `given`.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type.
+    """
+    signature, hints, prefix = inspect.signature(target), _hints(target), f"{key}." if key else ""
+    arguments = dict(given)
+    for name, value in options.items():
+        if name not in signature.parameters or name in given:
+            if _takes_anything(signature) and name not in given:
+                arguments[name] = value
+                continue
+            raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, _options(signature, given))}")
+        arguments[name] = _convert(value, hints.get(name, Any), f"{prefix}{name}", trust)
+    if not partial:
+        for name, p in signature.parameters.items():
+            required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            if required and name not in arguments:
+                raise ConfigError(f"{prefix}{name}: is missing; set it")
+    return arguments
+
+
+def _options(signature: inspect.Signature, given: Collection[str]) -> list[str]:
+    return [n for n in signature.parameters if n not in given and n != "self"]
 
 
 def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
@@ -82,7 +103,7 @@ def suggest(name: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; allowed: {', '.join(sorted(a for a in allowed if a != 'self'))}" if allowed else ""
+    return f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
 
 
 def _takes_anything(signature: inspect.Signature) -> bool:
@@ -99,7 +120,7 @@ def _hints(target: Any) -> dict[str, Any]:
 
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
     """`value` as `hint` wants it. Raises ConfigError when it cannot be."""
-    if isinstance(value, Mapping) and "_target_" in value:
+    if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
         return build(value, key, trust=trust)
     if isinstance(value, str) and value == "???":
         raise ConfigError(f"{key}: is required; set {key}=VALUE")

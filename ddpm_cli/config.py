@@ -6,13 +6,13 @@ Whatever goes wrong on the way becomes one line on stderr and an exit code.
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -22,10 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from . import console
+from .build import bind
 from .cli import conf_dir
 from .config_errors import explain_hydra
 from .errors import ConfigError
 from .failures import explain
+
+
+OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
 class UserConf(SearchPathPlugin):
@@ -54,8 +58,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
     try:
-        with warnings.catch_warnings():
-            start()
+        _check_flags(arguments)
+        start()
         return 0
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
@@ -73,8 +77,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
 def run(name: str, config: dict[str, Any], folder: Path) -> int:
     """The command's own code, on plain values; `folder` is the output directory that Hydra chose."""
-    module = import_module(f"ddpm_cli.commands.{name}")
-    module.run(config, folder)
+    command = import_module(f"ddpm_cli.commands.{name}").run
+    command(**bind(command, config, config=config, folder=folder))
     return 0
 
 
@@ -93,14 +97,30 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(k): v for k, v in resolved.items()}
 
 
+def folder_of(path: str) -> Path:
+    """`out=clips/eight.gif` names a file: its folder."""
+    return Path(path).parent if Path(path).suffix in (".gif", ".mp4") else Path(path)
+
+
 def _sweep_folder(arguments: Sequence[str]) -> list[str]:
     """In a sweep, run_dir=X (or out=X) is the folder above the jobs' own: they must not share one."""
     many = any(a in ("-m", "--multirun") for a in arguments)
     out = []
     for a in arguments:
         key, _, value = a.partition("=")
-        out.append(f"hydra.sweep.dir={value}" if many and key in ("run_dir", "out") and "," not in value else a)
+        out.append(f"hydra.sweep.dir={folder_of(value)}" if many and key in ("run_dir", "out") and "," not in value else a)
     return out
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """argparse would print its usage above the error."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}; see ddpm --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(list(arguments))
 
 
 def _remove_empty(folder: Path) -> None:

@@ -57,7 +57,7 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
         return f"{written}: is not a key; did you mean {guess!r}?"
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
     if guesses := same_leaf or difflib.get_close_matches(written, [*keys, *_groups()], n=1, cutoff=0.6):
-        return f"{written}: is not a key; did you mean {guesses[0]!r}?"
+        return f"{written}: is not a key; did you mean {' or '.join(map(repr, guesses))}?"
     allowed = ", ".join(siblings) if siblings and parent else f"see ddpm {command} --help"
     return f"{written}: is not a key; {'allowed: ' if siblings and parent else ''}{allowed}"
 

@@ -2,19 +2,34 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from rich.color import Color
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.style import Style
 from rich.text import Text
 from rich.tree import Tree
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-Cell = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 def say(text: str) -> None:
@@ -74,18 +89,20 @@ def _branch(tree: Tree, node: Mapping[str, Any]) -> None:
             tree.add(f"{escape(key)}: [green]{escape(text)}[/]")
 
 
-def show_picture(cells: Sequence[Sequence[Cell]], shades: Sequence[str], caption: str = "") -> None:
-    """A thumbnail made of half blocks (two pixels a character), or of characters where there is no colour."""
+def show_picture(picture: "np.ndarray", caption: str = "") -> None:
+    """A thumbnail of (H,W,C) uint8: half blocks, two pixels a character, or shades of text where there is no colour."""
+    from .render.preview import half_blocks, shades
+
     if caption:
         note(caption)
     if out.color_system in ("truecolor", "256") and _can_print("▀"):
-        for row in cells:
+        for row in half_blocks(picture, columns()):
             line = Text("  ")
-            for (r, g, b), (s, h, c) in row:
-                line.append("▀", f"rgb({r},{g},{b}) on rgb({s},{h},{c})")
+            for upper, lower in row:
+                line.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
             out.print(line, no_wrap=True, crop=True)
     else:
-        for text in shades:
+        for text in shades(picture, columns()):
             out.print("  " + text, markup=False, no_wrap=True, crop=out.is_terminal)
 
 
@@ -113,3 +130,113 @@ class LogHandler(RichHandler):
             super().emit(record)
         else:
             self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, soft_wrap=True)
+
+
+class Counter:
+    """Counts items of a named task (decoding files, network calls): a bar, or a few plain lines. Use as a context."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=out, transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, float] = {}
+
+    def __enter__(self) -> "Counter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`total` 0 = nobody knows."""
+        if out.is_terminal:
+            if what not in self._tasks:
+                self._bar.start()
+                self._tasks[what] = self._bar.add_task(escape(what), total=total or None)
+            self._bar.update(self._tasks[what], completed=done, total=total or None)
+        elif self._is_time_to_tell(what, done, total):
+            say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
+
+    def _is_time_to_tell(self, what: str, done: int, total: int) -> bool:
+        """Without a terminal: every tenth, at most one line in five seconds, and never for what takes under five."""
+        now = time.monotonic()
+        last = self._told.setdefault(what, now)
+        if now - last < 5 or (total and done < total and done % max(total // 10, 1)):
+            return False
+        self._told[what] = now
+        return True
+
+
+class TrainingView:
+    """A run as it trains: one live line with step, loss, images/s and time left; log lines where there is no terminal."""
+
+    def __init__(self, max_seconds: float | None = None):
+        self.max_seconds = max_seconds
+        self.total = 0
+        self._first = (0, 0.0)
+        self._told = 0.0
+        self._bar = Progress(
+            TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
+            TextColumn("{task.fields[numbers]}"), TextColumn("{task.fields[left]}"),
+            console=out, refresh_per_second=4,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def start(self, step: int, total: int) -> None:
+        self.total, self._first = total, (step, time.monotonic())
+        if out.is_terminal:
+            self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
+            self._bar.start()
+
+    def advance(self, step: int, seconds: float) -> None:
+        now = time.monotonic()
+        if self._task is not None and now - self._told > 0.2:
+            self._told = now
+            share, left = self._progress(step, seconds)
+            self._bar.update(self._task, completed=share, step=f"{step}/{self.total}", left=f"{_duration(left)} left")
+
+    def metrics(self, step: int, row: Mapping[str, Any]) -> None:
+        text = _numbers(row)
+        share, left = self._progress(step, float(row.get("seconds", 0.0)))
+        if self._task is not None:
+            self._bar.update(self._task, completed=share, step=f"{step}/{self.total}")
+            if "loss" in row:
+                self._bar.update(self._task, numbers=text)
+            else:
+                self._bar.console.print(f"step {step}: {text}")
+        else:
+            say(f"step {step}/{self.total}: {text}" + (f", {_duration(left)} left" if "loss" in row else ""))
+
+    def picture(self, step: int, path: "Path", picture: "np.ndarray") -> None:
+        if self._task is not None:
+            show_picture(picture, f"step {step}: {path}")
+        else:
+            say(f"step {step}/{self.total}: samples in {path}")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._task = None
+
+    def _progress(self, step: int, seconds: float) -> tuple[float, float]:
+        """Share done, in [0, 1], and seconds left; whichever of steps and time ends first."""
+        first, since = self._first
+        rate = (time.monotonic() - since) / max(step - first, 1)
+        share, left = step / max(self.total, 1), (self.total - step) * rate
+        if self.max_seconds is not None:
+            share, left = max(share, seconds / self.max_seconds), min(left, self.max_seconds - seconds)
+        return min(share, 1.0), max(left, 0.0)
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    forms = {"loss": "loss {:.4f}", "val_loss": "validation loss {:.4f}", "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}",
+             "images_per_second": "{:.0f} images/s"}  # fmt: skip
+    return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)
+
+
+def _duration(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"

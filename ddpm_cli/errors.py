@@ -50,3 +50,11 @@ class BusyError(DdpmError):
     """A run directory that another process is using."""
 
     code = 8
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked a run to stop, and it has saved. Not an `Exception`: a sweep must not go on with its next job."""
+
+    def __init__(self, number: int | None, what: str):
+        super().__init__(f"{what}; run the same command with that run_dir to go on")
+        self.code = 128 + (number or 2)

@@ -2,17 +2,17 @@
 
 import errno
 
-from .errors import DdpmError, OutOfMemory, StorageError
+from .errors import DdpmError, OutOfMemory, Stopped, StorageError
 
-INTERRUPTED, TERMINATED, UNEXPECTED = 130, 143, 1
+INTERRUPTED, UNEXPECTED = 130, 1
 
 
 def explain(error: BaseException) -> tuple[str, int]:
     """(message, exit code). Never raises; an exception nobody foresaw is code 1 and asks for debug=true."""
-    if isinstance(error, DdpmError):
+    if isinstance(error, DdpmError | Stopped):
         return str(error), error.code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted: stopped before the end; run the same command again to go on", INTERRUPTED
+        return "interrupted: stopped before it could save; run the same command again", INTERRUPTED
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
     if _out_of_memory(error):

@@ -1,4 +1,58 @@
+"""ddpm train."""
+
+import logging
 from pathlib import Path
+from typing import Any
+
 from .. import console
-def run(config, folder: Path):
-    console.show_config(config, str(folder))
+from ..build import Node, build
+from ..errors import Stopped
+from ..training.loop import finished, train
+from ..training.resume import starting_point
+from ..training.run import Run
+from ..training.runtime import choose
+from ..training.setup import looks, prepare
+from .assemble import about, check_seed, denoiser_of, labels_of, network, shown, summary
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    config: dict[str, Any],
+    folder: Path,
+    *,
+    seed: int,
+    run_dir: str,
+    resume: bool | str,
+    trust: list[str],
+    debug: bool,
+    objective: Node,
+    optimizer: Node,
+    schedule: Node,
+    sampler: Node,
+    trainer: Node,
+    logger: Node,
+    model: Node,
+    dataset: Node,
+) -> None:
+    """Train what `config` describes in `folder`. Everything is checked before the first file is written."""
+    check_seed(seed)
+    plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
+    runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
+    wrap, loss, adam = denoiser_of(config, None, runtime), build(objective, "objective"), build(optimizer, "optimizer")
+    draw.length(wrap(network(config)).schedule)  # a sampler that asks for more steps than there are fails now, not in an hour
+    with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
+        start = starting_point(folder, resume, config)
+        console.show_config(config, f"ddpm train: {shown(folder)}")
+        with console.Counter() as progress:
+            images, validation = source.load("train", progress), source.load("val", progress)
+        state = prepare(network(config, images), adam, plan, runtime, start)
+        if finished(state, plan, len(images)):
+            console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
+            return
+        see = looks(state, wrap, loss, draw, images, validation, plan, labels_of(config, images, plan.samples))
+        place.open(state.step, about(images))
+        log.info("%s", summary(runtime, images, state.module))
+        if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
+            raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
+    console.note(f"finished at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")

@@ -1,0 +1,5 @@
+"""Pictures as uint8 tensors and batches as a function of (seed, step). A leaf: imports nothing else of the program."""
+
+from .images import Batch, Images, Progress, to_float
+
+__all__ = ["Batch", "Images", "Progress", "to_float"]

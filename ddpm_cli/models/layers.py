@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 
 def normalize(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """GroupNorm with `groups` groups, or the largest number below that divides both."""
-    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=1e-6)
+    """GroupNorm with at most `groups` groups, of at least four channels each.
+
+    Alone in its group, a channel would lose the time embedding that was added to it: the norm takes off a constant.
+    """
+    return nn.GroupNorm(math.gcd(channels, max(min(groups, channels // 4), 1)), channels, eps=1e-6)
 
 
 def zeroed(module: nn.Module) -> nn.Module:

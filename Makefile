@@ -1,0 +1,45 @@
+# Everything runs in a virtual environment of its own; nothing else has to be installed than python3, git and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   ?= outputs/demo
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "make: ddpm-cli needs Python 3.11 to 3.13, $(PYTHON) is another; use make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "make: cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 2; }
+	@echo "make: installing into $(VENV) (torch is large: a few minutes, about 5 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -c 'import torch, torchvision; torchvision.ops.nms' || \
+	  { echo "make: torch and torchvision do not fit together; remove $(VENV) and try again"; exit 2; }
+	@touch $@
+
+install: $(STAMP) ## make .venv and install into it (the other targets do this by themselves)
+
+demo: $(STAMP) ## learn handwritten digits, show samples, make a GIF: about two minutes
+	@$(BIN)/ddpm train run_dir=$(DEMO)/train
+	@$(BIN)/ddpm sample ckpt=$(DEMO)/train out=$(DEMO)/sample
+	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/denoise.gif
+	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/forward.gif kind=forward
+
+test: $(STAMP) ## the tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff and the type check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check: lint test ## linters, type check, tests
+
+clean: ## remove the virtual environment, caches and build results (never outputs/)
+	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help install demo test lint check clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,79 @@
+"""Config nodes -> the objects that train, sample and gif share."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..build import build
+from ..data.images import Images
+from ..diffusion.denoiser import Denoiser
+from ..errors import ConfigError
+from ..training.runtime import Runtime
+
+Config = Mapping[str, Any]
+
+
+def network(config: dict[str, Any], images: Images | None = None, trust: Collection[str] | None = None) -> nn.Module:
+    """The model node as a module, its first weights a function of the seed.
+
+    Without `images`, classes that only the data can tell are taken as one: good enough to check the rest of the node.
+    """
+    node = dict(config["model"])
+    if "num_classes" in node and node["num_classes"] is None:
+        node["num_classes"] = (images.classes or None) if images is not None else 1
+        if images is not None:
+            config["model"] = node  # the checkpoint must know
+    torch.manual_seed(int(config["seed"]))
+    module: nn.Module = build(node, "model", trust=trust)
+    return module
+
+
+def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime) -> Callable[[nn.Module], Denoiser]:
+    """Wraps a network with the schedule and the target of `config`."""
+    schedule = build(config["schedule"], "schedule", trust=trust)
+    objective = build(config["objective"], "objective", trust=trust)
+    return lambda module: Denoiser(module, schedule, objective.target, runtime.autocast)
+
+
+def labels_of(config: Config, images: Images, n: int) -> Tensor | None:
+    """The classes in turn for n pictures of a class-conditional model."""
+    return cycle(range(images.classes), n) if config["model"].get("class_conditional") else None
+
+
+def about(images: Images) -> dict[str, Any]:
+    """What a checkpoint says of its data."""
+    return {"shape": list(images.shape), "class_names": list(images.class_names), "images": len(images)}
+
+
+def summary(runtime: Runtime, images: Images, module: nn.Module) -> str:
+    """One line for the log."""
+    parameters = sum(p.numel() for p in module.parameters())
+    c, h, w = images.shape
+    return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {runtime}"
+
+
+def shown(folder: Path) -> str:
+    """The folder as a user would type it."""
+    inside = folder.resolve().is_relative_to(Path.cwd())
+    return str(folder.resolve().relative_to(Path.cwd())) if inside else str(folder)
+
+
+def check_seed(seed: int) -> None:
+    """Raises ConfigError for a negative one: numpy's seed sequences take none."""
+    if seed < 0:
+        raise ConfigError(f"seed: must be at least 0, got {seed}")
+
+
+def cycle(classes: Sequence[int], n: int) -> Tensor:
+    """(n,) int64: the classes over and over."""
+    return torch.tensor([classes[i % len(classes)] for i in range(n)], dtype=torch.int64)
+
+
+def check_positive(**values: int) -> None:
+    """Raises ConfigError for the first that is below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ConfigError(f"{name}: must be at least 1, got {value}")

@@ -1,0 +1,100 @@
+"""CelebA's aligned faces through torchvision's layout, ROOT/celeba/."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import DataError
+from .convert import split_indices
+from .decode import Decoder
+from .download import Files
+from .images import Images, Progress
+from .layouts import Layout, obtain
+from .source import Source, Split
+
+_PARTITION = "list_eval_partition.txt"  # "000001.jpg 0" a line; 0 train, 1 valid, 2 test
+_PICTURES = "img_align_celeba"
+
+
+@dataclass(frozen=True)
+class CelebA(Source):
+    """Faces, unlabelled: the square in the middle of each 178x218 picture, resized to `size`.
+
+    Only the pictures and their partition are needed; torchvision's download brings its four other lists as well.
+
+    Args:
+        download: False never touches the network.
+
+    Raises:
+        ValueError: a field out of range, named first.
+    """
+
+    name: str = "celeba"
+    size: int | tuple[int, int] = 64
+    classes: int | None = 0
+    flip: bool = True
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_classes(0)
+
+    def load(self, split: Split, progress: Progress | None = None) -> Images:
+        """The training or the held-out faces, which are the official test faces when val_fraction is None.
+
+        Raises:
+            DataError: files are missing and cannot be downloaded, or are damaged.
+            StorageError: a download cannot be written.
+        """
+        from torchvision import datasets  # a second to import
+
+        root = self.folder()
+        layout = _Layout(datasets.CelebA, root, split == "train" or self.val_fraction is not None)
+        obtain(layout, root, self.download, progress)
+        files = layout.pictures()
+        if self.val_fraction is not None:
+            files = [files[i] for i in split_indices(len(files), self.val_fraction, split == "val").tolist()]
+        pixels, _ = Decoder(self.height_width, self.channels)(files, progress)
+        return self.pack(pixels, torch.zeros(len(files), dtype=torch.int64), (), split)
+
+
+class _Layout(Layout):
+    @property
+    def _base(self) -> Path:
+        return self.root / self.dataset.base_folder
+
+    def files(self) -> Files:
+        archives = [(self._base / name, md5) for _, md5, name in self.dataset.file_list]
+        written = [*archives, (self._base / _PICTURES, None)]
+        return Files("CelebA", self._base, [path.name for path, _ in archives], written)
+
+    def present(self) -> bool:
+        return (self._base / _PARTITION).is_file() and (self._base / _PICTURES).is_dir()
+
+    def unpackable(self) -> bool:
+        return (self._base / _PARTITION).is_file() and (self._base / f"{_PICTURES}.zip").is_file()
+
+    def download(self) -> None:
+        if self.unpackable():
+            self._unpack()
+        else:
+            self.dataset(str(self.root), split="all", download=True)
+
+    def _unpack(self) -> None:
+        from torchvision.datasets.utils import extract_archive
+
+        with tempfile.TemporaryDirectory(dir=self._base) as folder:  # 200,000 files: an interrupted folder looks whole
+            extract_archive(self._base / f"{_PICTURES}.zip", folder)
+            (Path(folder) / _PICTURES).rename(self._base / _PICTURES)
+
+    def pictures(self) -> list[Path]:
+        """The split's files, in the partition's order."""
+        wanted, path = ("0" if self.train else "2"), self._base / _PARTITION
+        try:
+            rows: list[Any] = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return [self._base / _PICTURES / name for name, part in rows if part == wanted]
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path}: is damaged ({error}); remove it and run again") from error

@@ -1,0 +1,83 @@
+"""Pictures and whole arrays to uint8 (C,H,W), and the split into training and held-out pictures."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+_SPLIT_SEED = 20200619  # of the held-out choice: fixed, so that every run and every seed holds out the same pictures
+
+
+def picture(image: Image.Image, height_width: tuple[int, int], channels: int, crop: bool = True) -> np.ndarray:
+    """One opened picture of any mode -> (C,H,W) uint8.
+
+    Turned upright as its EXIF says, composited on white where it is transparent, 16-bit values scaled to 8, then
+    cut to the middle part of the wanted aspect (or stretched, without `crop`) and resized with antialiasing.
+
+    Raises:
+        whatever Pillow raises for a file that it cannot decode (OSError, SyntaxError, ValueError, ...).
+    """
+    height, width = height_width
+    # JPEG can decode straight to 1/2, 1/4, 1/8; twice the wanted size leaves the rest to the better filter below
+    image.draft(None, (2 * max(height, width), 2 * max(height, width)))
+    image.load()
+    flat = _flatten(_upright(image), channels)
+    if flat.size != (width, height):
+        if crop:
+            flat = ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)
+        else:
+            flat = flat.resize((width, height), Image.Resampling.LANCZOS)
+    array = np.asarray(flat)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises many types on broken EXIF; the pixels are whole, so keep them as they lie
+        return image
+
+
+def _flatten(image: Image.Image, channels: int) -> Image.Image:
+    """Any mode -> L or RGB."""
+    if image.mode.startswith("I"):  # Pillow scales deep PGM and older 16-bit PNG to 0..65535 in mode I as well
+        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        scale = 255 if values.size and values.max() <= 1 else 1  # float TIFFs hold either 0..1 or 0..255
+        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def fit(pixels: Tensor, height_width: tuple[int, int], channels: int) -> Tensor:
+    """(N,1|3,h,w) uint8 -> (N,channels,H,W) uint8: ITU-R 601 grey like Pillow's, antialiased bicubic, stretched."""
+    if channels == 1 and pixels.shape[1] == 3:
+        red, green, blue = pixels.to(torch.int32).unbind(1)
+        pixels = ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8)[:, None]
+    if tuple(pixels.shape[2:]) != height_width and len(pixels):
+        parts = [_resize(part, height_width) for part in pixels.split(4096)]  # parts bound the float copy's memory
+        pixels = torch.cat(parts)
+    elif not len(pixels):
+        pixels = pixels.new_empty((0, pixels.shape[1], *height_width))
+    return pixels.expand(-1, channels, -1, -1)
+
+
+def _resize(pixels: Tensor, height_width: tuple[int, int]) -> Tensor:
+    resized = interpolate(pixels.float(), height_width, mode="bicubic", antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def split_indices(n: int, fraction: float, held_out: bool) -> Tensor:
+    """The (M,) int64 ascending indices of the held-out (or the remaining) pictures of n.
+
+    A fixed shuffle decides, never the training seed. Of two pictures or more, at least one is held out when
+    fraction > 0 and at least one remains; of a single picture, none is held out.
+    """
+    held = min(max(round(n * fraction), 1), n - 1) if n > 1 and fraction > 0 else 0
+    shuffled = np.random.default_rng([_SPLIT_SEED, n]).permutation(n)
+    return torch.from_numpy(np.sort(shuffled[:held] if held_out else shuffled[held:]))

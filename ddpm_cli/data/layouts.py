@@ -1,0 +1,142 @@
+"""How torchvision lays its sets out on disk: what is there, what a download brings, and how to read it.
+
+`dataset` is always the class in `torchvision.datasets` (untyped there), `train` the official split.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from .download import Files, fetch, matches
+from .idx import find_idx, read_idx
+from .images import Progress
+
+
+class Arrays(NamedTuple):
+    """pixels (N,C,H,W) uint8; labels (N,) integers; the names of the classes as torchvision gives them."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
+class Layout(ABC):
+    """One official split of one set below `root`."""
+
+    def __init__(self, dataset: Any, root: Path, train: bool):
+        self.dataset, self.root, self.train = dataset, root, train
+
+    @abstractmethod
+    def files(self) -> Files:
+        """What a download would bring."""
+
+    @abstractmethod
+    def present(self) -> bool:
+        """Whether everything that `read` needs is on disk."""
+
+    def unpackable(self) -> bool:
+        """Whether `download` would only unpack what is there already."""
+        return False
+
+    def download(self) -> None:
+        """torchvision's own download, verification and unpacking."""
+        self.dataset(str(self.root), train=self.train, download=True)
+
+
+def obtain(layout: Layout, root: Path, download: bool, progress: Progress | None) -> None:
+    """See to it that the set is on disk.
+
+    Raises:
+        DataError, StorageError: as `fetch`; also when it is missing and may not be downloaded.
+    """
+    if layout.present():
+        return
+    files = layout.files()
+    if not download and not layout.unpackable():
+        raise DataError(f"{root}: has no {files.title}; {files.wanted} or set dataset.download=true")
+    fetch(layout.download, files, root, progress)
+
+
+class ArrayLayout(Layout):
+    """A split that is stored as whole arrays."""
+
+    @abstractmethod
+    def read(self) -> Arrays:
+        """The split's pictures and labels. Raises DataError or whatever a damaged file makes the reader raise."""
+
+
+class Idx(ArrayLayout):
+    """MNIST and FashionMNIST: ROOT/NAME/raw/*-ubyte, or the .gz beside them, read without torchvision's unpacking."""
+
+    @property
+    def _raw(self) -> Path:
+        return self.root / self.dataset.__name__ / "raw"
+
+    def _parts(self) -> list[Path]:
+        prefix = "train" if self.train else "t10k"
+        return [self._raw / f"{prefix}-images-idx3-ubyte", self._raw / f"{prefix}-labels-idx1-ubyte"]
+
+    def files(self) -> Files:
+        archives = [(self._raw / name, md5) for name, md5 in self.dataset.resources]
+        unpacked = [(path.with_suffix(""), None) for path, _ in archives]  # their MD5 is nowhere published
+        names = [path.name for path, _ in archives]
+        return Files(self.dataset.__name__, self._raw, names, [*archives, *unpacked])
+
+    def present(self) -> bool:
+        return all(find_idx(path) for path in self._parts())
+
+    def read(self) -> Arrays:
+        pictures, labels = (find_idx(path) or path for path in self._parts())
+        arrays = Arrays(read_idx(pictures, 3)[:, None], read_idx(labels, 1), tuple(self.dataset.classes))
+        if len(arrays.pixels) != len(arrays.labels):
+            raise DataError(f"{labels}: has another length than {pictures.name}; remove both and run again")
+        return arrays
+
+
+class Cifar(ArrayLayout):
+    """CIFAR10 and CIFAR100: ROOT/cifar-10-batches-py/*, pickles that torchvision reads only if their MD5 is right."""
+
+    def files(self) -> Files:
+        base = self.root / self.dataset.base_folder
+        meta = [(self.dataset.meta["filename"], self.dataset.meta["md5"])]
+        batches = [(base / name, md5) for name, md5 in [*self.dataset.train_list, *self.dataset.test_list, *meta]]
+        archive = self.root / self.dataset.filename
+        return Files(self.dataset.__name__, self.root, [archive.name], [(archive, self.dataset.tgz_md5), *batches])
+
+    def present(self) -> bool:
+        return all(path.is_file() for path, _ in self.files().written[1:])
+
+    def unpackable(self) -> bool:
+        return matches(self.root / self.dataset.filename, self.dataset.tgz_md5)
+
+    def read(self) -> Arrays:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the pickles are of 2009, NumPy dislikes how they spell a dtype
+            data = self.dataset(str(self.root), train=self.train)
+        return Arrays(data.data.transpose(0, 3, 1, 2), np.asarray(data.targets), tuple(data.classes))
+
+
+class Svhn(ArrayLayout):
+    """SVHN: ROOT/train_32x32.mat and ROOT/test_32x32.mat."""
+
+    @property
+    def _split(self) -> str:
+        return "train" if self.train else "test"
+
+    def files(self) -> Files:
+        _, name, md5 = self.dataset.split_list[self._split]
+        return Files(self.dataset.__name__, self.root, [name], [(self.root / name, md5)])
+
+    def present(self) -> bool:
+        return self.files().written[0][0].is_file()
+
+    def download(self) -> None:
+        self.dataset(str(self.root), split=self._split, download=True)
+
+    def read(self) -> Arrays:
+        data = self.dataset(str(self.root), split=self._split)
+        return Arrays(data.data, data.labels, tuple("0123456789"))

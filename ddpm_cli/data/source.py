@@ -1,0 +1,77 @@
+"""What every source of pictures has in common: its YAML fields, their checks and the way to its folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .convert import fit
+from .images import Images
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Fields of every dataset. Subclasses add `load(split, progress) -> Images`.
+
+    Args:
+        name: a label.
+        root: the folder with the data; None where none is needed.
+        size: height and width in pixels, one number for a square or (H, W).
+        channels: 1 (grey) or 3 (RGB).
+        classes: how many; 0 ignores the labels; None = whatever is found.
+        flip: mirror training pictures left to right at random.
+        val_fraction: the part held out of training, 0 <= f < 1, the same pictures whatever the training seed;
+            None = the set's official test pictures.
+
+    Raises:
+        ValueError: a field out of range, named first.
+    """
+
+    name: str = ""
+    root: str | None = None
+    size: int | tuple[int, int] = 32
+    channels: int = 3
+    classes: int | None = None
+    flip: bool = False
+    val_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        sides = list(self.size) if isinstance(self.size, Sequence) else [self.size]
+        if not 1 <= len(sides) <= 2 or any(type(side) is not int or side < 1 for side in sides):
+            raise ValueError(f"size: must be a positive integer or [height, width], got {self.size!r}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels: must be 1 or 3, got {self.channels}")
+        if self.classes is not None and self.classes < 0:
+            raise ValueError(f"classes: must be at least 0, got {self.classes}")
+        if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
+            raise ValueError(f"val_fraction: must be at least 0 and less than 1, got {self.val_fraction}")
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """(H, W)."""
+        sides = list(self.size) if isinstance(self.size, Sequence) else [self.size]
+        return sides[0], sides[-1]
+
+    def folder(self) -> Path:
+        """`root` as a path. Raises DataError when it is not set."""
+        if not self.root:
+            raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
+        return Path(self.root).expanduser()
+
+    def pack(self, pixels: Tensor, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
+        """(N,C,H,W) uint8 of any size and channels, (N,) labels -> `Images` of the size and channels asked for."""
+        if self.classes == 0:
+            labels, class_names = torch.zeros_like(labels), ()
+        fitted = fit(pixels, self.height_width, self.channels).contiguous()
+        return Images(fitted, labels, tuple(class_names), flip=self.flip and split == "train")
+
+    def require_classes(self, known: int) -> None:
+        """Raises ValueError unless `classes` is 0, None or the `known` number."""
+        if self.classes not in (None, 0, known):
+            raise ValueError(f"classes: must be {known} or 0 (ignore the labels), got {self.classes}")

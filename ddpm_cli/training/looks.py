@@ -1,0 +1,45 @@
+"""What a run looks at while it trains. None of it touches the random numbers of training."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import Images
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.generate import generate
+from ..diffusion.samplers import Sampler
+from ..objectives.base import Objective
+from .randomness import StepRandom
+
+VALIDATION = 2**31  # the seed of validation, far from those of users
+
+
+def validation_loss(objective: Objective, model: nn.Module, images: Images, batch_size: int) -> float:
+    """Mean loss over held-out `images`, with the same times and noise at every call, so that steps compare."""
+    device = next(model.parameters()).device
+    model.eval()
+    sums = torch.zeros((), device=device, dtype=torch.float32)
+    with torch.no_grad():
+        for number, batch in enumerate(images.chunks(batch_size, device)):
+            rng = StepRandom(VALIDATION, number, device, len(batch.x))
+            sums += objective(model, batch, rng).value * len(batch.x)
+    return float(sums) / max(len(images), 1)
+
+
+def held_out(images: Images, most: int | None) -> Images:
+    """At most `most` images, the same ones always, drawn from all of them."""
+    if most is None or most >= len(images):
+        return images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(VALIDATION))
+    return images.subset(order[:most])
+
+
+def preview(model: Denoiser, sampler: Sampler, shape: Sequence[int], n: int, labels: Tensor | None) -> Callable[[], Tensor]:
+    """A function that draws the same `n` noises to images (N,C,H,W) in [-1, 1] with the weights of the moment."""
+
+    def draw() -> Tensor:
+        model.eval()
+        return torch.cat(list(generate(model, sampler, shape, range(n), labels, batch_size=n)))
+
+    return draw

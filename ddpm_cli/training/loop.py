@@ -1,0 +1,120 @@
+"""The training loop: one for every objective."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import Batch, Images
+from ..objectives.base import Objective
+from .meter import Meter
+from .plan import Plan
+from .randomness import StepRandom, seed_step
+from .run import Run
+from .state import TrainState
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a run looks at now and then; None = nothing."""
+
+    validate: Callable[[], float] | None = None
+    sample: Callable[[], Tensor] | None = None
+
+
+def train(
+    objective: Objective, model: nn.Module, state: TrainState, data: Images, plan: Plan, run: Run, looks: Looks, seed: int
+) -> bool:
+    """Train from state.step to the plan's end; log, look and save on the way.
+
+    Args:
+        model: what the objective calls; `state` holds its weights.
+        seed: with the step, it decides the batch, t, noise, dropout and flips.
+
+    Returns:
+        True when the plan is done, False when a signal asked for a stop. The state is saved either way.
+
+    Raises:
+        NonFiniteError: NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
+    """
+    device = next(model.parameters()).device
+    total, began = plan.length(len(data)), time.perf_counter() - state.seconds
+    lrs = [group["lr"] for group in state.optimizer.param_groups]
+    meter, done = Meter(device), finished(state, plan, len(data))
+    run.reporter.start(state.step, total)
+    model.train()
+    for batch in data.batches(plan.batch_size, seed, state.step, device):
+        if done or run.stop_signal is not None:
+            break
+        factor = plan.learning_rate(state.step, total)
+        for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
+            group["lr"] = lr * factor
+        meter.add(*update(objective, model, state, batch, plan, seed), len(batch.x))
+        state.seconds = time.perf_counter() - began
+        run.reporter.advance(state.step, state.seconds)
+
+        done = finished(state, plan, len(data))
+        stop = run.stop_signal is not None
+        if done or stop or _due(plan.log_every, state.step):
+            row = meter.row(state.step) | {"lr": lrs[0] * factor, "epoch": round(state.step * plan.batch_size / len(data), 4)}
+            run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        if done or stop or _due_any(plan, state.step):
+            meter.check(state.step)
+            meter.pause()
+            look(state, plan, run, looks, done, stop)
+            model.train()
+            meter.go_on()
+    return done
+
+
+def update(
+    objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step. Returns the mean loss and the gradient norm before clipping, both on the device."""
+    seed_step(seed, state.step)
+    size = len(batch.x)
+    part = plan.micro_batch_size or size
+    loss = torch.zeros((), device=batch.x.device)
+    for first in range(0, size, part):
+        rows = slice(first, min(first + part, size))
+        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
+        value = objective(model, Batch(batch.x[rows], batch.y[rows]), rng).value * ((rows.stop - first) / size)
+        value.backward()
+        loss += value.detach()
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.clip_grad_norm_(parameters, plan.grad_clip if plan.grad_clip is not None else float("inf"))
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    if state.ema:
+        state.ema.update(state.step)
+    state.step += 1
+    return loss, norm
+
+
+def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop: bool) -> None:
+    """Validate, draw and save, each when it is due; a run that is asked to stop only saves."""
+    if looks.validate and not stop and plan.eval_every and (done or _due(plan.eval_every, state.step)):
+        loss = looks.validate()
+        run.metrics(state.step, {"val_loss": loss, "seconds": round(state.seconds, 3)})
+        if plan.best_by and loss < state.best.get("value", float("inf")):
+            state.best = {"step": state.step, "value": loss}
+    save = done or stop or _due(plan.save_every, state.step) or state.best.get("step") == state.step
+    if save:
+        run.save(state, plan.keep_last, plan.best_by)
+    if looks.sample and not stop and plan.sample_every and (done or _due(plan.sample_every, state.step)):
+        run.picture(state.step, looks.sample())
+
+
+def finished(state: TrainState, plan: Plan, images: int) -> bool:
+    """All steps are done, or the time is up."""
+    return state.step >= plan.length(images) or (plan.max_seconds is not None and state.seconds >= plan.max_seconds)
+
+
+def _due(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _due_any(plan: Plan, step: int) -> bool:
+    return any(_due(every, step) for every in (plan.save_every, plan.sample_every, plan.eval_every))

@@ -1,0 +1,68 @@
+"""How long a run trains, how much at a time and how often it looks up. Plain values from conf/trainer."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .ema import Decay
+
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See conf/trainer/default.yaml for what each key means. Counts are in optimizer steps, 0 means never.
+
+    Raises:
+        ValueError: a value out of range, named first.
+    """
+
+    steps: int = 100_000
+    epochs: float | None = None
+    max_seconds: float | None = None
+    batch_size: int = 128
+    micro_batch_size: int | None = None
+    device: str = "auto"
+    devices: int = 1
+    strategy: Literal["auto"] = "auto"
+    precision: Precision = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    grad_clip: float | None = 1.0
+    warmup_steps: int = 0
+    lr_decay: Literal["constant", "cosine"] = "constant"
+    ema: Decay = field(default_factory=Decay)
+    log_every: int = 50
+    save_every: int = 1000
+    sample_every: int = 1000
+    eval_every: int = 1000
+    samples: int = 64
+    eval_images: int | None = 1024
+    keep_last: int = 3
+    best_by: Literal["val_loss"] | None = None
+
+    def __post_init__(self) -> None:
+        at_least = {"batch_size": 1, "samples": 1, "keep_last": 2, "warmup_steps": 0, "steps": 0}
+        at_least |= dict.fromkeys(("log_every", "save_every", "sample_every", "eval_every"), 0)
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
+        for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "eval_images"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: must be positive or null, got {value}")
+        if self.devices != 1:
+            raise ValueError(f"devices: this version trains on one device, got {self.devices}; use 1")
+        if self.best_by and not self.eval_every:
+            raise ValueError("best_by: needs trainer.eval_every above 0")
+
+    def length(self, images: int) -> int:
+        """How many steps there are with `images` training images."""
+        return math.ceil(self.epochs * images / self.batch_size) if self.epochs is not None else self.steps
+
+    def learning_rate(self, step: int, total: int) -> float:
+        """The factor on optimizer.lr at `step` (from 0) of `total`: linear warm-up, then constant or half a cosine."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.lr_decay == "constant":
+            return warm
+        share = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))

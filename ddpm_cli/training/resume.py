@@ -1,0 +1,77 @@
+"""Where a run begins: afresh, at its newest checkpoint, or at another run's."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from . import checkpoint
+from .checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+# what the tensors mean: a checkpoint of other values cannot be gone on with
+FIXED = ("model", "schedule", "objective", "optimizer._target_")
+# what may change without changing what the next step computes
+FREE = (
+    "run_dir resume debug trust sampler logger trainer.steps trainer.epochs trainer.max_seconds trainer.device trainer.log_every "
+    "trainer.save_every trainer.sample_every trainer.eval_every trainer.samples trainer.eval_images trainer.keep_last "
+    "trainer.best_by dataset.root dataset.download dataset.name"
+).split()
+
+
+def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint to go on from; None = begin afresh.
+
+    Raises:
+        ConfigError: resume=false in a directory with checkpoints, or a checkpoint of another network.
+        CheckpointError: checkpoints, but none that is valid.
+    """
+    folder = run_dir / "checkpoints"
+    if resume is False:
+        if any(folder.glob("step_*")):
+            raise ConfigError(f"resume: {run_dir} has checkpoints; set another run_dir, or resume=true to go on from them")
+        return None
+    found = checkpoint.latest(folder)
+    if found is None and isinstance(resume, str):
+        found = checkpoint.find(resume)
+    if found is not None:
+        compare(found.manifest.get("config", {}), config, str(found.path))
+    return found
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+    """Refuse what cannot be resumed, warn of what makes it inexact."""
+    changed = [key for key, a, b in differences(old, new) if a != b]
+    fixed = [key for key in changed if _under(key, FIXED)]
+    if fixed:
+        a, b = _at(old, fixed[0]), _at(new, fixed[0])
+        rest = f" (and {', '.join(fixed[1:])})" if fixed[1:] else ""
+        raise ConfigError(f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it")
+    soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
+    if soft:
+        log.warning("resuming with other settings: %s", ", ".join(soft))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Leaves of either, by dotted key."""
+    for name in dict.fromkeys([*old, *new]):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from differences(a, b, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", a, b
+
+
+def _under(key: str, parents: tuple[str, ...] | list[str]) -> bool:
+    return any(key == p or key.startswith(f"{p}.") for p in parents)
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
+
+

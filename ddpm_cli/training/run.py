@@ -1,0 +1,207 @@
+"""A run directory, owned by one process at a time: its files, its lock and its interruptions."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from ..errors import BusyError
+from ..files import write_json
+from ..render.files import write_png
+from ..render.pixels import enlarge, grid, suited_scale, to_uint8
+from . import checkpoint
+from .checkpoint import Checkpoint
+from .state import TrainState
+
+log = logging.getLogger(__name__)
+
+
+class Reporter(Protocol):
+    """Where a run is seen while it trains. The terminal implements it."""
+
+    def start(self, step: int, total: int) -> None: ...
+
+    def advance(self, step: int, seconds: float) -> None: ...
+
+    def metrics(self, step: int, row: Mapping[str, Any]) -> None: ...
+
+    def picture(self, step: int, path: Path, picture: np.ndarray) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Run:
+    """Use as a context: entering takes the lock, leaving gives it back and closes every file.
+
+    Args:
+        folder: the run directory; made when it is not there.
+        config: resolved, stored as config.json and in every checkpoint.
+        tensorboard: also write scalars and grids for TensorBoard.
+
+    Raises:
+        BusyError: another process trains in `folder`.
+        OSError: `folder` cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        reporter: Reporter,
+        tensorboard: bool = False,
+    ):
+        self.folder = folder
+        self.config = config
+        self.reporter = reporter
+        self.about: dict[str, Any] = {}
+        self.checkpoints = folder / "checkpoints"
+        self.stop_signal: int | None = None
+        self._opened = False
+        self._tensorboard = tensorboard
+        self._writer: Any = None
+        self._lock_path = folder / ".lock"
+        self._lock = FileLock(self._lock_path, timeout=0)
+        self._handler: logging.Handler | None = None
+        self._old_signals: dict[int, Any] = {}
+
+    def __enter__(self) -> "Run":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made_lock = not self._lock_path.exists()
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise BusyError(f"{self.folder}: another process trains here; wait for it, or set another run_dir") from error
+        for leftover in (*self.checkpoints.glob(".*.part"), *self.folder.glob(".*.part")):
+            leftover.unlink()  # of a process that was killed while it wrote
+        return self
+
+    def open(self, step: int, about: Mapping[str, Any]) -> None:
+        """Begin to write, at `step`: what a killed process logged beyond its last checkpoint is dropped first.
+
+        Args:
+            about: facts about the data that sampling needs later ("shape", "class_names").
+        """
+        self.about = dict(about)
+        self._opened = True
+        write_json(self.folder / "config.json", self.config)
+        _truncate(self.folder / "metrics.jsonl", step)
+        self._handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(self._handler)
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)
+        _point_latest(self.folder)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old_signals[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.reporter.stop()
+        for number, old in self._old_signals.items():
+            signal.signal(number, old)
+        if self._writer is not None:
+            self._writer.close()
+        if self._handler is not None:
+            if error is not None:
+                log.info("stopped: %s", " ".join(str(error).split()) or kind.__name__ if kind else "")
+            logging.getLogger().removeHandler(self._handler)
+            self._handler.close()
+        self._lock.release()
+        if not self._opened and self._made_lock:  # nothing was begun: leave nothing behind
+            self._lock_path.unlink(missing_ok=True)
+
+    def metrics(self, step: int, row: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl, and the same to TensorBoard and the terminal."""
+        line = json.dumps({"step": step, **row})
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if self._writer is not None:
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, step)
+        self.reporter.metrics(step, row)
+
+    def picture(self, step: int, images: Tensor) -> None:
+        """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""
+        pixels = to_uint8(images)
+        height, width = pixels.shape[-2:]
+        picture = enlarge(grid(pixels), suited_scale(height, width))
+        path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_png(path, picture)
+        if self._writer is not None:
+            self._writer.add_image("samples", picture, step, dataformats="HWC")
+        self.reporter.picture(step, path, grid(pixels[:16], columns=8))
+
+    def save(self, state: TrainState, keep_last: int, best_by: str | None) -> Checkpoint:
+        """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""
+        manifest = {
+            "seconds": state.seconds,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "best": state.best,
+            "about": self.about,
+            "versions": _versions(),
+            "config": self.config,
+        }
+        saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
+        checkpoint.prune(self.checkpoints, keep_last, state.best.get("step") if best_by else None)
+        return saved
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first asks the loop to save and stop, the second stops at once."""
+        if self.stop_signal is not None:
+            raise KeyboardInterrupt
+        self.stop_signal = number
+        log.warning("%s: saving after this step; once more stops at once", signal.Signals(number).name)
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Drop lines beyond `step` and a last line that was cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if row["step"] <= step:
+            kept.append(line)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _point_latest(folder: Path) -> None:
+    """outputs/latest -> the newest run. A convenience: where links cannot be made there is none."""
+    link = Path("outputs") / "latest"
+    try:
+        link.parent.mkdir(exist_ok=True)
+        fresh = link.with_name(f".latest.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
+        fresh.replace(link)
+    except OSError as error:
+        log.info("outputs/latest was not updated (%s)", error.strerror)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("ddpm-cli", "torch", "torchvision", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,51 @@
+"""From a network and a plan to everything the loop needs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ..data.images import Images
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.samplers import Sampler
+from ..objectives.base import Objective
+from .checkpoint import Checkpoint
+from .ema import EMA
+from .looks import Looks, held_out, preview, validation_loss
+from .plan import Plan
+from .runtime import Runtime, compiles
+from .state import TrainState
+
+
+def prepare(
+    module: nn.Module, optimizer: Callable[..., Optimizer], plan: Plan, runtime: Runtime, start: Checkpoint | None
+) -> TrainState:
+    """The state to train from: on the device, with what `start` holds when there is one, compiled when asked."""
+    module = runtime.prepare(module)
+    ema = EMA(module, plan.ema) if plan.ema.decay > 0 else None  # copied before compiling: it is only looked at now and then
+    state = TrainState(module, optimizer(module.parameters()), ema)
+    if start is not None:
+        state.load(start)
+    if compiles(plan.compile, runtime.device):
+        module.compile()
+    return state
+
+
+def looks(
+    state: TrainState,
+    wrap: Callable[[nn.Module], Denoiser],
+    objective: Objective,
+    sampler: Sampler,
+    images: Images,
+    validation: Images,
+    plan: Plan,
+    labels: Any = None,
+) -> Looks:
+    """Validation loss and sample grids, both with the averaged weights."""
+    model = wrap(state.weights)
+    few = held_out(validation, plan.eval_images)
+    return Looks(
+        validate=(lambda: validation_loss(objective, model, few, plan.batch_size)) if len(few) else None,
+        sample=preview(model, sampler, images.shape, plan.samples, labels),
+    )

@@ -1,0 +1,79 @@
+"""Everything that changes while a model trains, and its way into a checkpoint and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint
+from .ema import EMA
+
+
+class TrainState:
+    """Weights, their average, the optimizer's memory, how far and how long.
+
+    Args:
+        module: the network whose weights are trained and saved.
+        ema: their average, or None.
+    """
+
+    def __init__(self, module: nn.Module, optimizer: Optimizer, ema: EMA | None):
+        self.module = module
+        self.optimizer = optimizer
+        self.ema = ema
+        self.step = 0
+        self.seconds = 0.0  # of training, all sessions together
+        self.best: dict[str, Any] = {}  # {"step", "value"} of the metric that best_by names
+        self._names = {p: name for name, p in module.named_parameters()}
+
+    @property
+    def weights(self) -> nn.Module:
+        """What a sample is drawn with: the average where there is one."""
+        return self.ema.module if self.ema else self.module
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Named `model.`, `ema.` and `optimizer.`, as in the checkpoint."""
+        out = {f"model.{k}": v for k, v in self.module.state_dict().items()}
+        if self.ema:
+            out |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        for parameter, memory in self.optimizer.state.items():
+            for key, value in memory.items():
+                tensor = value if isinstance(value, Tensor) else torch.tensor(value)
+                out[f"optimizer.{self._names[parameter]}.{key}"] = tensor
+        return out
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`. Raises CheckpointError when its tensors are of another network."""
+        tensors, where = checkpoint.tensors(), str(checkpoint.path)
+        load_weights(self.module, part(tensors, "model."), where)
+        if self.ema:  # a run that was begun without an average starts one from its weights
+            load_weights(self.ema.module, part(tensors, "ema.") or part(tensors, "model."), where)
+        self._load_optimizer(part(tensors, "optimizer."))
+        self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
+        self.best = dict(checkpoint.manifest.get("best", {}))
+
+    def _load_optimizer(self, memory: Mapping[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        index = {name: i for i, name in enumerate(self._names.values())}
+        for key, value in memory.items():
+            name, _, field = key.rpartition(".")
+            state.setdefault(index[name], {})[field] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those under `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises CheckpointError when names or shapes differ."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
+        raise CheckpointError(f"{where}: does not fit the network ({first}); was it trained with other settings?") from error
