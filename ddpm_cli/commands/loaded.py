@@ -22,7 +22,7 @@ class Loaded:
         self.checkpoint: Checkpoint = checkpoint.find(ckpt)
         self.runtime = choose(device, precision)
         config = dict(self.checkpoint.manifest["config"])
-        allowed = {"ddpm_cli", *trust}
+        self.trusted = allowed = {"ddpm_cli", *trust}
         tensors = self.checkpoint.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
         self.weights = weights
         if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
@@ -37,6 +37,7 @@ class Loaded:
             raise CheckpointError(f"{self.checkpoint.manifest_path}: does not say the shape of its images; it is damaged")
         self.shape = tuple(int(n) for n in about["shape"])
         self.class_names = tuple(str(n) for n in about.get("class_names", ()))
+        self.total_steps = int(config["schedule"].get("steps") or 1000)  # for captions
         self.conditional = bool(config["model"].get("class_conditional"))
 
     def labels(self, n: int, label: int | str | None, labels: Sequence[int | str] | None) -> Tensor | None:
