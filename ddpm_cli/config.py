@@ -6,7 +6,7 @@ Whatever goes wrong on the way becomes one line on stderr and an exit code.
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,37 +49,41 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
-    made: list[Path] = []
+    kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
+    codes: list[int] = []  # of jobs that failed: a sweep goes on with the next one, and answers with the first
 
-    def task(config: DictConfig) -> int:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        made.append(folder)
-        return run(name, plain(config), folder)
-
-    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
-    try:
-        _check_flags(arguments)
-        start()
-        return 0
-    except BaseException as error:
+    def report(error: BaseException) -> int:
         if debug and not isinstance(error, SystemExit):
-            traceback.print_exc()
+            traceback.print_exception(error)
         if isinstance(error, HydraException | OmegaConfBaseException):
             error = ConfigError(explain_hydra(error, name, list(arguments)))
         message, code = explain(error)
         if message:
             console.error(message)
         return code
-    finally:
-        for folder in made:
-            _remove_empty(folder)
+
+    def task(config: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            run(name, plain(config), folder)
+        except Exception as error:  # kept from Hydra, which would print more than the one line
+            codes.append(report(error))
+        finally:
+            _remove_empty(folder, kept)
+
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
+    try:
+        _check_flags(arguments)
+        start()
+    except BaseException as error:
+        return report(error)
+    return codes[0] if codes else 0
 
 
-def run(name: str, config: dict[str, Any], folder: Path) -> int:
+def run(name: str, config: dict[str, Any], folder: Path) -> None:
     """The command's own code, on plain values; `folder` is the output directory that Hydra chose."""
     command = import_module(f"ddpm_cli.commands.{name}").run
     command(**bind(command, config, config=config, folder=folder))
-    return 0
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -123,8 +127,8 @@ def _check_flags(arguments: Sequence[str]) -> None:
     parser.parse_args(list(arguments))
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
     """Hydra makes the output directory before the command runs; one that stayed empty is removed, and its parents."""
-    while folder != Path.cwd() and folder.name != "outputs" and folder.is_dir() and not any(folder.iterdir()):
+    while folder not in kept and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -1,6 +1,7 @@
 """What a run looks at while it trains. None of it touches the random numbers of training."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,14 @@ from ..objectives.base import Objective
 from .randomness import StepRandom
 
 VALIDATION = 2**31  # the seed of validation, far from those of users
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a run looks at now and then; None = nothing."""
+
+    validate: Callable[[], float] | None = None
+    sample: Callable[[], Tensor] | None = None
 
 
 def validation_loss(objective: Objective, model: nn.Module, images: Images, batch_size: int) -> float:

@@ -1,27 +1,18 @@
 """The training loop: one for every objective."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
 from ..objectives.base import Objective
+from .looks import Looks
 from .meter import Meter
 from .plan import Plan
 from .randomness import StepRandom, seed_step
 from .run import Run
 from .state import TrainState
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What a run looks at now and then; None = nothing."""
-
-    validate: Callable[[], float] | None = None
-    sample: Callable[[], Tensor] | None = None
 
 
 def train(

@@ -1,0 +1,119 @@
+"""Every YAML there is composes and trains one step on the CPU; found by glob, so none can be forgotten."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpm_cli.cli import commands, conf_dir
+from ddpm_cli.data.images import Images
+from ddpm_cli.data.source import Source, Split
+
+from ..conftest import TINY, Cli
+
+CHOICES = sorted(
+    (p.parent.name, p.stem) for p in conf_dir().glob("*/*.yaml") if p.parent.name != "hydra" and p.parents[1] == conf_dir()
+)
+
+
+def generated(source: Source, split: Split, progress: object = None) -> Images:
+    """Random pictures of the size, channels and classes that the YAML says."""
+    n, classes = 16, 3 if source.classes is None else source.classes
+    g = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n, source.channels, *source.height_width), generator=g, dtype=torch.uint8)
+    labels = torch.arange(n) % max(classes, 1)
+    return Images(pixels, labels, tuple(f"class {i}" for i in range(classes)), source.flip)
+
+
+@pytest.fixture(autouse=True)
+def _no_real_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def everyone(kind: type[Source]) -> list[type[Source]]:
+        return [kind, *(k for sub in kind.__subclasses__() for k in everyone(sub))]
+
+    import ddpm_cli.data.celeba
+    import ddpm_cli.data.digits
+    import ddpm_cli.data.image_folder
+    import ddpm_cli.data.torchvision_sets  # noqa: F401
+
+    for kind in everyone(Source)[1:]:
+        monkeypatch.setattr(kind, "load", generated)
+
+
+def test_the_glob_finds_the_groups() -> None:
+    groups = {group for group, _ in CHOICES}
+    assert groups == {"dataset", "experiment", "logger", "model", "objective", "optimizer", "sampler", "schedule", "trainer"}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda v: v)
+def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, tmp_path: Path) -> None:
+    thin = [a for a in TINY if not (group == "model" and "multipliers" in a)]
+    once = ["trainer.steps=1", "trainer.sample_every=1", "trainer.eval_every=1", "trainer.max_seconds=null", "sampler.steps=2"]
+    result = cli("train", f"{group}={choice}", "run_dir=run", *thin, *once)
+    assert result.code == 0, result.err
+    assert (tmp_path / "run/samples/step_00000001.png").is_file()
+    assert len(list((tmp_path / "run/checkpoints").glob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda v: v)
+def test_every_yaml_says_what_it_is(group: str, choice: str) -> None:
+    lines = (conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8").splitlines()
+    about = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert about.startswith("# ") and len(about) > 10
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"], ["--info", "searchpath"]])
+def test_hydras_flags(command: str, flag: list[str], cli: Cli) -> None:
+    result = cli(command, *flag)
+    assert result.code == 0 and "sampler" in result.out + "sampler" * (flag[0] == "--info")
+    assert not result.err
+
+
+def test_help_names_groups_with_their_choices(cli: Cli) -> None:
+    out = cli("train", "--help").out
+    assert "dataset: celeba, cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn" in out
+    assert "sampler: ddim, ddpm" in out and "batch_size:" in out
+
+
+def composed(cli: Cli, *arguments: str) -> str:
+    result = cli("train", "--cfg", "job", *arguments)
+    assert result.code == 0, result.err
+    return result.out
+
+
+def test_a_dataset_picks_its_network_and_naming_one_wins(cli: Cli) -> None:
+    assert "channels: 128" in composed(cli, "dataset=cifar10")
+    assert "channels: 64" in composed(cli, "dataset=fashion_mnist")
+    assert "channels: 64" in composed(cli, "dataset=cifar10", "model=unet_small")
+    assert "channels: 64" in composed(cli, "experiment=ddpm_cifar10", "model=unet_small")
+
+
+def test_an_experiment_sets_all_and_the_command_line_wins(cli: Cli) -> None:
+    text = composed(cli, "experiment=ddpm_cifar10")
+    for line in ("name: cifar10", "steps: 800000", "variance: beta", "decay: 0.9999", "warmup_steps: 5000", "channels: 128"):
+        assert line in text
+    assert "steps: 7" in composed(cli, "experiment=ddpm_cifar10", "trainer.steps=7")
+
+
+def test_conf_beside_the_user_adds_and_shadows(cli: Cli, tmp_path: Path) -> None:
+    mine = tmp_path / "conf" / "schedule"
+    mine.mkdir(parents=True)
+    (mine / "linear.yaml").write_text("_target_: ddpm_cli.diffusion.schedule.LinearSchedule\nsteps: 77\n")
+    (mine / "steep.yaml").write_text("_target_: my_schedules.Steep\nsteps: 5\n")
+    (tmp_path / "my_schedules.py").write_text(
+        "from ddpm_cli.diffusion.schedule import LinearSchedule\nclass Steep(LinearSchedule):\n    pass\n"
+    )
+    assert "steps: 77" in composed(cli)
+    result = cli("train", "schedule=steep", "run_dir=run", "trainer.steps=1", "sampler.steps=2", *TINY)
+    assert result.code == 0, result.err
+    refused = cli("sample", "ckpt=run", "n=1", "sampler.steps=2", "out=s")
+    assert refused.code == 2 and "trust=[PACKAGE]" in refused.err
+    assert not (tmp_path / "s").exists()
+    allowed = cli("sample", "ckpt=run", "n=1", "sampler.steps=2", "out=s", "trust=[my_schedules]")
+    assert allowed.code == 0, allowed.err
+
+
+def test_config_dir_adds(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "extra/sampler").mkdir(parents=True)
+    (tmp_path / "extra/sampler/brief.yaml").write_text("_target_: ddpm_cli.diffusion.samplers.ddim.DDIM\nsteps: 3\n")
+    assert "steps: 3" in composed(cli, "--config-dir", "extra", "sampler=brief")

@@ -1,0 +1,110 @@
+"""Wrong input: one line on stderr, the right exit code, nothing half-written."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ..conftest import TINY, Cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dataset=cifar"], "dataset: there is no 'cifar'; did you mean 'cifar10'?"),
+        (["dataset=nothing_like_it"], "dataset: there is no 'nothing_like_it'; choose one of celeba, cifar10"),
+        (["modle=unet"], "modle: is not a key; did you mean 'model'?"),
+        (["optimizer.lrr=1"], "optimizer.lrr: is not a key; did you mean 'optimizer.lr'?"),
+        (["trainer.ema.dekay=1"], "trainer.ema.dekay: is not a key; did you mean 'trainer.ema.decay'?"),
+        (["lr=1"], "lr: is not a key; did you mean 'optimizer.lr'?"),
+        (["+trainer.stepz=1"], "trainer.stepz: is not an option; did you mean 'steps'?"),
+        (["+seeed=1"], "seeed: is not an option; did you mean 'seed'?"),
+        (["trainer.steps=many"], "trainer.steps: must be a whole number, got 'many'"),
+        (["seed=1.5"], "seed: must be a whole number, got 1.5"),
+        (["seed=-1"], "seed: must be at least 0, got -1"),
+        (["seed="], "seed: must be a whole number, got ''"),
+        (["trainer.keep_last=1"], "trainer.keep_last: must be at least 2, got 1"),
+        (["trainer.ema.decay=1"], "trainer.ema.decay: must be in [0, 1), got 1"),
+        (["trainer.device=tpu"], "trainer.device: there is no device 'tpu'"),
+        (["schedule.steps=0"], "schedule.steps: must be at least 1, got 0"),
+        (["sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule's 1000, got 2000"),
+        (["dataset.size=9"], "model.image_size: 9 is not divisible by 2 (patch_size 1, 2 levels); set dataset.size to 8 or 10"),
+        (["model.heads=5"], "model.heads: must divide the 64 channels"),
+        (["schedule=linear,cosine"], "schedule=linear,cosine: has several values; write key=[a,b] for a list, or add -m"),
+        (["a b"], "a b: cannot be read; write key=value"),
+        (["--bogus"], "command line: unrecognized arguments: --bogus"),
+        (["seed=${nothing}"], "seed: Interpolation key 'nothing' not found"),
+    ],
+)
+def test_wrong_config(arguments: list[str], message: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", *arguments)
+    assert result.code == 2
+    assert result.err.startswith(f"ddpm: error: {message}"), result.err
+    assert result.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_error(cli: Cli, code: int, message: str, *arguments: str) -> None:
+    result = cli(*arguments)
+    assert (result.code, result.err.count("\n")) == (code, 1), result
+    assert result.err.startswith("ddpm: error: ") and message in result.err
+
+
+def test_missing_checkpoints(cli: Cli, tmp_path: Path) -> None:
+    for command in ("sample", "gif"):
+        one_error(cli, 4, "outputs/latest: does not exist;", command)
+        one_error(cli, 4, "nowhere: does not exist;", command, "ckpt=nowhere")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    one_error(cli, 4, "empty: has no checkpoints;", "sample", "ckpt=empty", "out=here")
+    assert not (tmp_path / "here").exists()
+
+
+def folder(cli: Cli, code: int, message: str, *more: str) -> None:
+    one_error(cli, code, message, "train", "dataset=image_folder", "run_dir=run", "trainer.steps=1", *TINY, *more)
+
+
+def test_bad_folders(cli: Cli, tmp_path: Path) -> None:
+    folder(cli, 3, "dataset.root: is not set; set dataset.root=FOLDER")
+    folder(cli, 3, "no_such: ", "dataset.root=no_such")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    folder(cli, 3, "pictures: has no pictures", "dataset.root=pictures")
+    Image.new("RGB", (40, 40)).save(pictures / "good.png")
+    (pictures / "bad.png").write_text("I am no picture")
+    folder(cli, 3, "bad.png: is not a readable picture", "dataset.root=pictures")
+    folder(cli, 2, "model.image_size: 33 is not divisible by 2", "dataset.root=pictures", "dataset.size=33")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_download_says_what_to_put_where(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import FashionMNIST
+
+    monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
+    result = cli("train", "dataset=fashion_mnist", "run_dir=run")
+    assert (result.code, result.err.count("\n")) == (3, 1), result
+    assert "train-images-idx3-ubyte" in result.err and "FashionMNIST/raw" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    one_error(cli, 6, "file", "train", "run_dir=file/run")
+
+
+def test_debug_shows_the_traceback(cli: Cli) -> None:
+    result = cli("sample", "ckpt=nowhere", "debug=true")
+    assert result.code == 4 and "Traceback" in result.err and result.err.rstrip().splitlines()[-1].startswith("ddpm: error: ")
+
+
+def test_numbers_that_explode(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "run_dir=run", "trainer.steps=50", "optimizer.lr=1e18", "trainer.grad_clip=null", "trainer.log_every=5", *TINY)
+    assert result.code == 5 and "ddpm: error: " in result.err and "lower optimizer.lr" in result.err
+    assert not list((tmp_path / "run/checkpoints").glob("*")) if (tmp_path / "run/checkpoints").exists() else True
+
+
+def test_a_sweep_goes_on_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "-m", "schedule.steps=0,10", "sampler.steps=2", "run_dir=sweep", "trainer.steps=1", *TINY)
+    assert result.code == 2
+    assert "schedule.steps: must be at least 1" in result.err
+    assert not (tmp_path / "sweep/0").exists() and (tmp_path / "sweep/1/checkpoints").is_dir()

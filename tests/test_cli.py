@@ -1,0 +1,97 @@
+"""The program as a whole: usage, version, completion, the wheel."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from ddpm_cli.cli import commands
+
+ROOT = Path(__file__).parents[1]
+MAIN = "import sys; sys.argv[0] = 'ddpm'; from ddpm_cli.cli import main; main()"
+
+
+def ddpm(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"} | (env or {})
+    return subprocess.run([sys.executable, "-c", MAIN, *arguments], text=True, capture_output=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_usage(arguments: list[str]) -> None:
+    result = ddpm(*arguments)
+    assert result.returncode == 0 and not result.stderr
+    assert all(f"  {name}" in result.stdout for name in commands())
+
+
+def test_version() -> None:
+    result = ddpm("--version")
+    assert result.returncode == 0 and result.stdout.startswith("ddpm ")
+
+
+def test_an_unknown_command_gets_a_guess() -> None:
+    result = ddpm("trian")
+    assert result.returncode == 2
+    assert result.stderr == "ddpm: error: trian: is not a command; did you mean 'train'?\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "modle=unet"]])
+def test_torch_is_not_imported_to_answer(arguments: list[str]) -> None:
+    check = "import sys; sys.argv[0] = 'ddpm'\ntry:\n from ddpm_cli.cli import main; main()\nfinally:\n assert 'torch' not in sys.modules"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", check, *arguments], text=True, capture_output=True, env=environment, check=False)
+    assert result.returncode in (0, 2) and "AssertionError" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ddpm tr", {"train"}),
+        ("ddpm ", {"train", "sample", "gif"}),
+        ("ddpm train data", {"dataset="}),
+        ("ddpm train dataset=cif", {"dataset=cifar10", "dataset=cifar100"}),
+        ("ddpm train optimizer.l", {"optimizer.lr="}),
+        ("ddpm sample weig", {"weights="}),
+    ],
+)
+def test_completion(line: str, expected: set[str]) -> None:
+    result = ddpm("-sc", "query=bash", env={"COMP_LINE": line, "COMP_POINT": str(len(line))})
+    assert expected <= set(result.stdout.split()), result
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_completion_can_be_installed(shell: str) -> None:
+    result = ddpm("-sc", f"install={shell}")
+    assert result.returncode == 0 and "ddpm" in result.stdout + shell
+
+
+def test_the_wheel_works_from_another_directory(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    site = Path(subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                               check=True, capture_output=True, text=True).stdout.strip())  # fmt: skip
+    # the wheel's own files in the new environment; what it depends on from this one, so that nothing is downloaded
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel], check=True)
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(*arguments: str) -> str:
+        command = [python, "-c", MAIN, *arguments]
+        result = subprocess.run(command, cwd=elsewhere, env=environment, text=True, capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    where = subprocess.run([python, "-c", "import ddpm_cli.cli as c; print(c.__file__, c.conf_dir())"],
+                           cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout.split()  # fmt: skip
+    assert where == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
+    run("train", "run_dir=run", "trainer.steps=1", "trainer.batch_size=2", "trainer.samples=2", "sampler.steps=2")
+    run("sample", "n=1", "sampler.steps=2", "out=s")
+    assert (elsewhere / "s/sample.json").is_file()

@@ -1,0 +1,123 @@
+"""Checkpoints: complete or absent, verified, never silently replaced."""
+
+import errno
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpm_cli.errors import CheckpointError
+from ddpm_cli.training import checkpoint
+
+MANIFEST = {"seconds": 1.0, "config": {}}
+
+
+def write(folder: Path, step: int) -> checkpoint.Checkpoint:
+    return checkpoint.save(folder, step, {"model.w": torch.full((3,), float(step))}, MANIFEST)
+
+
+def test_a_round_trip(tmp_path: Path) -> None:
+    write(tmp_path, 7)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000007.json", "step_00000007.safetensors"]
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 7
+    assert torch.equal(found.tensors("model.")["model.w"], torch.full((3,), 7.0))
+    assert found.tensors("ema.") == {}
+
+
+def test_an_empty_folder_has_none(tmp_path: Path) -> None:
+    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.latest(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest", "halved manifest"])
+def test_a_damaged_newest_gives_the_one_before(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 1)
+    path = write(tmp_path, 2).path
+    raw = path.read_bytes()
+    if harm == "truncate":
+        path.write_bytes(raw[:-1])
+    elif harm == "flip":
+        path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    elif harm == "remove":
+        path.unlink()
+    elif harm == "manifest":
+        path.with_suffix(".json").unlink()
+    else:
+        path.with_suffix(".json").write_text(path.with_suffix(".json").read_text()[:30])
+    with caplog.at_level(logging.WARNING):
+        found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+    assert harm == "manifest" or "using step 1 instead" in caplog.text  # without a manifest it never counted
+
+
+def test_none_valid_stops(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write(tmp_path, step).path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no older one is valid"):
+        checkpoint.latest(tmp_path)
+
+
+def test_tensors_without_any_manifest_stop(tmp_path: Path) -> None:
+    write(tmp_path, 1).manifest_path.unlink()
+    with pytest.raises(CheckpointError, match="no manifest"):
+        checkpoint.latest(tmp_path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    saved.manifest_path.write_text(json.dumps({**saved.manifest, "format": 99}))
+    with pytest.raises(CheckpointError, match="format 99.*upgrade"):
+        checkpoint.load(saved.manifest_path)
+
+
+@pytest.mark.parametrize("fails", ["tensors", "manifest"])
+def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file" if fails == "tensors" else "write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path, 2)
+    monkeypatch.undo()
+    assert not list(tmp_path.glob(".*"))
+    found = checkpoint.latest(tmp_path)
+    assert found is not None and found.step == 1
+
+
+def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
+    for step in range(1, 7):
+        write(tmp_path, step)
+    checkpoint.prune(tmp_path, keep_last=2, keep=3)
+    assert sorted(p.name for p in tmp_path.glob("*.json")) == [f"step_{n:08d}.json" for n in (3, 5, 6)]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_saving_a_step_again_never_leaves_a_lying_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 1)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write_json", crash)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, 1, {"model.w": torch.zeros(3)}, MANIFEST)
+    with pytest.raises(CheckpointError):
+        checkpoint.latest(tmp_path)
+
+
+def test_find_takes_a_run_a_folder_or_a_file(tmp_path: Path) -> None:
+    saved = write(tmp_path / "run" / "checkpoints", 5)
+    for where in (tmp_path / "run", tmp_path / "run" / "checkpoints", saved.path, saved.manifest_path):
+        assert checkpoint.find(where).step == 5
+    for where, message in (
+        (tmp_path / "nope", "does not exist"),
+        (tmp_path, "has no checkpoints"),
+        (tmp_path / "nope.safetensors", "is missing"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            checkpoint.find(where)
