@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ..build import build
 from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.samplers import Sampler
+from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..training.runtime import Runtime
 
@@ -36,6 +38,14 @@ def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime)
     schedule = build(config["schedule"], "schedule", trust=trust)
     objective = build(config["objective"], "objective", trust=trust)
     return lambda module: Denoiser(module, schedule, objective.target, runtime.autocast)
+
+
+def network_calls(sampler: Sampler, schedule: Schedule) -> int:
+    """For one batch. Raises ConfigError when the sampler asks for more steps than there are, before hours have passed."""
+    try:
+        return sampler.length(schedule)
+    except ValueError as error:
+        raise ConfigError(f"sampler.{error}") from error
 
 
 def labels_of(config: Config, images: Images, n: int) -> Tensor | None:

@@ -12,7 +12,7 @@ from ..training import checkpoint
 from ..training.checkpoint import Checkpoint
 from ..training.runtime import choose
 from ..training.state import load_weights, part
-from .assemble import cycle, denoiser_of, network
+from .assemble import cycle, denoiser_of, network, network_calls
 
 
 class Loaded:
@@ -74,7 +74,7 @@ class Loaded:
 
 def counter(progress: Progress, sampler: Sampler, loaded: Loaded, n: int) -> Callable[[int], None]:
     """Turns "the network was called on so many images" into images done of n."""
-    calls, done = sampler.length(loaded.model.schedule), 0
+    calls, done = network_calls(sampler, loaded.model.schedule), 0
 
     def step(images: int) -> None:
         nonlocal done

@@ -12,7 +12,7 @@ from ..build import Node, build
 from ..diffusion.generate import generate
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown
+from .assemble import check_positive, check_seed, network_calls, shown
 from .loaded import Loaded, counter, finite
 from .output import SampleFolder
 
@@ -40,7 +40,7 @@ def run(
     check_positive(n=n, batch_size=batch_size)
     draw = build(sampler, "sampler")
     loaded = Loaded(ckpt, weights, device, precision, trust)
-    classes = loaded.labels(n, label, labels)
+    classes, calls = loaded.labels(n, label, labels), network_calls(draw, loaded.model.schedule)
     seeds = range(seed, seed + n)
     output = SampleFolder(folder)
     console.show_config(config, f"ddpm sample: {shown(folder)}")
@@ -52,8 +52,8 @@ def run(
     facts = {
         **loaded.facts(),
         "sampler": {k: v for k, v in sampler.items() if k != "_target_"} | {"name": type(draw).__name__.lower()},
-        "steps": draw.length(loaded.model.schedule),
-        "network_calls": draw.length(loaded.model.schedule) * math.ceil(n / batch_size),
+        "steps": calls,
+        "network_calls": calls * math.ceil(n / batch_size),
         "n": n,
         "batch_size": batch_size,
         "seeds": list(seeds),

@@ -12,7 +12,7 @@ from ..training.resume import starting_point
 from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
-from .assemble import about, check_seed, denoiser_of, labels_of, network, shown, summary
+from .assemble import about, check_seed, denoiser_of, labels_of, network, network_calls, shown, summary
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def run(
     plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
     wrap, loss, adam = denoiser_of(config, None, runtime), build(objective, "objective"), build(optimizer, "optimizer")
-    draw.length(wrap(network(config)).schedule)  # a sampler that asks for more steps than there are fails now, not in an hour
+    network_calls(draw, wrap(network(config)).schedule)
     with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
         start = starting_point(folder, resume, config)
         console.show_config(config, f"ddpm train: {shown(folder)}")

@@ -15,7 +15,7 @@ QUICK = ["sampler.steps=4"]
 
 @pytest.fixture
 def run(cli: Cli) -> str:
-    assert cli("train", "run_dir=run", *TINY, *QUIET).code == 0
+    assert cli("train", "run_dir=run", *TINY, *QUIET, "optimizer.lr=0.02").code == 0
     return "ckpt=run"
 
 

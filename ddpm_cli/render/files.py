@@ -1,0 +1,38 @@
+"""PNG and npz files, complete or absent."""
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from torch import Tensor
+
+from ..files import write_atomically
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """(H,W), (H,W,1) or (H,W,3) uint8. Raises OSError; then nothing is left behind."""
+    flat = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    write_atomically(path, lambda p: p.write_bytes(iio.imwrite("<bytes>", flat, extension=".png")))
+
+
+def write_images(folder: Path, images: Tensor, start: int = 0) -> None:
+    """(N,C,H,W) uint8 -> 000000.png, 000001.png, ... in `folder`, which exists; the first has the number `start`."""
+    for number, image in enumerate(images.permute(0, 2, 3, 1).numpy(), start=start):
+        write_png(folder / f"{number:06d}.png", image)
+
+
+def write_npz(path: Path, images: Tensor, labels: Tensor | None = None) -> None:
+    """arr_0 (N,H,W,C) uint8 and, with labels, arr_1 (N,) int64: what the evaluator of Dhariwal & Nichol 2021 reads.
+
+    Raises:
+        OSError: it cannot be written; then nothing is left behind.
+    """
+    arrays = [np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())]
+    if labels is not None:
+        arrays.append(labels.numpy().astype(np.int64))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, numpy would add .npz to it
+            np.savez(file, *arrays)
+
+    write_atomically(path, write)
