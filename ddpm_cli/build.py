@@ -1,7 +1,7 @@
 """A config node with a `_target_` -> the object it names, after binding every key to the target's signature.
 
-Unknown keys, wrong types and values out of range are one-line errors that name the key. Unlike Hydra's `instantiate`, it can be
-told which packages a target may be *defined* in, so that a config found in a checkpoint stays data.
+Unknown keys, wrong types and values out of range are one-line errors that name the key. Unlike Hydra's `instantiate`,
+it can be told which packages a target may be *defined* in, so that a config found in a checkpoint stays data.
 """
 
 import difflib
@@ -85,11 +85,15 @@ def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., 
     """
     module_name, _, name = path.rpartition(".")
     if trust is not None and module_name.split(".")[0] not in trust:
-        raise ConfigError(f"{key}: {path} is outside {', '.join(sorted(trust))}; trust=[PACKAGE] allows a package you know")
+        raise ConfigError(
+            f"{key}: {path} is outside {', '.join(sorted(trust))}; trust=[PACKAGE] allows a package you know"
+        )
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{key}: cannot find {path!r} ({error}); check the spelling and that it is installed") from error
+        raise ConfigError(
+            f"{key}: cannot find {path!r} ({error}); check the spelling and that it is installed"
+        ) from error
     home = getattr(found, "__module__", "") or ""
     if trust is not None and (home.split(".")[0] not in trust or not isinstance(found, type)):
         raise ConfigError(f"{key}: {path} is not a class defined in {', '.join(sorted(trust))}; refused")
@@ -111,7 +115,7 @@ def _takes_anything(signature: inspect.Signature) -> bool:
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    function = target.__init__ if isinstance(target, type) else target
+    function = inspect.getattr_static(target, "__init__") if isinstance(target, type) else target
     try:
         return get_type_hints(function)
     except Exception:  # a foreign target's annotations may not resolve; then its types are not checked

@@ -1,4 +1,4 @@
-"""`ddpm COMMAND overrides...`: picks the command. Imports nothing heavy, so that --help and --version answer at once."""
+"""`ddpm COMMAND overrides...`: picks the command. Imports nothing heavy, so that --help answers at once."""
 
 import os
 import sys
@@ -20,7 +20,9 @@ def commands() -> dict[str, str]:
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().lstrip("# ").strip()
     order = ("train", "sample", "gif")
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0])))
+    return dict(
+        sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
+    )
 
 
 def main() -> None:

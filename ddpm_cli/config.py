@@ -28,7 +28,6 @@ from .config_errors import explain_hydra
 from .errors import ConfigError
 from .failures import explain
 
-
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
@@ -112,7 +111,9 @@ def _sweep_folder(arguments: Sequence[str]) -> list[str]:
     out = []
     for a in arguments:
         key, _, value = a.partition("=")
-        out.append(f"hydra.sweep.dir={folder_of(value)}" if many and key in ("run_dir", "out") and "," not in value else a)
+        out.append(
+            f"hydra.sweep.dir={folder_of(value)}" if many and key in ("run_dir", "out") and "," not in value else a
+        )
     return out
 
 

@@ -63,7 +63,7 @@ def usage(commands: Mapping[str, str]) -> None:
         "  ddpm sample n=64                            from the newest run; ckpt=RUN picks another\n"
         "  ddpm gif                                    its denoising as an animation\n"
         "\n'ddpm COMMAND --help' shows every group and key, '--cfg job' the composed config.\n"
-        "Tab completion for bash: eval \"$(ddpm -sc install=bash)\"",
+        'Tab completion for bash: eval "$(ddpm -sc install=bash)"',
         markup=False,
         soft_wrap=True,
     )
@@ -170,7 +170,7 @@ class Counter:
 
 
 class TrainingView:
-    """A run as it trains: one live line with step, loss, images/s and time left; log lines where there is no terminal."""
+    """A run as it trains: one live line with step, loss, images/s and time left; plain lines without a terminal."""
 
     def __init__(self, max_seconds: float | None = None):
         self.max_seconds = max_seconds

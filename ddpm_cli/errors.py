@@ -40,7 +40,7 @@ class StorageError(DdpmError):
     code = 6
 
 
-class OutOfMemory(DdpmError):
+class OutOfMemoryError(DdpmError):
     """Not enough memory on the device or the host."""
 
     code = 7

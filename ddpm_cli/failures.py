@@ -2,7 +2,7 @@
 
 import errno
 
-from .errors import DdpmError, OutOfMemory, Stopped, StorageError
+from .errors import DdpmError, OutOfMemoryError, Stopped, StorageError
 
 INTERRUPTED, UNEXPECTED = 130, 1
 
@@ -17,7 +17,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return "", error.code
     if _out_of_memory(error):
         advice = "set a smaller trainer.batch_size or trainer.micro_batch_size (sampling: batch_size)"
-        return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemory.code
+        return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
         return _storage(error), StorageError.code
     where = type(error).__name__
@@ -49,5 +49,3 @@ def _out_of_memory(error: BaseException) -> bool:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-

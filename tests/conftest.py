@@ -14,7 +14,13 @@ from ddpm_cli.config import launch
 
 torch.set_num_threads(2)
 
-TINY = ["model.channels=8", "model.multipliers=[1,2]", "trainer.batch_size=4", "trainer.samples=2", "trainer.eval_images=4"]
+TINY = [
+    "model.channels=8",
+    "model.multipliers=[1,2]",
+    "trainer.batch_size=4",
+    "trainer.samples=2",
+    "trainer.eval_images=4",
+]
 """Turns any run into one of seconds."""
 
 
@@ -55,8 +61,12 @@ def program(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         root = str(Path(__file__).parents[1])
         path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": path},
-        )  # fmt: skip
+        )
 
     return start

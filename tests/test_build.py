@@ -15,7 +15,10 @@ def test_a_node_becomes_the_object() -> None:
 
 
 def test_nested_nodes_are_built() -> None:
-    node = {"_target_": "ddpm_cli.objectives.denoising.Denoising", "target": {"_target_": "ddpm_cli.diffusion.target.V"}}
+    node = {
+        "_target_": "ddpm_cli.objectives.denoising.Denoising",
+        "target": {"_target_": "ddpm_cli.diffusion.target.V"},
+    }
     objective = build(node, "objective")
     assert isinstance(objective, Denoising) and type(objective.target).__name__ == "V"
 
@@ -56,7 +59,13 @@ def test_a_missing_key_is_named() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "torch.optim.Adam", "ddpm_cli.files.write_json", "ddpm_cli.data.images.Tensor", "ddpm_cli.data.images.count"],
+    [
+        "os.system",
+        "torch.optim.Adam",
+        "ddpm_cli.files.write_json",
+        "ddpm_cli.data.images.Tensor",
+        "ddpm_cli.data.images.count",
+    ],
 )
 def test_a_checkpoint_cannot_name_other_code(target: str) -> None:
     """The module that defines the object decides, not the string: an import inside our own modules is no way out."""

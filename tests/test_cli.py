@@ -17,7 +17,9 @@ MAIN = "import sys; sys.argv[0] = 'ddpm'; from ddpm_cli.cli import main; main()"
 
 def ddpm(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"} | (env or {})
-    return subprocess.run([sys.executable, "-c", MAIN, *arguments], text=True, capture_output=True, env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments], text=True, capture_output=True, env=environment, check=False
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -40,9 +42,11 @@ def test_an_unknown_command_gets_a_guess() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "modle=unet"]])
 def test_torch_is_not_imported_to_answer(arguments: list[str]) -> None:
-    check = "import sys; sys.argv[0] = 'ddpm'\ntry:\n from ddpm_cli.cli import main; main()\nfinally:\n assert 'torch' not in sys.modules"
+    check = f"import sys\ntry:\n  {MAIN}\nfinally:\n  assert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", check, *arguments], text=True, capture_output=True, env=environment, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", check, *arguments], text=True, capture_output=True, env=environment, check=False
+    )
     assert result.returncode in (0, 2) and "AssertionError" not in result.stderr
 
 
@@ -77,7 +81,10 @@ def test_the_wheel_works_from_another_directory(tmp_path: Path) -> None:
     site = Path(subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
                                check=True, capture_output=True, text=True).stdout.strip())  # fmt: skip
     # the wheel's own files in the new environment; what it depends on from this one, so that nothing is downloaded
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel],
+        check=True,
+    )
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -1,4 +1,4 @@
-"""Who may import whom: cli -> commands -> {training, metrics, render} -> objectives -> diffusion; models and data are leaves."""
+"""cli -> commands -> {training, metrics, render} -> objectives -> diffusion; models and data are leaves."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ddpm_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEVEL = {"cli": 0, "config": 1, "commands": 2, "training": 3, "metrics": 3, "render": 3, "objectives": 4, "diffusion": 5}
+LEVEL = {
+    "cli": 0,
+    "config": 1,
+    "commands": 2,
+    "training": 3,
+    "metrics": 3,
+    "render": 3,
+    "objectives": 4,
+    "diffusion": 5,
+}
 LEAVES = {"models", "data", "diffusion"}
 ALLOWED_THIRD_PARTY = {"diffusion": {"torch"}, "objectives": {"torch"}, "models": {"torch"}}
 ONLY_IN = {
@@ -38,7 +47,17 @@ def imports(path: Path) -> list[str]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {unit(f) for f in FILES} >= {"cli", "config", "commands", "training", "render", "objectives", "diffusion", "models", "data"}
+    assert {unit(f) for f in FILES} >= {
+        "cli",
+        "config",
+        "commands",
+        "training",
+        "render",
+        "objectives",
+        "diffusion",
+        "models",
+        "data",
+    }
     assert any("torch" in imports(f) for f in FILES)
 
 
@@ -52,8 +71,12 @@ def test_import_rule(path: Path) -> None:
             if mine in LEAVES and other in LEVEL | dict.fromkeys(LEAVES, 0) and other != mine:
                 pytest.fail(f"{path.name} imports {name}: {mine} is a leaf")
             if mine in LEVEL and other in LEVEL and not (mine == "cli" and other == "config"):
-                assert LEVEL[mine] <= LEVEL[other] or (mine, other) == ("config", "cli"), f"{path.name} imports {name}: upwards"
-            assert not (mine != "console" and other == "console" and mine not in ("cli", "config", "commands")), f"{name} in {mine}"
+                assert LEVEL[mine] <= LEVEL[other] or (mine, other) == ("config", "cli"), (
+                    f"{path.name} imports {name}: upwards"
+                )
+            assert not (mine != "console" and other == "console" and mine not in ("cli", "config", "commands")), (
+                f"{name} in {mine}"
+            )
         elif parts[0] in ONLY_IN:
             assert mine in ONLY_IN[parts[0]], f"{path.name} imports {name}"
         elif mine in ALLOWED_THIRD_PARTY:

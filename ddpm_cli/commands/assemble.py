@@ -41,7 +41,7 @@ def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime)
 
 
 def network_calls(sampler: Sampler, schedule: Schedule) -> int:
-    """For one batch. Raises ConfigError when the sampler asks for more steps than there are, before hours have passed."""
+    """For one batch. Raises ConfigError when the sampler asks for more steps than there are, before hours pass."""
     try:
         return sampler.length(schedule)
     except ValueError as error:
@@ -82,8 +82,8 @@ def cycle(classes: Sequence[int], n: int) -> Tensor:
     return torch.tensor([classes[i % len(classes)] for i in range(n)], dtype=torch.int64)
 
 
-def check_positive(**values: int) -> None:
-    """Raises ConfigError for the first that is below 1."""
+def check_positive(**values: float) -> None:
+    """Raises ConfigError for the first that is not above 0."""
     for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"{name}: must be at least 1, got {value}")
+        if not value > 0:
+            raise ConfigError(f"{name}: must be positive, got {value}")

@@ -34,7 +34,9 @@ class Loaded:
         self.config = config
         about = self.checkpoint.manifest.get("about", {})
         if "shape" not in about:
-            raise CheckpointError(f"{self.checkpoint.manifest_path}: does not say the shape of its images; it is damaged")
+            raise CheckpointError(
+                f"{self.checkpoint.manifest_path}: does not say the shape of its images; it is damaged"
+            )
         self.shape = tuple(int(n) for n in about["shape"])
         self.class_names = tuple(str(n) for n in about.get("class_names", ()))
         self.total_steps = int(config["schedule"].get("steps") or 1000)  # for captions
@@ -88,5 +90,7 @@ def finite(images: Tensor) -> Tensor:
     """Raises NonFiniteError for NaN or infinity."""
     bad = int((~images.isfinite()).flatten(1).any(1).sum())
     if bad:
-        raise NonFiniteError(f"samples: {bad} of {len(images)} are not finite; use precision=fp32, or an earlier checkpoint")
+        raise NonFiniteError(
+            f"samples: {bad} of {len(images)} are not finite; use precision=fp32, or an earlier checkpoint"
+        )
     return images

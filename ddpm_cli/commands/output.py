@@ -36,7 +36,7 @@ class SampleFolder:
         write_images(images, pixels)
         write_npz(self.folder / "samples.npz", pixels, labels)
         picture = grid(pixels)
-        write_png(self.folder / "grid.png", enlarge(picture, suited_scale(*pixels.shape[-2:])))
+        write_png(self.folder / "grid.png", enlarge(picture, suited_scale(pixels.shape[-2:])))
         write_json(self.facts, facts)
         return picture
 

@@ -46,7 +46,9 @@ def run(
     console.show_config(config, f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:
-        drawn = generate(loaded.model, draw, loaded.shape, seeds, classes, batch_size, counter(progress, draw, loaded, n))
+        drawn = generate(
+            loaded.model, draw, loaded.shape, seeds, classes, batch_size, counter(progress, draw, loaded, n)
+        )
         images = finite(torch.cat(list(drawn)))
     seconds = time.perf_counter() - began
     facts = {

@@ -46,7 +46,9 @@ def generate(
     for first in range(0, len(seeds), batch_size):
         some = seeds[first : first + batch_size]
         frame = None
-        for frame in trajectory(model, sampler, shape, some, None if labels is None else labels[first : first + len(some)]):
+        for frame in trajectory(
+            model, sampler, shape, some, None if labels is None else labels[first : first + len(some)]
+        ):
             if frame.t > 0:
                 on_step(len(some))
         assert frame is not None

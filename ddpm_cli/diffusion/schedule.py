@@ -163,7 +163,7 @@ class CosineSchedule(DiscreteSchedule):
 
 @dataclass(frozen=True)
 class SigmoidSchedule(DiscreteSchedule):
-    """abar_t falls as a sigmoid from `start` to `end` at temperature `tau`, scaled to 1..0 (Jabri et al. 2022, eq. 5)."""
+    """abar_t falls as a sigmoid from `start` to `end` at temperature `tau`, scaled to 1..0 (Jabri et al. 2022)."""
 
     start: float = -3.0
     end: float = 3.0

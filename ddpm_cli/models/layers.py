@@ -23,7 +23,7 @@ def zeroed(module: nn.Module) -> nn.Module:
 
 
 class SinusoidalEmbedding(nn.Module):
-    """c (B,) -> (B,E): sin(c w_k), cos(c w_k), w_k = 10000^(-k / (E/2 - 1)) (Vaswani et al. 2017, as Ho et al. use it)."""
+    """c (B,) -> (B,E): sin(c w_k), cos(c w_k), w_k = 10000^(-k / (E/2 - 1)) (Vaswani et al. 2017)."""
 
     frequencies: Tensor
 

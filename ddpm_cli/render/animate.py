@@ -58,15 +58,19 @@ def _grey(frames: Sequence[np.ndarray]) -> list[Image.Image]:
 
 
 def _coloured(frames: Sequence[np.ndarray]) -> list[Image.Image]:
-    """One palette from all frames. Without dithering: its dots would crawl from frame to frame, and speckle the ground."""
+    """One palette from all frames. No dithering: its dots would crawl from frame to frame and speckle the ground."""
     some = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, 16).round().astype(int))]
     greys = np.repeat(np.linspace(0, 255, 17).round().astype(np.uint8), 3).reshape(-1, 3)  # ground and letters, exactly
     mosaic = np.concatenate([f.reshape(-1, 3)[:: max(1, len(some) * f.shape[0] * f.shape[1] // 400_000)] for f in some])
-    found = Image.fromarray(mosaic[None]).quantize(256 - len(greys), Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+    found = Image.fromarray(mosaic[None]).quantize(
+        256 - len(greys), Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE
+    )
     colours = np.array(found.getpalette(), np.uint8).reshape(-1, 3)[: 256 - len(greys)]
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.concatenate([greys, colours]).tobytes())
-    return [Image.fromarray(np.ascontiguousarray(f)).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
+    return [
+        Image.fromarray(np.ascontiguousarray(f)).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames
+    ]
 
 
 def _mp4(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:

@@ -47,7 +47,7 @@ def denoise_frames(
 
 
 def _picture(frame: Frame, total_steps: int, columns: int | None, scale: int | None) -> np.ndarray:
-    factor = suited_scale(*frame.x.shape[-2:], wanted=scale)
+    factor = suited_scale(frame.x.shape[-2:], scale)
     left, right = (enlarge(grid(to_uint8(x), columns), factor) for x in (frame.x, frame.x0))
     height, width, channels = left.shape
     step = f"t = {round(frame.t * total_steps)} / {total_steps}"

@@ -1,4 +1,4 @@
-"""Real images dissolving into noise: x_t = alpha_t x_0 + sigma_t eps with one eps for each image, so nothing flickers."""
+"""Real images dissolving into noise: x_t = alpha_t x_0 + sigma_t eps, one eps for each image, so nothing flickers."""
 
 import numpy as np
 import torch
@@ -13,7 +13,13 @@ SHARES = (0, 25, 50, 75, 100)
 
 
 def forward_frames(
-    images: Tensor, schedule: AlphaSigma, count: int, seed: int, total_steps: int, columns: int | None = None, scale: int | None = None
+    images: Tensor,
+    schedule: AlphaSigma,
+    count: int,
+    seed: int,
+    total_steps: int,
+    columns: int | None = None,
+    scale: int | None = None,
 ) -> list[np.ndarray]:
     """At most `count` pictures (H,W,C) uint8 from t = 0 to 1, spaced so that each differs from the last about equally.
 
@@ -31,9 +37,10 @@ def forward_frames(
 def forward_strip(images: Tensor, schedule: AlphaSigma, seed: int, scale: int | None = None) -> np.ndarray:
     """One row for each image (N,C,H,W), one column for each of 0, 25, 50, 75 and 100 % of the way. (H,W,C) uint8."""
     eps = _noise(images, seed)
-    factor = suited_scale(*images.shape[-2:], wanted=scale)
+    factor = suited_scale(images.shape[-2:], scale)
     columns = [
-        enlarge(grid(to_uint8(_diffuse(images, eps, torch.tensor(p / 100), schedule)), columns=1), factor) for p in SHARES
+        enlarge(grid(to_uint8(_diffuse(images, eps, torch.tensor(p / 100), schedule)), columns=1), factor)
+        for p in SHARES
     ]
     height, width, channels = columns[0].shape
     cell = max(width, caption.width_of("100 %") + 4)
@@ -47,7 +54,7 @@ def forward_strip(images: Tensor, schedule: AlphaSigma, seed: int, scale: int | 
 
 
 def _picture(x: Tensor, t: float, total_steps: int, columns: int | None, scale: int | None) -> np.ndarray:
-    tiles = enlarge(grid(to_uint8(x), columns), suited_scale(*x.shape[-2:], wanted=scale))
+    tiles = enlarge(grid(to_uint8(x), columns), suited_scale(x.shape[-2:], scale))
     height, width, channels = tiles.shape
     text = f"t = {round(t * total_steps)} / {total_steps}"
     column = max(width, caption.width_of(f"t = {total_steps} / {total_steps}"))

@@ -1,6 +1,7 @@
 """Tensors -> pixels, on one fixed scale: the same value is the same grey in every picture and every frame."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,9 +39,9 @@ def balanced(n: int) -> int:
     return exact if exact * exact <= 2.5 * n else root
 
 
-def suited_scale(height: int, width: int, wanted: int | None = None) -> int:
-    """How many pixels of a picture one pixel of the model gets: `wanted`, or so many that a tile is about 64 wide."""
-    return wanted if wanted is not None else max(1, round(64 / max(height, width)) if max(height, width) < 64 else 1)
+def suited_scale(size: Sequence[int], wanted: int | None = None) -> int:
+    """How many pixels of a picture one pixel of a tile (H, W) gets: `wanted`, or so many that it is about 64 wide."""
+    return wanted if wanted is not None else max(1, round(64 / max(size)))
 
 
 def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:

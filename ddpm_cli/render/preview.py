@@ -20,11 +20,14 @@ def half_blocks(picture: np.ndarray, columns: int) -> list[list[Cell]]:
     pixels = as_rgb(_fit(picture, columns))
     if len(pixels) % 2:
         pixels = np.concatenate([pixels, pixels[-1:]])
-    return [[(_colour(u), _colour(v)) for u, v in zip(upper, lower, strict=True)] for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)]
+    return [
+        [(_colour(u), _colour(v)) for u, v in zip(upper, lower, strict=True)]
+        for upper, lower in zip(pixels[::2], pixels[1::2], strict=True)
+    ]
 
 
 def shades(picture: np.ndarray, columns: int) -> list[str]:
-    """(H,W,C) uint8 -> lines of at most `columns` characters, two for each pixel: a character is half as wide as high."""
+    """(H,W,C) uint8 -> lines of at most `columns` characters, two for each pixel: characters are narrow."""
     grey = as_rgb(_fit(picture, columns // 2)).astype(float) @ np.array([0.299, 0.587, 0.114])
     index = np.minimum((grey / 256 * len(RAMP)).astype(int), len(RAMP) - 1)
     return ["".join(RAMP[i] * 2 for i in row).rstrip() for row in index]

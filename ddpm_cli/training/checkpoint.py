@@ -1,7 +1,7 @@
 """Checkpoints that can be trusted: data only, checked by digest, complete or absent.
 
-step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimizer.`; step_00001000.json, written after it,
-is the manifest. A checkpoint is valid when its manifest exists and matches. Nothing is pickled.
+step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimizer.`; step_00001000.json, written after
+it, is the manifest. A checkpoint is valid when its manifest exists and matches. Nothing is pickled.
 """
 
 import hashlib
@@ -103,7 +103,9 @@ def latest(folder: Path) -> Checkpoint | None:
     if problems:
         raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older one is valid; restore a copy")
     if folder.is_dir() and any(folder.glob("step_*.safetensors")):
-        raise CheckpointError(f"{folder}: has tensors but no manifest (a first save that was cut short?); restore the .json, or delete them to start afresh")
+        raise CheckpointError(
+            f"{folder}: tensors without a manifest (a save cut short?); restore the .json, or delete them to start afresh"
+        )
     return None
 
 
@@ -117,7 +119,9 @@ def find(where: str | Path) -> Checkpoint:
     if path.suffix in (".safetensors", ".json") and (path.is_file() or not path.exists()):
         return load(path.with_suffix(".json"))
     if not path.exists():
-        raise CheckpointError(f"{where}: does not exist; ckpt=RUN takes a run directory or a checkpoint file (ddpm train makes one)")
+        raise CheckpointError(
+            f"{where}: does not exist; ckpt=RUN takes a run directory or a checkpoint file (ddpm train makes one)"
+        )
     if path.is_file():
         raise CheckpointError(f"{where}: is not a checkpoint; name a .safetensors file or a run directory")
     found = latest(path / "checkpoints") if (path / "checkpoints").is_dir() else latest(path)

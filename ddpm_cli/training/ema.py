@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class EMA:
     def __init__(self, module: nn.Module, decay: Decay):
         self.decay = decay
         self.module = deepcopy(module).eval().requires_grad_(False)
-        self._pairs = (list(self.module.parameters()), list(module.parameters()))
+        self._average: list[Tensor] = list(self.module.parameters())
+        self._weights: list[Tensor] = list(module.parameters())
 
     @torch.no_grad()
     def update(self, n: int) -> None:
         """After update number n (from 0). One fused operation over all weights."""
-        torch._foreach_lerp_(self._pairs[0], self._pairs[1], 1 - self.decay.at(n))
+        torch._foreach_lerp_(self._average, self._weights, 1 - self.decay.at(n))

@@ -44,7 +44,9 @@ def held_out(images: Images, most: int | None) -> Images:
     return images.subset(order[:most])
 
 
-def preview(model: Denoiser, sampler: Sampler, shape: Sequence[int], n: int, labels: Tensor | None) -> Callable[[], Tensor]:
+def preview(
+    model: Denoiser, sampler: Sampler, shape: Sequence[int], n: int, labels: Tensor | None
+) -> Callable[[], Tensor]:
     """A function that draws the same `n` noises to images (N,C,H,W) in [-1, 1] with the weights of the moment."""
 
     def draw() -> Tensor:

@@ -16,7 +16,14 @@ from .state import TrainState
 
 
 def train(
-    objective: Objective, model: nn.Module, state: TrainState, data: Images, plan: Plan, run: Run, looks: Looks, seed: int
+    objective: Objective,
+    model: nn.Module,
+    state: TrainState,
+    data: Images,
+    plan: Plan,
+    run: Run,
+    looks: Looks,
+    seed: int,
 ) -> bool:
     """Train from state.step to the plan's end; log, look and save on the way.
 
@@ -49,7 +56,10 @@ def train(
         done = finished(state, plan, len(data))
         stop = run.stop_signal is not None
         if done or stop or _due(plan.log_every, state.step):
-            row = meter.row(state.step) | {"lr": lrs[0] * factor, "epoch": round(state.step * plan.batch_size / len(data), 4)}
+            row = meter.row(state.step) | {
+                "lr": lrs[0] * factor,
+                "epoch": round(state.step * plan.batch_size / len(data), 4),
+            }
             run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if done or stop or _due_any(plan, state.step):
             meter.check(state.step)

@@ -1,4 +1,4 @@
-"""Random numbers of training as functions of (seed, step), never of history: a resumed run draws what it would have drawn."""
+"""Random numbers of training as functions of (seed, step), never of history, so that a resumed run draws the same."""
 
 import numpy as np
 import torch

@@ -14,11 +14,29 @@ log = logging.getLogger(__name__)
 # what the tensors mean: a checkpoint of other values cannot be gone on with
 FIXED = ("model", "schedule", "objective", "optimizer._target_")
 # what may change without changing what the next step computes
-FREE = (
-    "run_dir resume debug trust sampler logger trainer.steps trainer.epochs trainer.max_seconds trainer.device trainer.log_every "
-    "trainer.save_every trainer.sample_every trainer.eval_every trainer.samples trainer.eval_images trainer.keep_last "
-    "trainer.best_by dataset.root dataset.download dataset.name"
-).split()
+FREE = [
+    "run_dir",
+    "resume",
+    "debug",
+    "trust",
+    "sampler",
+    "logger",
+    "trainer.steps",
+    "trainer.epochs",
+    "trainer.max_seconds",
+    "trainer.device",
+    "trainer.log_every",
+    "trainer.save_every",
+    "trainer.sample_every",
+    "trainer.eval_every",
+    "trainer.samples",
+    "trainer.eval_images",
+    "trainer.keep_last",
+    "trainer.best_by",
+    "dataset.root",
+    "dataset.download",
+    "dataset.name",
+]
 
 
 def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any]) -> Checkpoint | None:
@@ -31,7 +49,9 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
     folder = run_dir / "checkpoints"
     if resume is False:
         if any(folder.glob("step_*")):
-            raise ConfigError(f"resume: {run_dir} has checkpoints; set another run_dir, or resume=true to go on from them")
+            raise ConfigError(
+                f"resume: {run_dir} has checkpoints; set another run_dir, or resume=true to go on from them"
+            )
         return None
     found = checkpoint.latest(folder)
     if found is None and isinstance(resume, str):
@@ -48,7 +68,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
     if fixed:
         a, b = _at(old, fixed[0]), _at(new, fixed[0])
         rest = f" (and {', '.join(fixed[1:])})" if fixed[1:] else ""
-        raise ConfigError(f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it")
+        raise ConfigError(
+            f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
+        )
     soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
     if soft:
         log.warning("resuming with other settings: %s", ", ".join(soft))
@@ -73,5 +95,3 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
     for name in key.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
-
-

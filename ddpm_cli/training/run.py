@@ -81,7 +81,9 @@ class Run:
         try:
             self._lock.acquire()
         except Timeout as error:
-            raise BusyError(f"{self.folder}: another process trains here; wait for it, or set another run_dir") from error
+            raise BusyError(
+                f"{self.folder}: another process trains here; wait for it, or set another run_dir"
+            ) from error
         for leftover in (*self.checkpoints.glob(".*.part"), *self.folder.glob(".*.part")):
             leftover.unlink()  # of a process that was killed while it wrote
         return self
@@ -136,8 +138,7 @@ class Run:
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""
         pixels = to_uint8(images)
-        height, width = pixels.shape[-2:]
-        picture = enlarge(grid(pixels), suited_scale(height, width))
+        picture = enlarge(grid(pixels), suited_scale(pixels.shape[-2:]))
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, picture)

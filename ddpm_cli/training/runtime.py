@@ -72,7 +72,9 @@ def _device(name: str, key: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"{key}: there is no device {name!r}; use auto, cpu, cuda, cuda:0 or mps") from error
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
         raise ConfigError(f"{key}: {name} is not there; use {' or '.join(['auto', *(d for d in there if there[d])])}")
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())

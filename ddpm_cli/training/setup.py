@@ -23,7 +23,9 @@ def prepare(
 ) -> TrainState:
     """The state to train from: on the device, with what `start` holds when there is one, compiled when asked."""
     module = runtime.prepare(module)
-    ema = EMA(module, plan.ema) if plan.ema.decay > 0 else None  # copied before compiling: it is only looked at now and then
+    ema = (
+        EMA(module, plan.ema) if plan.ema.decay > 0 else None
+    )  # copied before compiling: it is only looked at now and then
     state = TrainState(module, optimizer(module.parameters()), ema)
     if start is not None:
         state.load(start)

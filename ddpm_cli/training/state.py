@@ -27,7 +27,7 @@ class TrainState:
         self.step = 0
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value"} of the metric that best_by names
-        self._names = {p: name for name, p in module.named_parameters()}
+        self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
 
     @property
     def weights(self) -> nn.Module:
@@ -76,4 +76,6 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
-        raise CheckpointError(f"{where}: does not fit the network ({first}); was it trained with other settings?") from error
+        raise CheckpointError(
+            f"{where}: does not fit the network ({first}); was it trained with other settings?"
+        ) from error

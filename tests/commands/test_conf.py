@@ -12,7 +12,9 @@ from ddpm_cli.data.source import Source, Split
 from ..conftest import TINY, Cli
 
 CHOICES = sorted(
-    (p.parent.name, p.stem) for p in conf_dir().glob("*/*.yaml") if p.parent.name != "hydra" and p.parents[1] == conf_dir()
+    (p.parent.name, p.stem)
+    for p in conf_dir().glob("*/*.yaml")
+    if p.parent.name != "hydra" and p.parents[1] == conf_dir()
 )
 
 
@@ -41,13 +43,29 @@ def _no_real_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_glob_finds_the_groups() -> None:
     groups = {group for group, _ in CHOICES}
-    assert groups == {"dataset", "experiment", "logger", "model", "objective", "optimizer", "sampler", "schedule", "trainer"}
+    assert groups == {
+        "dataset",
+        "experiment",
+        "logger",
+        "model",
+        "objective",
+        "optimizer",
+        "sampler",
+        "schedule",
+        "trainer",
+    }
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda v: v)
 def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, tmp_path: Path) -> None:
     thin = [a for a in TINY if not (group == "model" and "multipliers" in a)]
-    once = ["trainer.steps=1", "trainer.sample_every=1", "trainer.eval_every=1", "trainer.max_seconds=null", "sampler.steps=2"]
+    once = [
+        "trainer.steps=1",
+        "trainer.sample_every=1",
+        "trainer.eval_every=1",
+        "trainer.max_seconds=null",
+        "sampler.steps=2",
+    ]
     result = cli("train", f"{group}={choice}", "run_dir=run", *thin, *once)
     assert result.code == 0, result.err
     assert (tmp_path / "run/samples/step_00000001.png").is_file()
@@ -90,7 +108,14 @@ def test_a_dataset_picks_its_network_and_naming_one_wins(cli: Cli) -> None:
 
 def test_an_experiment_sets_all_and_the_command_line_wins(cli: Cli) -> None:
     text = composed(cli, "experiment=ddpm_cifar10")
-    for line in ("name: cifar10", "steps: 800000", "variance: beta", "decay: 0.9999", "warmup_steps: 5000", "channels: 128"):
+    for line in (
+        "name: cifar10",
+        "steps: 800000",
+        "variance: beta",
+        "decay: 0.9999",
+        "warmup_steps: 5000",
+        "channels: 128",
+    ):
         assert line in text
     assert "steps: 7" in composed(cli, "experiment=ddpm_cifar10", "trainer.steps=7")
 

@@ -28,9 +28,15 @@ from ..conftest import TINY, Cli
         (["trainer.device=tpu"], "trainer.device: there is no device 'tpu'"),
         (["schedule.steps=0"], "schedule.steps: must be at least 1, got 0"),
         (["sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule's 1000, got 2000"),
-        (["dataset.size=9"], "model.image_size: 9 is not divisible by 2 (patch_size 1, 2 levels); set dataset.size to 8 or 10"),
+        (
+            ["dataset.size=9"],
+            "model.image_size: 9 is not divisible by 2 (patch_size 1, 2 levels); set dataset.size to 8 or 10",
+        ),
         (["model.heads=5"], "model.heads: must divide the 64 channels"),
-        (["schedule=linear,cosine"], "schedule=linear,cosine: has several values; write key=[a,b] for a list, or add -m"),
+        (
+            ["schedule=linear,cosine"],
+            "schedule=linear,cosine: has several values; write key=[a,b] for a list, or add -m",
+        ),
         (["a b"], "a b: cannot be read; write key=value"),
         (["--bogus"], "command line: unrecognized arguments: --bogus"),
         (["seed=${nothing}"], "seed: Interpolation key 'nothing' not found"),
@@ -94,11 +100,23 @@ def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
     result = cli("sample", "ckpt=nowhere", "debug=true")
-    assert result.code == 4 and "Traceback" in result.err and result.err.rstrip().splitlines()[-1].startswith("ddpm: error: ")
+    assert (
+        result.code == 4
+        and "Traceback" in result.err
+        and result.err.rstrip().splitlines()[-1].startswith("ddpm: error: ")
+    )
 
 
 def test_numbers_that_explode(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train", "run_dir=run", "trainer.steps=50", "optimizer.lr=1e18", "trainer.grad_clip=null", "trainer.log_every=5", *TINY)
+    result = cli(
+        "train",
+        "run_dir=run",
+        "trainer.steps=50",
+        "optimizer.lr=1e18",
+        "trainer.grad_clip=null",
+        "trainer.log_every=5",
+        *TINY,
+    )
     assert result.code == 5 and "ddpm: error: " in result.err and "lower optimizer.lr" in result.err
     assert not list((tmp_path / "run/checkpoints").glob("*")) if (tmp_path / "run/checkpoints").exists() else True
 

@@ -100,7 +100,9 @@ def test_gif(kind: str, run: str, cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     animation = Image.open(tmp_path / "clips/mine.gif")
     assert 2 < animation.n_frames <= 6
-    assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == (["mine.gif"] if kind == "denoise" else ["mine.gif", "mine.png"])
+    assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == (
+        ["mine.gif"] if kind == "denoise" else ["mine.gif", "mine.png"]
+    )
 
 
 def test_mp4(run: str, cli: Cli, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from ddpm_cli.diffusion.target import Epsilon
 
 
 def test_moments_of_q_by_running_the_chain() -> None:
-    """x_k = sqrt(1 - beta_k) x_{k-1} + sqrt(beta_k) z, step by step, has the mean and variance that the schedule says."""
+    """x_k = sqrt(1 - beta_k) x_{k-1} + sqrt(beta_k) z, step by step, has the schedule's mean and variance."""
     schedule, g = LinearSchedule(steps=50, beta_start=1e-3, beta_end=0.2), torch.Generator().manual_seed(0)
     n, start = 200_000, 0.7
     x = torch.full((n,), start, dtype=torch.float64)

@@ -28,7 +28,9 @@ class Gaussian:
 
 def final(sampler: Sampler, denoise: Gaussian, x: Tensor, seed: int = 0) -> Tensor:
     g = torch.Generator().manual_seed(seed)
-    frames = list(sampler(denoise, denoise.schedule, x, lambda like: torch.randn(like.shape, generator=g, dtype=like.dtype)))
+    frames = list(
+        sampler(denoise, denoise.schedule, x, lambda like: torch.randn(like.shape, generator=g, dtype=like.dtype))
+    )
     assert len(frames) == sampler.length(denoise.schedule) + 1
     assert frames[-1].t == 0
     return frames[-1].x
@@ -52,12 +54,14 @@ def test_an_exact_denoiser_gives_the_exact_distribution(sampler: Sampler, tolera
 
 
 def test_ddim_with_eta_1_is_the_ddpm_step() -> None:
-    """eq. 16 of DDIM at eta = 1 is beta-tilde, so that every step equals the DDPM posterior step from the same noise."""
+    """eq. 16 of DDIM at eta = 1 is beta-tilde, so every step equals the DDPM posterior step from the same noise."""
     schedule = LinearSchedule()
     denoise = Gaussian(schedule, 0.1, 0.5)
     x = torch.randn(64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     g1, g2 = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
-    one = DDIM(steps=100, eta=1.0)(denoise, schedule, x, lambda like: torch.randn(like.shape, generator=g1, dtype=like.dtype))
+    one = DDIM(steps=100, eta=1.0)(
+        denoise, schedule, x, lambda like: torch.randn(like.shape, generator=g1, dtype=like.dtype)
+    )
     two = DDPM(steps=100, variance="beta_tilde")(
         denoise, schedule, x, lambda like: torch.randn(like.shape, generator=g2, dtype=like.dtype)
     )

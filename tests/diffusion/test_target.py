@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddpm_cli.diffusion.target import V, X0, Epsilon, Target
+from ddpm_cli.diffusion.target import X0, Epsilon, Target, V
 
 
 @pytest.mark.parametrize("target", [Epsilon(), X0(), V()])

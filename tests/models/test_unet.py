@@ -8,7 +8,14 @@ from ddpm_cli.models.unet import UNet
 
 def small(**options: object) -> UNet:
     torch.manual_seed(0)
-    given = {"in_channels": 1, "image_size": 8, "channels": 16, "multipliers": (1, 2), "blocks": 1, "attention_resolutions": (4,)}
+    given = {
+        "in_channels": 1,
+        "image_size": 8,
+        "channels": 16,
+        "multipliers": (1, 2),
+        "blocks": 1,
+        "attention_resolutions": (4,),
+    }
     return UNet(**(given | options))  # type: ignore[arg-type]
 
 
@@ -49,7 +56,9 @@ def test_time_and_class_are_heard() -> None:
     assert torch.allclose(model(x, c, torch.full((3,), -1)), model(x, c), atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"heads": 4}, {"scale_shift_norm": True}, {"patch_size": 2, "image_size": 16}, {"blocks": 2}])
+@pytest.mark.parametrize(
+    "options", [{"heads": 4}, {"scale_shift_norm": True}, {"patch_size": 2, "image_size": 16}, {"blocks": 2}]
+)
 def test_options_change_the_function(options: dict[str, object]) -> None:
     size = int(options.get("image_size", 8))  # type: ignore[call-overload]
     x, c = inputs(size=size)
