@@ -24,7 +24,7 @@ install: $(STAMP) ## make .venv and install into it (the other targets do this b
 
 demo: $(STAMP) ## learn handwritten digits, show samples, make a GIF: about two minutes
 	@$(BIN)/ddpm train run_dir=$(DEMO)/train
-	@$(BIN)/ddpm sample ckpt=$(DEMO)/train out=$(DEMO)/sample
+	@$(BIN)/ddpm sample ckpt=$(DEMO)/train out=$(DEMO)/sample n=100
 	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/denoise.gif
 	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/forward.gif kind=forward
 

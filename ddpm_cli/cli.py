@@ -47,7 +47,7 @@ def main() -> None:
         hint = f"did you mean {close[0]!r}?" if close else f"commands: {', '.join(commands())}"
         console.error(f"{name}: is not a command; {hint}")
         sys.exit(2)
-    from .config import launch
+    from .config.launch import launch
 
     sys.exit(launch(name, rest))
 
@@ -79,6 +79,6 @@ def _complete(arguments: list[str]) -> None:
         point = int(os.environ.get("COMP_POINT", len(line)))
         os.environ["COMP_LINE"] = words[0] + line[cut:]
         os.environ["COMP_POINT"] = str(max(point - cut + len(words[0]), 0))
-    from .config import launch
+    from .config.launch import launch
 
     sys.exit(launch(name, arguments))

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from .config.help import Help
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -64,6 +67,29 @@ def usage(commands: Mapping[str, str]) -> None:
         "  ddpm gif                                    its denoising as an animation\n"
         "\n'ddpm COMMAND --help' shows every group and key, '--cfg job' the composed config.\n"
         'Tab completion for bash: eval "$(ddpm -sc install=bash)"',
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def show_help(about: "Help") -> None:
+    """Groups with their choices, the one taken in bold; then keys, values and what they mean."""
+    out.print(f"[bold]ddpm {about.command}[/]: {escape(about.about)}\n", soft_wrap=True)
+    out.print(f"usage: ddpm {about.command} [group=choice ...] [key=value ...] [-m]\n", markup=False)
+    out.print("[bold]groups[/] (group=choice; the one taken now is marked)")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for group, choices, taken in about.groups:
+        marked = (f"[bold green]*{escape(c)}[/]" if c == taken else escape(c) for c in choices)
+        table.add_row(f"[cyan]{group}[/]", "  ".join(marked))
+    out.print(table)
+    out.print("\n[bold]keys[/] (key=value)")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for key, value, comment in about.keys:
+        table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")
+    out.print(table)
+    out.print(
+        "\nHydra's flags: --cfg job (show the config and stop), -m (sweep: schedule=linear,cosine), --config-dir DIR (YAML of\n"
+        "your own; a folder named conf beside you is found without it), --info, --hydra-help.",
         markup=False,
         soft_wrap=True,
     )

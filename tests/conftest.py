@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from ddpm_cli.config import launch
+from ddpm_cli.config.launch import launch
 
 torch.set_num_threads(2)
 

@@ -96,9 +96,9 @@ def test_the_wheel_works_from_another_directory(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    where = subprocess.run([python, "-c", "import ddpm_cli.cli as c; print(c.__file__, c.conf_dir())"],
-                           cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout.split()  # fmt: skip
-    assert where == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
+    ask = [python, "-c", "import ddpm_cli.cli as c; print(c.__file__, c.conf_dir())"]
+    where = subprocess.run(ask, cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout
+    assert where.split() == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
     run("train", "run_dir=run", "trainer.steps=1", "trainer.batch_size=2", "trainer.samples=2", "sampler.steps=2")
     run("sample", "n=1", "sampler.steps=2", "out=s")
     assert (elsewhere / "s/sample.json").is_file()

@@ -20,8 +20,8 @@ LEVEL = {
 LEAVES = {"models", "data", "diffusion"}
 ALLOWED_THIRD_PARTY = {"diffusion": {"torch"}, "objectives": {"torch"}, "models": {"torch"}}
 ONLY_IN = {
-    "hydra": {"cli", "config", "config_errors", "commands"},
-    "omegaconf": {"cli", "config", "config_errors", "commands"},
+    "hydra": {"cli", "config", "commands"},
+    "omegaconf": {"cli", "config", "commands"},
     "rich": {"console"},
     "imageio": {"render"},
 }

@@ -25,7 +25,7 @@ def network(config: dict[str, Any], images: Images | None = None, trust: Collect
     """
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
-        node["num_classes"] = (images.classes or None) if images is not None else 1
+        node["num_classes"] = images.classes if images is not None else 1
         if images is not None:
             config["model"] = node  # the checkpoint must know
     torch.manual_seed(int(config["seed"]))
@@ -48,9 +48,9 @@ def network_calls(sampler: Sampler, schedule: Schedule) -> int:
         raise ConfigError(f"sampler.{error}") from error
 
 
-def labels_of(config: Config, images: Images, n: int) -> Tensor | None:
-    """The classes in turn for n pictures of a class-conditional model."""
-    return cycle(range(images.classes), n) if config["model"].get("class_conditional") else None
+def labels_of(module: nn.Module, classes: int, n: int) -> Tensor | None:
+    """The classes in turn for n pictures of a class-conditional model; None for another."""
+    return cycle(range(classes), n) if getattr(module, "class_conditional", False) else None
 
 
 def about(images: Images) -> dict[str, Any]:
@@ -75,6 +75,12 @@ def check_seed(seed: int) -> None:
     """Raises ConfigError for a negative one: numpy's seed sequences take none."""
     if seed < 0:
         raise ConfigError(f"seed: must be at least 0, got {seed}")
+
+
+def row_of(labels: Tensor | None) -> int | None:
+    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is a class."""
+    classes = len(labels.unique()) if labels is not None else 0
+    return classes if 2 <= classes <= 16 else None
 
 
 def cycle(classes: Sequence[int], n: int) -> Tensor:

@@ -40,7 +40,7 @@ class Loaded:
         self.shape = tuple(int(n) for n in about["shape"])
         self.class_names = tuple(str(n) for n in about.get("class_names", ()))
         self.total_steps = int(config["schedule"].get("steps") or 1000)  # for captions
-        self.conditional = bool(config["model"].get("class_conditional"))
+        self.conditional = bool(getattr(module, "class_conditional", False))
 
     def labels(self, n: int, label: int | str | None, labels: Sequence[int | str] | None) -> Tensor | None:
         """(n,) the asked classes repeated; all classes in turn when none is asked; None for an unconditional model.

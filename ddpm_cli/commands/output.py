@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -26,8 +25,8 @@ class SampleFolder:
         if folder.is_dir() and any(folder.iterdir()) and not self._is_ours():
             raise ConfigError(f"out: {folder} has other files; name an empty or a new folder")
 
-    def write(self, pixels: Tensor, labels: Tensor | None, facts: Mapping[str, Any]) -> np.ndarray:
-        """pixels (N,C,H,W) uint8. Samples of an earlier call are replaced. Returns the grid, unscaled."""
+    def write(self, pixels: Tensor, labels: Tensor | None, columns: int | None, facts: Mapping[str, Any]) -> None:
+        """pixels (N,C,H,W) uint8. Samples of an earlier call are replaced."""
         self.facts.unlink(missing_ok=True)
         images = self.folder / "images"
         images.mkdir(parents=True, exist_ok=True)
@@ -35,10 +34,8 @@ class SampleFolder:
             old.unlink()
         write_images(images, pixels)
         write_npz(self.folder / "samples.npz", pixels, labels)
-        picture = grid(pixels)
-        write_png(self.folder / "grid.png", enlarge(picture, suited_scale(pixels.shape[-2:])))
+        write_png(self.folder / "grid.png", enlarge(grid(pixels, columns), suited_scale(*pixels.shape[-2:])))
         write_json(self.facts, facts)
-        return picture
 
     def _is_ours(self) -> bool:
         return all(p.name in ("grid.png", "images", "samples.npz", "sample.json") for p in self.folder.iterdir())

@@ -10,11 +10,14 @@ import torch
 from .. import console
 from ..build import Node, build
 from ..diffusion.generate import generate
-from ..render.pixels import to_uint8
+from ..render.pixels import grid, to_uint8
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, network_calls, shown
+from .assemble import check_positive, check_seed, network_calls, row_of, shown
 from .loaded import Loaded, counter, finite
 from .output import SampleFolder
+
+THUMBNAIL = 40
+"""At most so many images are shown in the terminal."""
 
 
 def run(
@@ -63,5 +66,8 @@ def run(
         "seconds": round(seconds, 3),
         "images_per_second": round(n / seconds, 3),
     }
-    grid = output.write(to_uint8(images), classes, facts)
-    console.show_picture(grid, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")
+    pixels, columns = to_uint8(images), row_of(classes)
+    output.write(pixels, classes, columns, facts)
+    console.show_picture(
+        grid(pixels[:THUMBNAIL], columns, background=0), f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png"
+    )

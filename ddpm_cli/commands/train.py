@@ -12,7 +12,7 @@ from ..training.resume import starting_point
 from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
-from .assemble import about, check_seed, denoiser_of, labels_of, network, network_calls, shown, summary
+from .assemble import about, check_seed, denoiser_of, labels_of, network, network_calls, row_of, shown, summary
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,17 @@ def run(
     wrap, loss, adam = denoiser_of(config, None, runtime), build(objective, "objective"), build(optimizer, "optimizer")
     network_calls(draw, wrap(network(config)).schedule)
     with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
-        start = starting_point(folder, resume, config)
         console.show_config(config, f"ddpm train: {shown(folder)}")
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
-        state = prepare(network(config, images), adam, plan, runtime, start)
+        module = network(config, images)  # this also writes into config what only the data can tell
+        state = prepare(module, adam, plan, runtime, starting_point(folder, resume, config))
         if finished(state, plan, len(images)):
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
-        see = looks(state, wrap, loss, draw, images, validation, plan, labels_of(config, images, plan.samples))
+        labels = labels_of(module, images.classes, plan.samples)
+        see = looks(state, wrap, loss, draw, images.shape, validation, plan, labels)
+        place.columns = row_of(labels)
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):

@@ -25,8 +25,8 @@ class UNet(nn.Module):
         heads: attention heads.
         dropout: before the second convolution of each block, in [0, 1).
         scale_shift_norm: the embedding scales and shifts the norm (AdaGN) instead of being added.
-        class_conditional: add a learned embedding of the class to that of the time.
-        num_classes: how many classes there are (only read with class_conditional).
+        class_conditional: add a learned embedding of the class to that of the time; None = when there are classes.
+        num_classes: how many classes there are; None or 0 = none.
         patch_size: fold p x p pixels into channels first: p^2 times fewer positions to compute.
 
     Raises:
@@ -44,7 +44,7 @@ class UNet(nn.Module):
         heads: int = 1,
         dropout: float = 0.1,
         scale_shift_norm: bool = False,
-        class_conditional: bool = False,
+        class_conditional: bool | None = False,
         num_classes: int | None = None,
         patch_size: int = 1,
     ):
@@ -53,12 +53,13 @@ class UNet(nn.Module):
         _check(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
         if class_conditional and not num_classes:
             raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
+        self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
         self.patch_size = patch_size
         embedding = 4 * channels
         self.time = nn.Sequential(
             SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
-        self.label = nn.Embedding(num_classes, embedding) if class_conditional and num_classes else None
+        self.label = nn.Embedding(num_classes, embedding) if self.class_conditional and num_classes else None
 
         def level(inputs: int, outputs: int, resolution: int) -> nn.ModuleList:
             block = ResidualBlock(inputs, outputs, embedding, dropout, scale_shift_norm)

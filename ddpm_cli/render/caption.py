@@ -1,5 +1,8 @@
 """Words above pictures, crisp and always in the same place."""
 
+import re
+from functools import cache
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -9,8 +12,14 @@ INK = 64
 """Dark grey."""
 SIZE = 16
 """Height of the letters, in pixels of the finished picture."""
-LINE = 26
-"""Height of a line of caption."""
+LINE = 24
+"""Height of a line of caption, from its top to the pictures below."""
+BASELINE = 14
+"""From the top of a line down to the foot of its letters."""
+SPACE = 6
+"""Around the stroke of "637 / 1000"."""
+BELOW = 3
+"""How far an index such as the t of x_t hangs below the others."""
 
 
 def canvas(height: int, width: int, channels: int) -> np.ndarray:
@@ -18,19 +27,61 @@ def canvas(height: int, width: int, channels: int) -> np.ndarray:
     return np.full((height, width, channels), BACKGROUND, np.uint8)
 
 
-def write(picture: np.ndarray, text: str, x: int, y: int, anchor: str = "lm") -> None:
-    """Draw `text` into (H,W,C), in place. anchor as in Pillow: first l, m or r of x, then a, m or d of y."""
-    mask = Image.new("L", (picture.shape[1], picture.shape[0]), 0)
-    ImageDraw.Draw(mask).text((x, y), text, fill=255, font=font(), anchor=anchor)
+def write(picture: np.ndarray, text: str, x: int, top: int, align: float = 0.0) -> None:
+    """Draw `text` into (H,W,C), in place. "x_t" is x with an index.
+
+    Args:
+        x: its left edge at align 0, its middle at 0.5, its right edge at 1.
+        top: of its line.
+    """
+    width = width_of(text)
+    mask = Image.new("L", (width, LINE), 0)
+    draw, at = ImageDraw.Draw(mask), 0
+    for piece, small in _pieces(text):
+        draw.text((at, BASELINE + BELOW * small), piece, fill=255, font=_font(small), anchor="ls")
+        at += _advance(piece, small)
+    left = x - round(align * width)
+    place = picture[top : top + LINE, left : left + width]
     cover = np.asarray(mask, np.float32)[:, :, None] / 255
-    picture[:] = np.round(picture * (1 - cover) + INK * cover).astype(np.uint8)
+    place[:] = np.round(place * (1 - cover) + INK * cover).astype(np.uint8)
+
+
+def write_step(picture: np.ndarray, t: float, total: int, right: int, top: int) -> None:
+    """Draw "t = 637 / 1000" up to `right`. Every digit has a place of its own, so that nothing moves as it counts."""
+    write(picture, f"/ {total}", right, top, align=1)
+    right -= width_of(f"/ {total}") + SPACE
+    cell = _digit()
+    for i, digit in enumerate(reversed(str(round(t * total)))):
+        write(picture, digit, right - i * cell - cell // 2, top, align=0.5)
+    write(picture, "t =", right - len(str(total)) * cell - SPACE, top, align=1)
+
+
+def step_width(total: int) -> int:
+    """What `write_step` takes, in pixels."""
+    return width_of("t =") + len(str(total)) * _digit() + width_of(f"/ {total}") + 2 * SPACE
 
 
 def width_of(text: str) -> int:
     """In pixels."""
-    return int(np.ceil(font().getlength(text)))
+    return sum(_advance(piece, small) for piece, small in _pieces(text))
 
 
-def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """ "x_t now" -> ("x", False), ("t", True), (" now", False)."""
+    parts = re.split(r"_(\w)", text)  # what is captured comes at the odd places
+    return [(part, i % 2 == 1) for i, part in enumerate(parts) if part]
+
+
+def _advance(piece: str, small: bool) -> int:
+    return int(np.ceil(_font(small).getlength(piece))) + 2 * small
+
+
+@cache
+def _digit() -> int:
+    return max(width_of(digit) for digit in "0123456789")
+
+
+@cache
+def _font(small: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The one that comes with Pillow, so that pictures are the same everywhere."""
-    return ImageFont.load_default(size=SIZE)
+    return ImageFont.load_default(size=SIZE - 4 if small else SIZE)

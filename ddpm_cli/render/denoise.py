@@ -1,6 +1,6 @@
 """The frames of a denoising: x_t on the left, what the network believes x_0 is on the right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -9,12 +9,16 @@ from torch import Tensor
 
 from ..diffusion.samplers import Frame
 from . import caption
-from .pixels import enlarge, grid, suited_scale, to_uint8
+from .pixels import to_uint8
+from .sheet import MARGIN, fitting_scale, sheet
 
-MARGIN = 12
+GUTTER = 32
+"""Between the two halves."""
 
 
 class AlphaSigma(Protocol):
+    """What of a schedule is needed here: t (*) in [0, 1] -> alpha (*), sigma (*)."""
+
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
@@ -22,43 +26,45 @@ def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]
     """At most `count` indices of `times` (decreasing), such that the picture changes about as much between any two.
 
     The angle atan2(sigma, alpha) measures how far x_t has turned from noise to image: evenly spaced angles, the
-    first and the last time always among them.
+    first and the last time always among them; a count of 1 leaves only the last.
     """
+    if len(times) <= count:
+        return list(range(len(times)))
+    if count < 2:
+        return [len(times) - 1]
     alpha, sigma = schedule(times)
     angle = torch.atan2(sigma, alpha)
-    if len(times) <= count or count < 2:
-        return list(range(len(times))) if len(times) <= count else [len(times) - 1]
-    wanted = torch.linspace(float(angle[0]), float(angle[-1]), count, dtype=angle.dtype)
+    wanted = torch.linspace(float(angle[0]), float(angle[-1]), count, dtype=angle.dtype, device=angle.device)
     nearest = (angle[None] - wanted[:, None]).abs().argmin(1)
-    return sorted({0, len(times) - 1, *nearest.tolist()})
+    nearest[0], nearest[-1] = 0, len(times) - 1  # several times may share the angle of an end
+    return sorted(set(nearest.tolist()))
 
 
 def denoise_frames(
-    frames: Sequence[Frame], total_steps: int, columns: int | None = None, scale: int | None = None
+    frames: Iterable[Frame], total_steps: int, columns: int | None = None, scale: int | None = None
 ) -> list[np.ndarray]:
     """One picture (H,W,C) uint8 for each frame, all laid out alike.
 
     Args:
         frames: x and x0 (N,C,H,W) in [-1, 1] nominally; beyond that they are clipped, always at the same values.
         total_steps: T, for the caption "t = 640 / 1000".
+        columns: of tiles in either half; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.
     """
     return [_picture(frame, total_steps, columns, scale) for frame in frames]
 
 
 def _picture(frame: Frame, total_steps: int, columns: int | None, scale: int | None) -> np.ndarray:
-    factor = suited_scale(frame.x.shape[-2:], scale)
-    left, right = (enlarge(grid(to_uint8(x), columns), factor) for x in (frame.x, frame.x0))
+    factor = fitting_scale(frame.x, columns, scale, panels=2)
+    left, right = (sheet(to_uint8(x), columns, factor) for x in (frame.x, frame.x0))
     height, width, channels = left.shape
-    step = f"t = {round(frame.t * total_steps)} / {total_steps}"
-    widest = max(caption.width_of(f"x_t   t = {total_steps} / {total_steps}"), caption.width_of("x0 estimate"))
-    column = max(width, widest)
-    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, 2 * column + 3 * MARGIN, channels)
-    top, middle = MARGIN + caption.LINE, MARGIN + caption.LINE // 2
-    for tiles, x in ((left, MARGIN), (right, 2 * MARGIN + column)):
-        inset = x + (column - width) // 2
-        picture[top : top + height, inset : inset + width] = tiles
-    caption.write(picture, "x_t", MARGIN, middle)
-    caption.write(picture, step, MARGIN + column, middle, "rm")  # right-aligned: the total stays where it is
-    caption.write(picture, "x0 estimate", 2 * MARGIN + column, middle)
+    column = max(width, caption.width_of("x_t") + 2 * MARGIN + caption.step_width(total_steps))
+    beside = MARGIN + column + GUTTER
+    last = max(width, caption.width_of("x_0 estimate"))
+    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, beside + last + MARGIN, channels)
+    for tiles, x in ((left, MARGIN), (right, beside)):
+        picture[MARGIN + caption.LINE :, x:][:height, :width] = tiles
+    caption.write(picture, "x_t", MARGIN, MARGIN)
+    caption.write_step(picture, frame.t, total_steps, MARGIN + column, MARGIN)
+    caption.write(picture, "x_0 estimate", beside, MARGIN)
     return picture

@@ -17,7 +17,7 @@ def write_png(path: Path, picture: np.ndarray) -> None:
 
 def write_images(folder: Path, images: Tensor, start: int = 0) -> None:
     """(N,C,H,W) uint8 -> 000000.png, 000001.png, ... in `folder`, which exists; the first has the number `start`."""
-    for number, image in enumerate(images.permute(0, 2, 3, 1).numpy(), start=start):
+    for number, image in enumerate(_channels_last(images), start=start):
         write_png(folder / f"{number:06d}.png", image)
 
 
@@ -27,12 +27,16 @@ def write_npz(path: Path, images: Tensor, labels: Tensor | None = None) -> None:
     Raises:
         OSError: it cannot be written; then nothing is left behind.
     """
-    arrays = [np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())]
+    arrays = [_channels_last(images)]
     if labels is not None:
-        arrays.append(labels.numpy().astype(np.int64))
+        arrays.append(labels.cpu().numpy().astype(np.int64))
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:  # given a name, numpy would add .npz to it
             np.savez(file, *arrays)
 
     write_atomically(path, write)
+
+
+def _channels_last(images: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())

@@ -1,7 +1,6 @@
 """Tensors -> pixels, on one fixed scale: the same value is the same grey in every picture and every frame."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,6 +8,8 @@ from torch import Tensor
 
 BACKGROUND = 255
 """Between and around tiles: white."""
+LEGIBLE = 80
+"""Pixels that a tile should be wide, at least."""
 
 
 def to_uint8(x: Tensor) -> Tensor:
@@ -17,31 +18,55 @@ def to_uint8(x: Tensor) -> Tensor:
     return scaled.nan_to_num(0.0).round().to(torch.uint8).cpu()
 
 
-def grid(images: Tensor, columns: int | None = None, pad: int = 1) -> np.ndarray:
+def grid(images: Tensor, columns: int | None = None, pad: int = 1, background: int = BACKGROUND) -> np.ndarray:
     """(N,C,H,W) uint8 -> one picture (rows * (H + pad) + pad, columns * (W + pad) + pad, C), row by row.
 
-    Without `columns`, the layout nearest to a square, without holes where there is one (64 -> 8x8, 10 -> 5x2).
+    Without `columns`, a layout near to a square with few holes (64 -> 8x8, 10 -> 5x2); never more columns than images.
+
+    Raises:
+        ValueError: columns below 1.
     """
     n, channels, height, width = images.shape
-    across = columns or balanced(n)
+    across = layout(n, columns)
     down = math.ceil(n / across)
-    picture = np.full((down * (height + pad) + pad, across * (width + pad) + pad, channels), BACKGROUND, np.uint8)
-    for i, tile in enumerate(images.permute(0, 2, 3, 1).numpy()):
+    picture = np.full((down * (height + pad) + pad, across * (width + pad) + pad, channels), background, np.uint8)
+    for i, tile in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
         top, left = pad + i // across * (height + pad), pad + i % across * (width + pad)
         picture[top : top + height, left : left + width] = tile
     return picture
 
 
+def layout(n: int, columns: int | None = None) -> int:
+    """How many columns `grid` uses for n tiles."""
+    if columns is None:
+        return balanced(n)
+    if columns < 1:
+        raise ValueError(f"columns: must be at least 1, got {columns}")
+    return max(1, min(columns, n))
+
+
 def balanced(n: int) -> int:
-    """Columns for n tiles: the smallest divisor from sqrt(n) up, unless that is more than twice as wide as high."""
-    root = math.ceil(math.sqrt(n))
-    exact = next(c for c in range(root, n + 1) if n % c == 0) if n else 1
-    return exact if exact * exact <= 2.5 * n else root
+    """Columns for n tiles, at least as wide as high: weighs empty places against being long and thin."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(n / columns)
+        holes = rows * columns - n
+        return (0.1 if holes else 0.0) + holes / n + 0.1 * columns / rows
+
+    return min(range(math.ceil(math.sqrt(n)), n + 1), key=cost) if n else 1
 
 
-def suited_scale(size: Sequence[int], wanted: int | None = None) -> int:
-    """How many pixels of a picture one pixel of a tile (H, W) gets: `wanted`, or so many that it is about 64 wide."""
-    return wanted if wanted is not None else max(1, round(64 / max(size)))
+def suited_scale(height: int, width: int, wanted: int | None = None) -> int:
+    """Pixels of the picture for one pixel of the model: `wanted`, or so many that a tile is legible (8 -> 10, 32 -> 3).
+
+    Raises:
+        ValueError: wanted below 1.
+    """
+    if wanted is None:
+        return math.ceil(LEGIBLE / max(height, width))
+    if wanted < 1:
+        raise ValueError(f"scale: must be at least 1, got {wanted}")
+    return wanted
 
 
 def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:

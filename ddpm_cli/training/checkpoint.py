@@ -104,7 +104,7 @@ def latest(folder: Path) -> Checkpoint | None:
         raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older one is valid; restore a copy")
     if folder.is_dir() and any(folder.glob("step_*.safetensors")):
         raise CheckpointError(
-            f"{folder}: tensors without a manifest (a save cut short?); restore the .json, or delete them to start afresh"
+            f"{folder}: tensors without a manifest (a save cut short?); restore the .json, or delete them"
         )
     return None
 

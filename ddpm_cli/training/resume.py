@@ -21,8 +21,6 @@ FREE = [
     "trust",
     "sampler",
     "logger",
-    "trainer.steps",
-    "trainer.epochs",
     "trainer.max_seconds",
     "trainer.device",
     "trainer.log_every",
@@ -71,6 +69,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         raise ConfigError(
             f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
         )
+    if _at(new, "trainer.lr_decay") == "constant":  # otherwise the rate of every step hangs on how many there will be
+        changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
     soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
     if soft:
         log.warning("resuming with other settings: %s", ", ".join(soft))

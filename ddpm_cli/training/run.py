@@ -65,6 +65,7 @@ class Run:
         self.config = config
         self.reporter = reporter
         self.about: dict[str, Any] = {}
+        self.columns: int | None = None  # of the sample grids; None = near a square
         self.checkpoints = folder / "checkpoints"
         self.stop_signal: int | None = None
         self._opened = False
@@ -138,13 +139,14 @@ class Run:
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""
         pixels = to_uint8(images)
-        picture = enlarge(grid(pixels), suited_scale(pixels.shape[-2:]))
+        picture = enlarge(grid(pixels, self.columns), suited_scale(*pixels.shape[-2:]))
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, picture)
         if self._writer is not None:
             self._writer.add_image("samples", picture, step, dataformats="HWC")
-        self.reporter.picture(step, path, grid(pixels[:16], columns=8))
+        across = self.columns or 8
+        self.reporter.picture(step, path, grid(pixels[: 2 * across], across, background=0))
 
     def save(self, state: TrainState, keep_last: int, best_by: str | None) -> Checkpoint:
         """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""

@@ -1,9 +1,8 @@
 """From a network and a plan to everything the loop needs."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..data.images import Images
@@ -39,15 +38,15 @@ def looks(
     wrap: Callable[[nn.Module], Denoiser],
     objective: Objective,
     sampler: Sampler,
-    images: Images,
+    shape: Sequence[int],
     validation: Images,
     plan: Plan,
-    labels: Any = None,
+    labels: Tensor | None = None,
 ) -> Looks:
     """Validation loss and sample grids, both with the averaged weights."""
     model = wrap(state.weights)
     few = held_out(validation, plan.eval_images)
     return Looks(
         validate=(lambda: validation_loss(objective, model, few, plan.batch_size)) if len(few) else None,
-        sample=preview(model, sampler, images.shape, plan.samples, labels),
+        sample=preview(model, sampler, shape, plan.samples, labels),
     )

@@ -57,10 +57,13 @@ class TrainState:
 
     def _load_optimizer(self, memory: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
-        index = {name: i for i, name in enumerate(self._names.values())}
+        place = {name: (i, parameter) for i, (parameter, name) in enumerate(self._names.items())}
         for key, value in memory.items():
             name, _, field = key.rpartition(".")
-            state.setdefault(index[name], {})[field] = value
+            index, parameter = place[name]
+            if value.shape == parameter.shape:  # fused kernels walk weights and moments as laid out: both channels_last
+                value = torch.empty_like(parameter).copy_(value)
+            state.setdefault(index, {})[field] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

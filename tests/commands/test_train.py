@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from ..conftest import TINY, Cli
@@ -27,7 +28,7 @@ def same_tensors(a: Path, b: Path) -> bool:
 
 
 def test_the_loss_falls_on_digits(cli: Cli, tmp_path: Path) -> None:
-    """An untrained network scores 1 (it says 0, the noise has variance 1); a learning one far less."""
+    """An untrained network says 0 and scores the variance of v, near 0.8; a learning one far less."""
     result = cli(
         "train",
         "run_dir=run",
@@ -39,8 +40,8 @@ def test_the_loss_falls_on_digits(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     loss = [row["loss"] for row in rows(tmp_path / "run") if "loss" in row]
     assert len(loss) == 15 and loss[0] > 0.6
-    assert sum(loss[-3:]) / 3 < 0.25
-    assert rows(tmp_path / "run")[-1]["val_loss"] < 0.25
+    assert sum(loss[-3:]) / 3 < 0.4
+    assert rows(tmp_path / "run")[-1]["val_loss"] < 0.4
 
 
 def test_the_run_directory_is_what_the_readme_says(cli: Cli, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_finished_run_says_so(cli: Cli, tmp_path: Path) -> None:
 def test_what_may_not_change_on_resume(cli: Cli) -> None:
     arguments = ["run_dir=run", *TINY, *QUIET]
     assert cli("train", *arguments, "trainer.steps=2").code == 0
-    changes = {"schedule=cosine": "schedule.", "objective=v": "objective.", "model.blocks=2": "model.blocks"}
+    changes = {"schedule=linear": "schedule.", "objective=x0": "objective.", "model.blocks=2": "model.blocks"}
     for change, key in (changes | {"optimizer=adamw": "optimizer._target_"}).items():
         result = cli("train", *arguments, "trainer.steps=4", change)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {key}"), result.err
@@ -225,3 +226,21 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, program: Pr
     assert process.returncode == code
     assert "stopped and saved at step" in err.splitlines()[-1] and "Traceback" not in err
     assert len(list((tmp_path / "run/checkpoints").glob("*.json"))) == 1
+
+
+def test_classes_that_only_the_folder_tells(cli: Cli, tmp_path: Path) -> None:
+    """The network is built for what is found, and a resumed run finds the same."""
+    for name in ("cats", "dogs", "emus"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (16, 16), 20 * i).save(tmp_path / "pictures" / name / f"{i}.png")
+    data = ["dataset=image_folder", "dataset.root=pictures", "dataset.size=8", "model=unet_tiny"]
+    arguments = ["run_dir=run", *data, *TINY, *QUIET]
+    for steps in (1, 2):
+        result = cli("train", *arguments, f"trainer.steps={steps}")
+        assert result.code == 0, result.err
+    manifest = json.loads((tmp_path / "run/checkpoints/step_00000002.json").read_text())
+    assert manifest["about"]["class_names"] == ["cats", "dogs", "emus"]
+    assert manifest["config"]["model"]["num_classes"] == 3
+    result = cli("sample", "label=dogs", "n=2", "sampler.steps=2", "out=s")
+    assert result.code == 0, result.err

@@ -1,110 +1,100 @@
-"""Animations: frames chosen by what the eye sees, one scale, a steady ground, a held last frame."""
+"""Animations are opened again and looked at: colours, time, stillness."""
 
-from itertools import pairwise
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from ddpm_cli.diffusion.samplers import Frame
-from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule
+from ddpm_cli.diffusion.schedule import LinearSchedule
 from ddpm_cli.render import animate
 from ddpm_cli.render.animate import write_animation
-from ddpm_cli.render.denoise import MARGIN, denoise_frames, evenly_visible
-from ddpm_cli.render.forward import forward_frames, forward_strip
-from ddpm_cli.render.pixels import to_uint8
+from ddpm_cli.render.caption import LINE
+from ddpm_cli.render.forward import forward_frames
+from ddpm_cli.render.pixels import BACKGROUND
+from ddpm_cli.render.sheet import EDGE, GAP, MARGIN
 
 
-def read(path: Path) -> list[np.ndarray]:
-    return [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(Image.open(path))]
+def noise(count: int, *shape: int) -> list[np.ndarray]:
+    """Frames of noise within a white margin of 4."""
+    rng = np.random.default_rng(0)
+    frames = [np.full(shape, 255, np.uint8) for _ in range(count)]
+    for frame in frames:
+        inside = frame[4:-4, 4:-4]
+        inside[:] = rng.integers(0, 256, inside.shape, np.uint8)
+    return frames
 
 
-@pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()])
-def test_frames_are_evenly_visible(schedule: LinearSchedule) -> None:
-    times = schedule.times(1000)
-    chosen = evenly_visible(times, schedule, 30)
-    assert chosen[0] == 0 and chosen[-1] == 1000 and len(chosen) == 30 and chosen == sorted(set(chosen))
-    alpha, sigma = schedule(times[chosen])
-    turns = -torch.atan2(sigma, alpha).diff()
-    assert float(turns.max() / turns.mean()) < 1.5
-    naive = schedule.times(29)  # evenly spaced in t: most of the change in few frames
-    alpha, sigma = schedule(naive)
-    assert schedule == CosineSchedule() or float((-torch.atan2(sigma, alpha).diff()).max() / turns.mean()) > 1.5
+def gif(path: Path, frames: Sequence[np.ndarray], fps: float = 10, hold: float = 1.0) -> tuple[np.ndarray, list[int]]:
+    """Written and read back: (F,H,W,3) as a viewer shows them, and milliseconds."""
+    write_animation(path, frames, fps=fps, hold=hold)
+    with Image.open(path) as image:
+        assert image.info["loop"] == 0
+        shown, durations = [], []
+        for i in range(image.n_frames):
+            image.seek(i)
+            shown.append(np.array(image.convert("RGB")))
+            durations.append(int(image.info["duration"]))
+    return np.stack(shown), durations
 
 
-def test_few_frames_are_all_kept() -> None:
-    schedule = LinearSchedule()
-    assert evenly_visible(schedule.times(4), schedule, 30) == [0, 1, 2, 3, 4]
-    assert evenly_visible(schedule.times(4), schedule, 1) == [4]
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 1)])
+def test_grey_is_lossless(shape: tuple[int, ...], tmp_path: Path) -> None:
+    frames = noise(5, *shape)
+    frames[2][4:20:1, 4:20].reshape(-1)[:] = 0
+    shown, _ = gif(tmp_path / "a.gif", frames)
+    for channel in range(3):
+        assert np.array_equal(shown[..., channel], np.stack(frames).reshape(5, 20, 24))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_denoising_has_one_layout_and_one_scale(channels: int) -> None:
-    g = torch.Generator().manual_seed(0)
-    still = torch.rand(4, channels, 8, 8, generator=g) * 2 - 1
-    frames = [Frame(t, torch.randn(4, channels, 8, 8, generator=g) * 3, still) for t in (1.0, 0.5, 0.001)]
-    pictures = denoise_frames(frames, 1000)
-    assert len({p.shape for p in pictures}) == 1 and pictures[0].shape[2] == channels
-    half = pictures[0].shape[1] // 2
-    for p in pictures[1:]:  # the right half shows the same x0: pixel for pixel the same, whatever is beside it
-        assert np.array_equal(p[:, half + MARGIN :], pictures[0][:, half + MARGIN :])
-    expected = to_uint8(still)[0, :, 0, 0].tolist()
-    corner = np.argwhere((pictures[0][50:, half + MARGIN :] != 255).any(2))[0]
-    assert (
-        pictures[0][50:, half + MARGIN :][tuple(corner)].tolist() in (expected, to_uint8(still)[0, :, 2, 0].tolist())
-        or channels == 1
-    )
-    assert not np.array_equal(pictures[0][:, :half], pictures[1][:, :half])
-    assert all(
-        (p[:MARGIN] == 255).all() and (p[-MARGIN:] == 255).all() and (p[:, -MARGIN:] == 255).all() for p in pictures
-    )
+@pytest.mark.parametrize(
+    ("fps", "hold", "expected"), [(10, 1.5, [100, 100, 1500]), (15, 0, [70] * 3), (500, 2, [20, 20, 2000])]
+)
+def test_time(fps: float, hold: float, expected: list[int], tmp_path: Path) -> None:
+    for shape in ((16, 16), (16, 16, 3)):
+        assert gif(tmp_path / "a.gif", noise(3, *shape), fps, hold)[1] == expected
 
 
-def test_the_caption_says_the_step() -> None:
-    def caption(t: float) -> np.ndarray:
-        x = torch.zeros(1, 1, 8, 8)
-        return denoise_frames([Frame(t, x, x)], 1000)[0][: MARGIN + 26]
-
-    assert np.array_equal(caption(0.637), caption(0.637)) and not np.array_equal(caption(0.637), caption(0.638))
-    narrow = torch.zeros(1, 1, 4, 4)  # tiles narrower than the words: the words still fit
-    assert denoise_frames([Frame(1.0, narrow, narrow)], 1000, scale=1)[0].shape[1] > 200
+def test_equal_frames_keep_their_time(tmp_path: Path) -> None:
+    for shape in ((16, 16), (16, 16, 3)):
+        (frame,) = noise(1, *shape)
+        other = 255 - frame
+        assert sum(gif(tmp_path / "a.gif", [frame, other, other], fps=10, hold=1.0)[1]) == 1200
 
 
-def test_real_images_dissolve_and_do_not_flicker() -> None:
-    schedule, images = CosineSchedule(), torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    frames = [f.astype(int) for f in forward_frames(images, schedule, 40, seed=0, total_steps=1000)]
-    assert 30 < len(frames) <= 40
-    steps = [np.abs(b - a)[40:].mean() for a, b in pairwise(frames)]
-    assert max(steps) < 12  # one noise for all times; a fresh one each frame would give about 60
-    assert np.abs(frames[-1] - frames[0])[40:].mean() > 20
-    again = forward_frames(images, schedule, 40, seed=0, total_steps=1000)
-    assert np.array_equal(again[5], frames[5])
+def test_colour_is_close_and_the_background_exact(tmp_path: Path) -> None:
+    frames = noise(6, 40, 40, 3)
+    shown, _ = gif(tmp_path / "a.gif", frames)
+    assert len(shown) == 6
+    outside = np.ones((40, 40), bool)
+    outside[4:-4, 4:-4] = False
+    assert (shown[:, outside] == 255).all()
+    assert np.abs(shown.astype(int) - np.stack(frames)).mean() < 12
 
 
-def test_the_strip_has_five_columns() -> None:
-    images = torch.ones(3, 1, 32, 32)
-    strip = forward_strip(images, LinearSchedule(), seed=0, scale=2)
-    body = strip[MARGIN + 26 + 2 : -MARGIN - 2, MARGIN:-MARGIN, 0]
-    cell = body.shape[1] // 5
-    dark = [(body[:, i * cell : (i + 1) * cell] < 128).mean() for i in range(5)]
-    assert dark[0] == 0 and dark == sorted(dark) and dark[-1] > 0.3
+def test_all_around_the_tiles_stays_put(tmp_path: Path) -> None:
+    """A real layout in colour: margins, gaps and the edges of tiles are the same in every frame, to the bit."""
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    frames = forward_frames(images, LinearSchedule(), 8, seed=0, total_steps=1000)
+    shown, _ = gif(tmp_path / "a.gif", frames)
+    around = np.ones(shown.shape[1:3], bool)
+    for i in range(4):
+        top, left = MARGIN + LINE + 1 + i // 2 * (82 + GAP), MARGIN + 1 + i % 2 * (82 + GAP)
+        around[top : top + 80, left : left + 80] = False
+    below = around.copy()
+    below[: MARGIN + LINE] = False
+    assert np.array_equal(shown[:, below], np.stack(frames)[:, below])
+    assert set(np.unique(shown[:, below])) == {EDGE, BACKGROUND}
+    letters = np.abs(shown[:, : MARGIN + LINE].astype(int) - np.stack(frames)[:, : MARGIN + LINE])
+    assert letters.max() <= 16  # smooth outlines have few greys
 
 
-def test_a_grey_gif_is_lossless(tmp_path: Path) -> None:
-    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    frames = [ramp, np.rot90(ramp).copy(), 255 - ramp]
-    write_animation(tmp_path / "a.gif", frames, fps=10, hold=1.5)
-    back = read(tmp_path / "a.gif")
-    assert all(np.array_equal(b[:, :, :1], f) for b, f in zip(back, frames, strict=True))
-    durations = [f.info["duration"] for f in ImageSequence.Iterator(Image.open(tmp_path / "a.gif"))]
-    assert durations == [100, 100, 1600]
-    assert Image.open(tmp_path / "a.gif").info["loop"] == 0
-
-
-def test_a_colour_gif_is_close_and_its_ground_is_steady(tmp_path: Path) -> None:
+def test_a_smooth_picture_is_close(tmp_path: Path) -> None:
+    """As it dissolves into noise, which wants other colours."""
     rng = np.random.default_rng(0)
     smooth = np.stack([*np.meshgrid(np.linspace(0, 255, 48), np.linspace(0, 255, 48)), np.full((48, 48), 90.0)], 2)
     frames = []
@@ -112,49 +102,85 @@ def test_a_colour_gif_is_close_and_its_ground_is_steady(tmp_path: Path) -> None:
         frame = np.full((60, 60, 3), 255, np.uint8)
         frame[6:54, 6:54] = np.clip(smooth * (1 - share) + rng.uniform(0, 255, smooth.shape) * share, 0, 255)
         frames.append(frame)
-    write_animation(tmp_path / "a.gif", frames, fps=20, hold=0)
-    back = read(tmp_path / "a.gif")
-    assert len(back) == 20
-    for b, f in zip(back, frames, strict=True):
-        assert (b[:6] == 255).all() and (b[:, :6] == 255).all()
-        assert np.abs(b.astype(int) - f).mean() < 16
-    assert np.abs(back[0].astype(int) - frames[0]).mean() < 8
+    error = np.abs(gif(tmp_path / "a.gif", frames)[0].astype(int) - np.stack(frames)).mean((1, 2, 3))
+    assert len(error) == 20 and error.max() < 16 and error[0] < 8
 
 
-def test_what_stands_still_keeps_its_colour(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    patch = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    frames = []
-    for _ in range(6):
-        frame = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        frame[:8, :8] = patch
-        frames.append(frame)
-    write_animation(tmp_path / "a.gif", frames, fps=10, hold=0)
-    back = read(tmp_path / "a.gif")
-    assert all(np.array_equal(b[:8, :8], back[0][:8, :8]) for b in back)
+def test_few_colours_are_kept_exactly(tmp_path: Path) -> None:
+    frames = [np.full((16, 16, 3), 255, np.uint8) for _ in range(3)]
+    for i, frame in enumerate(frames):
+        frame[4:8, 4 + i : 8 + i] = (200, 30, 60)
+        frame[10:12, 4:12] = (20 * i, 120, 250)
+    shown, _ = gif(tmp_path / "a.gif", frames)
+    assert np.abs(shown.astype(int) - np.stack(frames)).max() <= 3
 
 
-def test_mp4_can_be_read_back(tmp_path: Path) -> None:
-    frames = [np.full((31, 45, 1), v, np.uint8) for v in (0, 128, 255)]  # odd sides
-    write_animation(tmp_path / "a.mp4", frames, fps=10, hold=0.5, format="mp4")
-    back = iio.imread(tmp_path / "a.mp4", plugin="pyav")
-    assert back.shape == (3 + 5, 32, 46, 3)
-    assert [abs(int(f.mean()) - v) < 6 for f, v in zip(back, (0, 128, 255), strict=False)] == [True] * 3
+def test_what_stands_still_does_not_flicker(tmp_path: Path) -> None:
+    """A photograph with more than 256 colours beside noise that changes all the time."""
+    frames = noise(8, 32, 64, 3)
+    y, x = np.mgrid[:24, :24]
+    still = np.stack([x * 10, y * 10, 255 - (x + y) * 5], -1).astype(np.uint8)
+    for frame in frames:
+        frame[4:28, 36:60] = still
+    shown = gif(tmp_path / "a.gif", frames)[0][:, 4:28, 36:60].astype(int)
+    error = np.square(shown - still).sum(-1)
+    assert (np.diff(error, axis=0) <= 0).all()  # every pixel only ever gets nearer
+    assert error[-1].mean() < error[0].mean() / 2
+    changing = (np.diff(shown, axis=0) != 0).any(-1).mean((1, 2))
+    assert changing[0] < 0.6 and changing[-1] < 0.2, changing
 
 
-def test_without_av_the_answer_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(animate, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"^format: mp4 needs the package av; pip install 'ddpm-cli\[mp4\]'"):
-        write_animation(tmp_path / "a.mp4", [np.zeros((4, 4), np.uint8)], 10, 0, "mp4")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("shape", [(31, 33), (31, 33, 3), (32, 32, 1)])
+def test_mp4_is_read_back(shape: tuple[int, ...], tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = [np.full(shape, v, np.uint8) for v in (0, 60, 120, 180, 240)]
+    write_animation(tmp_path / "a.mp4", frames, fps=10, hold=1.0, format="mp4")
+    shown = iio.imread(tmp_path / "a.mp4", plugin="pyav")
+    assert shown.shape == (5 + 9, 32, shape[1] + shape[1] % 2, 3)
+    assert np.abs(shown[:5].astype(int).mean((1, 2, 3)) - [0, 60, 120, 180, 240]).max() < 4
+    assert np.abs(shown[5:].astype(int) - 240).max() < 6
+    about = iio.immeta(tmp_path / "a.mp4", plugin="pyav")
+    assert about["codec"] == "h264" and about["fps"] == 10
+    assert iio.improps(tmp_path / "a.mp4", plugin="pyav").shape[1:3] == shown.shape[1:3]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_a_failed_animation_leaves_nothing(tmp_path: Path) -> None:
-    for frames, options in (
-        ([], {}),
-        ([np.zeros((4, 4), np.uint8)], {"fps": 0}),
-        ([np.zeros((4, 4), np.uint8)], {"format": "avi"}),
-    ):
-        with pytest.raises(ValueError, match="^(frames|fps|format): "):
-            write_animation(tmp_path / "a.gif", frames, **({"fps": 10.0, "hold": 0.0} | options))  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
+def test_mp4_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ValueError) as error:
+        write_animation(tmp_path / "a.mp4", noise(2, 16, 16), fps=10, hold=1, format="mp4")
+    assert str(error.value) == "format: mp4 needs the package av; pip install 'ddpm-cli[mp4]' or use format=gif"
+    assert not list(tmp_path.iterdir())
+
+
+def test_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, *_: object) -> None:
+        with path.open("wb") as file:
+            file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(animate, "encode_gif", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="no space"):
+        write_animation(tmp_path / "a.gif", noise(2, 16, 16), fps=10, hold=1)
+    pytest.importorskip("av")
+    with pytest.raises(OSError, match="no space"):
+        write_animation(tmp_path / "a.mp4", noise(2, 16, 16), fps=10, hold=1, format="mp4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("frames", {"frames": []}),
+        ("frames", {"frames": [np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8)]}),
+        ("fps", {"fps": 0}),
+        ("hold", {"hold": -1}),
+        ("hold", {"hold": 1e6}),
+        ("format", {"format": "webp"}),
+    ],
+)
+def test_wrong_arguments_are_named(key: str, wrong: dict[str, object], tmp_path: Path) -> None:
+    given: dict[str, object] = {"frames": noise(2, 16, 16), "fps": 10, "hold": 1} | wrong
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        write_animation(tmp_path / "a.gif", **given)  # type: ignore[arg-type]

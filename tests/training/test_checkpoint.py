@@ -62,7 +62,7 @@ def test_none_valid_stops(tmp_path: Path) -> None:
 
 def test_tensors_without_any_manifest_stop(tmp_path: Path) -> None:
     write(tmp_path, 1).manifest_path.unlink()
-    with pytest.raises(CheckpointError, match="no manifest"):
+    with pytest.raises(CheckpointError, match="without a manifest"):
         checkpoint.latest(tmp_path)
 
 

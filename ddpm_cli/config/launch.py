@@ -6,6 +6,7 @@ Whatever goes wrong on the way becomes one line on stderr and an exit code.
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -21,12 +22,13 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from . import console
-from .build import bind
-from .cli import conf_dir
-from .config_errors import explain_hydra
-from .errors import ConfigError
-from .failures import explain
+from .. import console
+from ..build import bind
+from ..cli import conf_dir
+from ..errors import ConfigError
+from ..failures import explain
+from .errors import explain_hydra
+from .help import explain_command
 
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
@@ -72,8 +74,11 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
     try:
-        _check_flags(arguments)
-        start()
+        flags = _flags(arguments)
+        if flags.help:
+            console.show_help(explain_command(name, flags.overrides))
+        else:
+            start()
     except BaseException as error:
         return report(error)
     return codes[0] if codes else 0
@@ -117,15 +122,15 @@ def _sweep_folder(arguments: Sequence[str]) -> list[str]:
     return out
 
 
-def _check_flags(arguments: Sequence[str]) -> None:
-    """argparse would print its usage above the error."""
+def _flags(arguments: Sequence[str]) -> Namespace:
+    """Hydra's flags, read as Hydra will read them; argparse alone would print its usage above the error."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"command line: {message}; see ddpm --help")
 
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(list(arguments))
+    return parser.parse_args(list(arguments))
 
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from .cli import conf_dir
+from ..cli import conf_dir
+from .compose import compose_command
 
 
 def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) -> str:
@@ -69,14 +68,12 @@ def _about(argument: str, key: str) -> bool:
 
 def _compose(command: str, arguments: Sequence[str]) -> DictConfig | None:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose(command, overrides)
-    except Exception:  # the rest is wrong as well: suggest from the defaults
-        if not overrides:
-            return None
-        return _compose(command, [])
+    for attempt in (overrides, []):  # when the rest is wrong as well, suggest from the defaults
+        try:
+            return compose_command(command, attempt)
+        except Exception:
+            continue
+    return None
 
 
 def _keys(config: DictConfig | None) -> list[str]:

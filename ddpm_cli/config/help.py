@@ -1,0 +1,73 @@
+"""What `ddpm COMMAND --help` says: groups with their choices, keys with their values and the YAML's comments."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..cli import commands, conf_dir
+from .compose import compose_command
+
+
+class Help(NamedTuple):
+    """groups: (name, choices, the one taken). keys: (dotted name, value, comment)."""
+
+    command: str
+    about: str
+    groups: list[tuple[str, list[str], str | None]]
+    keys: list[tuple[str, str, str]]
+
+
+def explain_command(command: str, overrides: Sequence[str]) -> Help:
+    """The help of `command` with `overrides` applied. Raises what Hydra raises."""
+    config = compose_command(command, overrides)
+    taken = {g: c for g, c in config.hydra.runtime.choices.items() if not g.startswith("hydra")}
+    groups = [(g, _choices(config, g), c) for g, c in sorted(taken.items())]
+    comments = _comments(conf_dir() / f"{command}.yaml", "")
+    for group, choice in taken.items():
+        for file in _with_bases(conf_dir() / group / f"{choice}.yaml"):
+            comments |= _comments(file, f"{group}.")
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    values.pop("hydra")
+    keys = [(key, text, comments.get(key, "")) for key, text in _leaves(values, "")]
+    return Help(command, commands()[command], groups, keys)
+
+
+def _choices(config: DictConfig, group: str) -> list[str]:
+    """From every folder of the search path: the shipped one, the user's own, --config-dir."""
+    folders = [Path(s.path) / group for s in config.hydra.runtime.config_sources if s.schema == "file"]
+    return sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+
+
+def _with_bases(file: Path) -> list[Path]:
+    """The siblings that a YAML's defaults list builds on, then itself."""
+    if not file.is_file():
+        return []
+    node = OmegaConf.load(file)
+    defaults = node.get("defaults", []) if isinstance(node, DictConfig) else []
+    return [*(file.with_name(f"{d}.yaml") for d in defaults if isinstance(d, str) and d != "_self_"), file]
+
+
+def _leaves(node: dict[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif not str(name).startswith("_"):
+            text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            yield f"{prefix}{name}", text
+
+
+def _comments(file: Path, prefix: str) -> dict[str, str]:
+    """`key: value # comment` lines, by dotted key."""
+    found: dict[str, str] = {}
+    path: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"^( *)([A-Za-z]\w*):(.*)$", line):
+            path = [*path[: len(match[1]) // 2], match[2]]
+            _, mark, comment = match[3].partition(" # ")
+            if mark:
+                found[prefix + ".".join(path)] = comment.strip()
+    return found

@@ -1,0 +1,74 @@
+"""Images dissolve under one noise each; the strip shows them at five shares of the way."""
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_cli.diffusion.schedule import LinearSchedule
+from ddpm_cli.render.forward import SHARES, forward_frames, forward_strip
+from ddpm_cli.render.sheet import GAP, MARGIN
+
+TOP = MARGIN + 24
+SCHEDULE = LinearSchedule()
+
+
+def images(n: int = 4, channels: int = 1) -> torch.Tensor:
+    return torch.rand(n, channels, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def tile(picture: np.ndarray, row: int = 0, column: int = 0, scale: int = 10) -> np.ndarray:
+    """The pixels of one tile, (8,8,C)."""
+    step = 8 * scale + 2 + GAP
+    top, left = TOP + 1 + row * step, MARGIN + 1 + column * step
+    return picture[top : top + 8 * scale : scale, left : left + 8 * scale : scale]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_from_clean_to_noise(channels: int) -> None:
+    x = images(channels=channels)
+    pictures = forward_frames(x, SCHEDULE, 12, seed=3, total_steps=1000)
+    assert len(pictures) == 12 and len({p.shape for p in pictures}) == 1
+    clean = ((x[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    assert np.array_equal(tile(pictures[0]), clean)
+    other = forward_frames(-x, SCHEDULE, 12, seed=3, total_steps=1000)[-1]
+    assert np.abs(pictures[-1].astype(int) - other).max() <= 3  # at the end nothing of the image is left
+
+
+def test_it_dissolves_and_does_not_flicker() -> None:
+    """A grey image under fixed noise moves one way: every pixel towards its noise."""
+    pictures = forward_frames(torch.zeros(1, 1, 8, 8), SCHEDULE, 20, seed=0, total_steps=1000)
+    path = np.stack([tile(p).astype(int) for p in pictures])
+    steps = np.diff(path, axis=0)
+    assert ((steps >= 0).all(0) | (steps <= 0).all(0)).all()
+
+
+def test_noise_belongs_to_an_image() -> None:
+    x = images(4)
+    many, few = (forward_frames(part, SCHEDULE, 3, seed=5, total_steps=1000)[-1] for part in (x, x[:2]))
+    assert np.array_equal(tile(many, 0, 1), tile(few, 0, 1))
+    assert not np.array_equal(tile(many, 0, 0), tile(many, 0, 1))
+    assert not np.array_equal(many, forward_frames(x, SCHEDULE, 3, seed=6, total_steps=1000)[-1])
+
+
+def test_strip_has_five_shares_of_the_way() -> None:
+    assert SHARES == (0, 25, 50, 75, 100)
+    x = images(3)
+    strip = forward_strip(x, SCHEDULE, seed=5)
+    frames = {0: 0, 25: 250, 50: 500, 75: 750, 100: 1000}
+    every = forward_frames(x, SCHEDULE, 1001, seed=5, total_steps=1000, columns=1)
+    for column, k in enumerate(frames.values()):
+        for row in range(3):
+            assert np.array_equal(tile(strip, row, column), tile(every[k], row, 0))
+
+
+def test_strip_headers_and_margins() -> None:
+    strip = forward_strip(images(2), SCHEDULE, seed=0)
+    header = strip[MARGIN - 4 : TOP, :, 0]
+    for column in range(5):
+        left = MARGIN + column * (82 + GAP)
+        assert (header[:, left : left + 82] < 128).any()
+    assert (strip[:, :MARGIN] == 255).all() and (strip[:, -MARGIN:] == 255).all() and (strip[-MARGIN:] == 255).all()
+
+
+def test_strip_is_not_endless() -> None:
+    assert forward_strip(images(20), SCHEDULE, seed=0).shape == forward_strip(images(8), SCHEDULE, seed=0).shape

@@ -1,0 +1,37 @@
+"""Pictures as characters."""
+
+import numpy as np
+
+from ddpm_cli.render.preview import RAMP, half_blocks, shades
+
+
+def test_half_blocks_hold_two_pixels_each() -> None:
+    picture = np.arange(4 * 3 * 3, dtype=np.uint8).reshape(4, 3, 3)
+    cells = half_blocks(picture, columns=10)
+    assert len(cells) == 2 and all(len(row) == 3 for row in cells)
+    assert cells[1][2] == (tuple(picture[2, 2].tolist()), tuple(picture[3, 2].tolist()))
+    assert all(type(v) is int for row in cells for cell in row for colour in cell for v in colour)
+
+
+def test_odd_heights_and_grey() -> None:
+    cells = half_blocks(np.full((3, 2, 1), 7, np.uint8), columns=10)
+    assert cells == [[((7, 7, 7), (7, 7, 7))] * 2] * 2
+
+
+def test_wide_pictures_are_averaged() -> None:
+    picture = np.zeros((4, 100, 3), np.uint8)
+    picture[:, ::2] = 200
+    cells = half_blocks(picture, columns=50)
+    assert len(cells) == 1 and cells[0] == [((100,) * 3, (100,) * 3)] * 50
+    assert [len(row) for row in half_blocks(picture, columns=1)] == [1]
+
+
+def test_shades_are_brighter_where_denser() -> None:
+    ramp = np.linspace(0, 255, 10).round().astype(np.uint8).reshape(1, 10, 1)
+    assert shades(ramp, columns=20) == ["".join(c * 2 for c in RAMP)]
+    assert shades(np.zeros((2, 3), np.uint8), columns=20) == ["", ""]
+    assert shades(np.full((1, 2, 3), 255, np.uint8), columns=20) == ["@@@@"]
+
+
+def test_shades_fit() -> None:
+    assert [len(line) for line in shades(np.full((30, 300, 3), 255, np.uint8), columns=41)] == [40] * 2
