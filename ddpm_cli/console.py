@@ -88,8 +88,8 @@ def show_help(about: "Help") -> None:
         table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")
     out.print(table)
     out.print(
-        "\nHydra's flags: --cfg job (show the config and stop), -m (sweep: schedule=linear,cosine), --config-dir DIR (YAML of\n"
-        "your own; a folder named conf beside you is found without it), --info, --hydra-help.",
+        "\nHydra's flags: --cfg job (show the config and stop), -m (sweep: schedule=linear,cosine),\n"
+        "--config-dir DIR (YAML of your own; a folder named conf beside you is found without it), --info, --hydra-help.",
         markup=False,
         soft_wrap=True,
     )

@@ -130,7 +130,7 @@ def test_conf_beside_the_user_adds_and_shadows(cli: Cli, tmp_path: Path) -> None
     (tmp_path / "my_schedules.py").write_text(
         "from ddpm_cli.diffusion.schedule import LinearSchedule\nclass Steep(LinearSchedule):\n    pass\n"
     )
-    assert "steps: 77" in composed(cli)
+    assert "steps: 77" in composed(cli, "schedule=linear")
     result = cli("train", "schedule=steep", "run_dir=run", "trainer.steps=1", "sampler.steps=2", *TINY)
     assert result.code == 0, result.err
     refused = cli("sample", "ckpt=run", "n=1", "sampler.steps=2", "out=s")
