@@ -89,7 +89,7 @@ def show_help(about: "Help") -> None:
     out.print(table)
     out.print(
         "\nHydra's flags: --cfg job (show the config and stop), -m (sweep: schedule=linear,cosine),\n"
-        "--config-dir DIR (YAML of your own; a folder named conf beside you is found without it), --info, --hydra-help.",
+        "--config-dir DIR (YAML of your own; a folder named conf beside you needs no flag), --info, --hydra-help.",
         markup=False,
         soft_wrap=True,
     )
