@@ -44,7 +44,7 @@ def train(
     run.reporter.start(state.step, total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
-        if done or run.stop_signal is not None:
+        if done:
             break
         factor = plan.learning_rate(state.step, total)
         for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
@@ -67,6 +67,8 @@ def train(
             look(state, plan, run, looks, done, stop)
             model.train()
             meter.go_on()
+        if stop:  # as it was before the save: a signal that came since then waits for the save after the next step
+            break
     return done
 
 

@@ -1,0 +1,62 @@
+"""The loop itself, on a network of one weight."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm_cli.data.images import Images
+from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.training import checkpoint
+from ddpm_cli.training.loop import train
+from ddpm_cli.training.looks import Looks
+from ddpm_cli.training.plan import Plan
+from ddpm_cli.training.run import Run
+from ddpm_cli.training.state import TrainState
+
+
+class Quiet:
+    """A reporter that asks the run to stop right after it has decided to go on, at `step`."""
+
+    def __init__(self, step: int):
+        self.at, self.run = step, None
+
+    def start(self, step: int, total: int) -> None: ...
+
+    def advance(self, step: int, seconds: float) -> None: ...
+
+    def metrics(self, step: int, row: Mapping[str, Any]) -> None:
+        if step == self.at and self.run is not None:
+            self.run.stop_signal = signal.SIGINT
+
+    def picture(self, step: int, path: Path, picture: np.ndarray) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def square(model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    value = (model(batch.x) ** 2).mean()
+    return Loss(value, {"loss": value.detach()})
+
+
+def pictures() -> Images:
+    pixels: Tensor = torch.arange(4 * 4, dtype=torch.uint8).view(4, 1, 2, 2)
+    return Images(pixels, torch.zeros(4, dtype=torch.int64), ())
+
+
+def test_a_signal_at_any_moment_is_saved_for(tmp_path: Path) -> None:
+    """One that comes after the step has looked for it must not end the loop before the next save."""
+    reporter = Quiet(3)
+    module = nn.Conv2d(1, 1, 1)
+    state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
+    with Run(tmp_path / "run", {}, reporter) as run:
+        reporter.run = run
+        run.open(0, {})
+        plan = Plan(steps=100, batch_size=2, log_every=1, save_every=0, sample_every=0, eval_every=0)
+        assert not train(square, module, state, pictures(), plan, run, Looks(), seed=0)
+    newest = checkpoint.latest(tmp_path / "run/checkpoints")
+    assert newest is not None and newest.step == state.step == 4
