@@ -27,10 +27,12 @@ from rich.tree import Tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
+    from torch import Tensor
 
     from .config.help import Help
 
+PREVIEW = 36
+"""Height of a preview in pixels; two to a line where there is colour."""
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -115,20 +117,19 @@ def _branch(tree: Tree, node: Mapping[str, Any]) -> None:
             tree.add(f"{escape(key)}: [green]{escape(text)}[/]")
 
 
-def show_picture(picture: "np.ndarray", caption: str = "") -> None:
-    """A thumbnail of (H,W,C) uint8: half blocks, two pixels a character, or shades of text where there is no colour."""
-    from .render.preview import half_blocks, shades
+def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
+    """The first few of (N,C,H,W) uint8: half blocks, two pixels a character, or shades of text without colour."""
+    from .render.preview import half_blocks, shades, thumbnails
 
-    if caption:
-        note(caption)
+    note(caption)
     if out.color_system in ("truecolor", "256") and _can_print("▀"):
-        for row in half_blocks(picture, columns()):
+        for row in half_blocks(thumbnails(pixels, across, columns(), PREVIEW), columns()):
             line = Text("  ")
             for upper, lower in row:
                 line.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
             out.print(line, no_wrap=True, crop=True)
     else:
-        for text in shades(picture, columns()):
+        for text in shades(thumbnails(pixels, across, columns() // 2, PREVIEW // 2), columns()):
             out.print("  " + text, markup=False, no_wrap=True, crop=out.is_terminal)
 
 
@@ -235,9 +236,9 @@ class TrainingView:
         else:
             say(f"step {step}/{self.total}: {text}" + (f", {_duration(left)} left" if "loss" in row else ""))
 
-    def picture(self, step: int, path: "Path", picture: "np.ndarray") -> None:
+    def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
-            show_picture(picture, f"step {step}: {path}")
+            show_pictures(pixels, across, f"step {step}: {path}")
         else:
             say(f"step {step}/{self.total}: samples in {path}")
 

@@ -10,14 +10,11 @@ import torch
 from .. import console
 from ..build import Node, build
 from ..diffusion.generate import generate
-from ..render.pixels import grid, to_uint8
+from ..render.pixels import to_uint8
 from ..training.plan import Precision
 from .assemble import check_positive, check_seed, network_calls, row_of, shown
 from .loaded import Loaded, counter, finite
 from .output import SampleFolder
-
-THUMBNAIL = 40
-"""At most so many images are shown in the terminal."""
 
 
 def run(
@@ -68,6 +65,4 @@ def run(
     }
     pixels, columns = to_uint8(images), row_of(classes)
     output.write(pixels, classes, columns, facts)
-    console.show_picture(
-        grid(pixels[:THUMBNAIL], columns, background=0), f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png"
-    )
+    console.show_pictures(pixels, columns, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")

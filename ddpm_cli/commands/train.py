@@ -37,6 +37,7 @@ def run(
 ) -> None:
     """Train what `config` describes in `folder`. Everything is checked before the first file is written."""
     check_seed(seed)
+    config["run_dir"] = shown(folder)  # in a sweep, the job's own
     plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
     wrap, loss, adam = denoiser_of(config, None, runtime), build(objective, "objective"), build(optimizer, "optimizer")

@@ -2,8 +2,9 @@
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from .pixels import as_rgb
+from .pixels import as_rgb, grid, layout
 
 Colour = tuple[int, int, int]
 Cell = tuple[Colour, Colour]
@@ -13,6 +14,22 @@ RAMP = " .:-=+*#%@"
 """From dark to bright, on a dark terminal."""
 LUMA = np.array([0.299, 0.587, 0.114])
 """How bright red, green and blue look (ITU-R BT.601)."""
+
+
+LEGIBLE = 16
+"""Pixels that a thumbnail should be wide; smaller pictures are never shrunk."""
+
+
+def thumbnails(pixels: Tensor, columns: int | None, width: int, height: int) -> np.ndarray:
+    """(N,C,H,W) uint8 -> one picture of the first few, as many as are legible in `width` x `height` pixels.
+
+    Args:
+        columns: wanted in a row; fewer where so many would be shrunk below what can be read.
+    """
+    tile = min(pixels.shape[-1], LEGIBLE)
+    across = max(1, min(layout(len(pixels), columns), (width - 1) // (tile + 1)))
+    down = max(1, height // (tile + 1))
+    return grid(pixels[: across * down], across, background=0)
 
 
 def half_blocks(picture: np.ndarray, columns: int) -> list[list[Cell]]:

@@ -40,6 +40,7 @@ def train(
     device = next(model.parameters()).device
     total, began = plan.length(len(data)), time.perf_counter() - state.seconds
     lrs = [group["lr"] for group in state.optimizer.param_groups]
+    saved = state.seconds
     meter, done = Meter(device), finished(state, plan, len(data))
     run.reporter.start(state.step, total)
     model.train()
@@ -55,16 +56,18 @@ def train(
 
         done = finished(state, plan, len(data))
         stop = run.stop_signal is not None
+        late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
         if done or stop or _due(plan.log_every, state.step):
             row = meter.row(state.step) | {
                 "lr": lrs[0] * factor,
                 "epoch": round(state.step * plan.batch_size / len(data), 4),
             }
             run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
-        if done or stop or _due_any(plan, state.step):
+        if done or stop or late or _due_any(plan, state.step):
             meter.check(state.step)
             meter.pause()
-            look(state, plan, run, looks, done, stop)
+            if look(state, plan, run, looks, done, stop, late):
+                saved = state.seconds
             model.train()
             meter.go_on()
         if stop:  # as it was before the save: a signal that came since then waits for the save after the next step
@@ -96,18 +99,23 @@ def update(
     return loss, norm
 
 
-def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop: bool) -> None:
-    """Validate, draw and save, each when it is due; a run that is asked to stop only saves."""
+def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop: bool, late: bool) -> bool:
+    """Validate, draw and save, each when it is due; a run that is asked to stop only saves. True when it saved.
+
+    Args:
+        late: the last save is too long ago.
+    """
     if looks.validate and not stop and plan.eval_every and (done or _due(plan.eval_every, state.step)):
         loss = looks.validate()
         run.metrics(state.step, {"val_loss": loss, "seconds": round(state.seconds, 3)})
         if plan.best_by and loss < state.best.get("value", float("inf")):
             state.best = {"step": state.step, "value": loss}
-    save = done or stop or _due(plan.save_every, state.step) or state.best.get("step") == state.step
+    save = done or stop or late or _due(plan.save_every, state.step) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
     if looks.sample and not stop and plan.sample_every and (done or _due(plan.sample_every, state.step)):
         run.picture(state.step, looks.sample())
+    return save
 
 
 def finished(state: TrainState, plan: Plan, images: int) -> bool:

@@ -33,6 +33,7 @@ class Plan:
     ema: Decay = field(default_factory=Decay)
     log_every: int = 50
     save_every: int = 1000
+    save_seconds: float | None = 300.0
     sample_every: int = 1000
     eval_every: int = 1000
     samples: int = 64
@@ -46,7 +47,7 @@ class Plan:
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
-        for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "eval_images"):
+        for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "save_seconds", "eval_images"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: must be positive or null, got {value}")

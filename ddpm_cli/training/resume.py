@@ -25,6 +25,7 @@ FREE = [
     "trainer.device",
     "trainer.log_every",
     "trainer.save_every",
+    "trainer.save_seconds",
     "trainer.sample_every",
     "trainer.eval_every",
     "trainer.samples",

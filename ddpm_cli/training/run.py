@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 from filelock import FileLock, Timeout
 from torch import Tensor
 
@@ -36,7 +35,7 @@ class Reporter(Protocol):
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None: ...
 
-    def picture(self, step: int, path: Path, picture: np.ndarray) -> None: ...
+    def pictures(self, step: int, path: Path, pixels: Tensor, across: int | None) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -145,8 +144,7 @@ class Run:
         write_png(path, picture)
         if self._writer is not None:
             self._writer.add_image("samples", picture, step, dataformats="HWC")
-        across = self.columns or 8
-        self.reporter.picture(step, path, grid(pixels[: 2 * across], across, background=0))
+        self.reporter.pictures(step, path, pixels, self.columns)
 
     def save(self, state: TrainState, keep_last: int, best_by: str | None) -> Checkpoint:
         """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""

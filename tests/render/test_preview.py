@@ -1,8 +1,10 @@
 """Pictures as characters."""
 
 import numpy as np
+import pytest
+import torch
 
-from ddpm_cli.render.preview import RAMP, half_blocks, shades
+from ddpm_cli.render.preview import RAMP, half_blocks, shades, thumbnails
 
 
 def test_half_blocks_hold_two_pixels_each() -> None:
@@ -35,3 +37,10 @@ def test_shades_are_brighter_where_denser() -> None:
 
 def test_shades_fit() -> None:
     assert [len(line) for line in shades(np.full((30, 300, 3), 255, np.uint8), columns=41)] == [40] * 2
+
+
+@pytest.mark.parametrize(("size", "width", "across"), [(8, 96, 10), (8, 76, 8), (28, 76, 4), (8, 5, 1)])
+def test_thumbnails_are_as_many_as_can_be_read(size: int, width: int, across: int) -> None:
+    picture = thumbnails(torch.zeros(40, 1, size, size, dtype=torch.uint8), 10, width, height=36)
+    assert picture.shape[1] == across * (size + 1) + 1
+    assert 1 <= picture.shape[0] // (size + 1) <= 4

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
 from ddpm_cli.objectives.base import Loss, Pair, Random
 from ddpm_cli.training import checkpoint
-from ddpm_cli.training.loop import train
 from ddpm_cli.training.looks import Looks
+from ddpm_cli.training.loop import train
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.run import Run
 from ddpm_cli.training.state import TrainState
@@ -23,7 +23,8 @@ class Quiet:
     """A reporter that asks the run to stop right after it has decided to go on, at `step`."""
 
     def __init__(self, step: int):
-        self.at, self.run = step, None
+        self.at = step
+        self.run: Run | None = None
 
     def start(self, step: int, total: int) -> None: ...
 
@@ -33,7 +34,7 @@ class Quiet:
         if step == self.at and self.run is not None:
             self.run.stop_signal = signal.SIGINT
 
-    def picture(self, step: int, path: Path, picture: np.ndarray) -> None: ...
+    def pictures(self, step: int, path: Path, pixels: Tensor, across: int | None) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -60,3 +61,16 @@ def test_a_signal_at_any_moment_is_saved_for(tmp_path: Path) -> None:
         assert not train(square, module, state, pictures(), plan, run, Looks(), seed=0)
     newest = checkpoint.latest(tmp_path / "run/checkpoints")
     assert newest is not None and newest.step == state.step == 4
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(1e-9, [4, 5, 6]), (3600.0, [6]), (None, [6])])
+def test_a_save_is_never_too_long_ago(seconds: float | None, saved: list[int], tmp_path: Path) -> None:
+    """On a slow machine save_every may be hours away."""
+    module = nn.Conv2d(1, 1, 1)
+    state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
+    with Run(tmp_path / "run", {}, Quiet(-1)) as run:
+        run.open(0, {})
+        plan = Plan(steps=6, batch_size=2, save_every=0, save_seconds=seconds, sample_every=0, eval_every=0)
+        assert train(square, module, state, pictures(), plan, run, Looks(), seed=0)
+    there = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "run/checkpoints").glob("*.json"))
+    assert there == saved

@@ -1,0 +1,5 @@
+"""`python -m ddpm_cli` is `ddpm`."""
+
+from .cli import main
+
+main()
