@@ -1,12 +1,12 @@
 """A network together with the schedule and the target that give its output a meaning."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .schedule import Schedule
-from .target import Prediction, Target
+from .target import EDM, Prediction, Target
 
 
 class Denoise(Protocol):
@@ -15,20 +15,41 @@ class Denoise(Protocol):
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction: ...
 
 
+class Output(NamedTuple):
+    """What the network says: the target (B,C,H,W) and, with a learned variance, `share` of its log (B,C,H,W)."""
+
+    target: Tensor
+    share: Tensor | None
+
+
 class Denoiser(nn.Module):
     """backbone(x_t, conditioning, y) + schedule + target. The only place where alpha and sigma are broadcast.
 
     Args:
-        backbone: a module (B,C,H,W), (B,), (B,) int64 or None -> (B,C,H,W).
+        backbone: a module (B,C,H,W), (B,), (B,) int64 or None -> (B,C,H,W); (B,2C,H,W) -> (B,C,H,W) when it has a true
+            `self_condition`, and (B,2C,H,W) out when `learned_variance`.
         autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
+        learned_variance: the second half of the output says where between beta_tilde and beta the log-variance is
+            (Nichol & Dhariwal 2021, eq. 15), -1 and 1 being the bounds.
     """
 
-    def __init__(self, backbone: nn.Module, schedule: Schedule, target: Target, autocast: torch.dtype | None = None):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        target: Target,
+        autocast: torch.dtype | None = None,
+        learned_variance: bool = False,
+    ):
         super().__init__()
         self.backbone = backbone
         self.schedule = schedule
         self.target = target
         self.autocast = autocast
+        self.learned_variance = learned_variance
+        self.self_condition = bool(getattr(backbone, "self_condition", False))
+        _, last = schedule(torch.ones((), dtype=torch.float64))
+        self.explodes = float(last) > 1
 
     def alpha_sigma(self, t: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma at t (B,), shaped to multiply an `ndim`-dimensional batch."""
@@ -41,15 +62,56 @@ class Denoiser(nn.Module):
         alpha, sigma = self.alpha_sigma(t, x0.ndim)
         return alpha * x0 + sigma * eps
 
-    def output(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """What the network says about x_t at t (B,), in the dtype of x_t."""
-        with torch.autocast(x_t.device.type, self.autocast, enabled=self.autocast is not None):
-            out = self.backbone(x_t, self.schedule.conditioning(t), y)
-        return out.to(x_t.dtype)
+    def output(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, hint: Tensor | None = None) -> Output:
+        """What the network says about x_t at t (B,), in the dtype of x_t.
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Prediction:
+        Args:
+            hint: an earlier estimate of x0, for a network that conditions on itself (None = it knows nothing yet).
+        """
+        x = self._scaled(x_t, t)
+        if self.self_condition:
+            x = torch.cat([x, torch.zeros_like(x) if hint is None else hint], dim=1)
+        with torch.autocast(x_t.device.type, self.autocast, enabled=self.autocast is not None):
+            out = self.backbone(x, self.schedule.conditioning(t), y)
+        out = out.to(x_t.dtype)
+        if not self.learned_variance:
+            return Output(out, None)
+        mean, share = out.chunk(2, dim=1)
+        return Output(mean, (share + 1) / 2)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, hint: Tensor | None = None) -> Prediction:
         """x0 and eps as the network sees them; t is a scalar or (B,)."""
         if t.ndim == 0:  # filled on the device: copying a host tensor there would make the device wait
             t = torch.full((len(x_t),), float(t), device=x_t.device, dtype=x_t.dtype)
         alpha, sigma = self.alpha_sigma(t, x_t.ndim)
-        return self.target.invert(self.output(x_t, t, y), x_t, alpha, sigma)
+        out = self.output(x_t, t, y, hint)
+        return self.target.invert(out.target, x_t, alpha, sigma)._replace(share=out.share)
+
+    def _scaled(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's input: of unit variance where x_t itself is not."""
+        if not self.explodes and not isinstance(self.target, EDM):
+            return x_t
+        alpha, sigma = self.alpha_sigma(t, x_t.ndim)
+        if isinstance(self.target, EDM):
+            return x_t * self.target.input_scale(alpha, sigma)
+        return x_t / (alpha.square() + sigma.square()).sqrt()
+
+
+class Remembering:
+    """A Denoise that shows the network its last x0 estimate (Chen et al. 2022, "Analog bits", self-conditioning).
+
+    One object for each trajectory.
+    """
+
+    def __init__(self, denoise: "HintedDenoise"):
+        self.denoise = denoise
+        self.last: Tensor | None = None
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
+        prediction = self.denoise(x_t, t, hint=self.last)
+        self.last = prediction.x0
+        return prediction
+
+
+class HintedDenoise(Protocol):
+    def __call__(self, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None) -> Prediction: ...

@@ -1,8 +1,11 @@
 """q(x_s | x_t, x0) for s < t: the distribution that ancestral sampling draws from."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
+
+Variance = Literal["beta", "beta_tilde", "learned"]
 
 
 class Posterior(NamedTuple):
@@ -15,6 +18,22 @@ class Posterior(NamedTuple):
     of_x0: Tensor
     beta_tilde: Tensor
     beta: Tensor
+
+    def log_variance(self, kind: Variance, share: Tensor | None = None) -> Tensor:
+        """ln of the variance that a sampler takes; `learned` is share ln beta + (1 - share) ln beta_tilde.
+
+        That is Nichol & Dhariwal 2021, eq. 15. At s = 0, where beta_tilde is 0, all of them are ln beta.
+
+        Raises:
+            ValueError: `learned` without a `share`.
+        """
+        high = torch.log(self.beta)
+        low = torch.log(torch.where(self.beta_tilde > 0, self.beta_tilde, self.beta))
+        if kind == "learned":
+            if share is None:
+                raise ValueError("variance: learned needs a network trained with objective.learned_variance=true")
+            return share * high + (1 - share) * low
+        return high if kind == "beta" else low
 
 
 def posterior(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Posterior:

@@ -1,28 +1,34 @@
 """Noise schedules: q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I) for t in [0, 1], with a strictly falling SNR.
 
 A T-step table beta_1 .. beta_T is the same thing seen at t = k/T: alpha_t^2 = alphas_cumprod[k] = prod(1 - beta_i),
-sigma_t^2 = 1 - alpha_t^2, and t = 0 is the clean image. Between grid points log alpha is interpolated linearly.
+sigma_t^2 = 1 - alpha_t^2, and t = 0 is the clean image. Between grid points the angle atan(sigma / alpha) is
+interpolated linearly, which stays finite when no signal is left at T. Schedules without a table are in `continuous`.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Spacing = Literal["trailing", "leading", "linspace", "quadratic"]
+from .spacing import Spacing, karras_noise, table_times, with_zero
 
 
 class Schedule(Protocol):
     """What a sampler, a target and a network need to know about the noise."""
 
+    @property
+    def variance_preserving(self) -> bool:
+        """Whether alpha^2 + sigma^2 = 1 at all times."""
+        ...
+
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t (*) in [0, 1] -> alpha (*), sigma (*)."""
         ...
 
-    def times(self, steps: int | None, spacing: Spacing = "trailing") -> Tensor:
+    def times(self, steps: int | None, spacing: Spacing = "auto") -> Tensor:
         """(steps + 1,) float64, decreasing, the last one 0. `None` asks for as many steps as training had."""
         ...
 
@@ -31,7 +37,15 @@ class Schedule(Protocol):
         ...
 
     def time(self, u: Tensor) -> Tensor:
-        """u (*) uniform in [0, 1) -> the times that training draws."""
+        """u (*) uniform in [0, 1) -> the times that training draws when it draws them evenly."""
+        ...
+
+    def time_of(self, noise: Tensor) -> Tensor:
+        """The t (*) at which sigma / alpha = noise (*), limited to [0, 1]."""
+        ...
+
+    def snap(self, t: Tensor) -> Tensor:
+        """The nearest time (*) that training draws: a grid point where there is a table."""
         ...
 
 
@@ -45,32 +59,58 @@ def betas_of(alphas_cumprod: Tensor, max_beta: float) -> Tensor:
     return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(max=max_beta)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiscreteSchedule:
-    """A T-step table. Subclasses give `betas`; everything else follows from it."""
+    """A T-step table. Subclasses give `base_betas`; everything else follows from it.
+
+    Args:
+        steps: T.
+        shift: multiplies sigma / alpha at every time: above 1 for more noise, as larger images need (Hoogeboom et al.
+            2023, section 2.1: log SNR + 2 log(64 / d) for d pixels is shift = d / 64).
+        zero_terminal_snr: scale alpha so that nothing of the image is left at T (Lin et al. 2023, algorithm 1).
+    """
 
     steps: int = 1000
+    shift: float = 1.0
+    zero_terminal_snr: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps: must be at least 1, got {self.steps}")
+        check_shift(self.shift)
+        if self.zero_terminal_snr and self.steps < 2:
+            raise ValueError(f"zero_terminal_snr: needs at least 2 steps, got {self.steps}")
+
+    @property
+    def variance_preserving(self) -> bool:
+        return True
 
     @cached_property
-    def betas(self) -> Tensor:
-        """beta_1 .. beta_T, (T,) float64."""
+    def base_betas(self) -> Tensor:
+        """beta_1 .. beta_T before shift and rescaling, (T,) float64."""
         raise NotImplementedError
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
         """abar_0 = 1, abar_1 .. abar_T, (T+1,) float64."""
-        return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - self.betas, 0)])
+        abar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - self.base_betas, 0)])
+        if self.shift != 1:
+            abar = abar / (abar + self.shift**2 * (1 - abar))
+        return without_terminal_signal(abar) if self.zero_terminal_snr else abar
 
     @cached_property
-    def _log_alphas(self) -> dict[torch.device, Tensor]:
-        return {torch.device("cpu"): 0.5 * torch.log(self.alphas_cumprod)}
+    def betas(self) -> Tensor:
+        """beta_1 .. beta_T, (T,) float64."""
+        return 1 - self.alphas_cumprod[1:] / self.alphas_cumprod[:-1]
 
-    def _log_alpha_on(self, device: torch.device) -> Tensor:
-        tables = self._log_alphas
+    @cached_property
+    def _angles(self) -> dict[torch.device, Tensor]:
+        abar = self.alphas_cumprod
+        noise = -torch.expm1(torch.log(abar))  # 1 - abar
+        return {torch.device("cpu"): torch.atan2(noise.sqrt(), abar.sqrt())}
+
+    def _angles_on(self, device: torch.device) -> Tensor:
+        tables = self._angles
         if device not in tables:  # copied once per device, so that a training step never waits for a transfer
             table = tables[torch.device("cpu")]
             tables[device] = table.to(device, torch.float32 if device.type == "mps" else torch.float64)
@@ -78,42 +118,26 @@ class DiscreteSchedule:
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t = prod sqrt(1 - beta_i), sigma_t = sqrt(1 - alpha_t^2), in the dtype and on the device of t."""
-        table = self._log_alpha_on(t.device)
+        table = self._angles_on(t.device)
         k = (t.to(table.dtype) * self.steps).clamp(0, self.steps)
         low = k.floor().clamp(max=self.steps - 1)
         index = low.long()
-        log_alpha = torch.lerp(table[index], table[index + 1], k - low)
-        return log_alpha.exp().to(t.dtype), torch.sqrt(-torch.expm1(2 * log_alpha)).to(t.dtype)
+        angle = torch.lerp(table[index], table[index + 1], k - low)
+        alpha = torch.where(angle < math.pi / 2, angle.cos(), 0.0)  # cos(pi / 2) in floating point is not 0
+        return alpha.to(t.dtype), angle.sin().to(t.dtype)
 
-    def times(self, steps: int | None = None, spacing: Spacing = "trailing") -> Tensor:
-        """The sub-sequence of the T training times that a sampler of `steps` steps visits, then 0.
-
-        With c = T / steps and training steps numbered k = 1..T: `trailing` k = T, T - c, ...; `leading`
-        k = 1 + (steps - 1) c, ..., 1 (DDIM, appendix D); `linspace` from T to 1 evenly; `quadratic` k - 1 evenly spaced
-        in its square root up to 0.8 T (DDIM's choice for CIFAR-10).
+    def times(self, steps: int | None = None, spacing: Spacing = "auto") -> Tensor:
+        """The sub-sequence of the T training times that a sampler of `steps` steps visits, then 0; see `spacing`.
 
         Raises:
             ValueError: when steps is outside 1..T.
         """
-        total = self.steps
-        steps = total if steps is None else steps
-        if not 1 <= steps <= total:
-            raise ValueError(f"steps: must be between 1 and the schedule's {total}, got {steps}")
-        i = torch.arange(steps, dtype=torch.float64)
-        match spacing:
-            case "trailing":
-                k = (total - i * total / steps).round()
-            case "leading":
-                k = 1 + (i * (total // steps)).flip(0)
-            case "linspace":
-                k = torch.linspace(total, 1 if steps > 1 else total, steps, dtype=torch.float64).round()
-            case "quadratic":
-                k = 1 + torch.linspace(0, math.sqrt(0.8 * total), steps, dtype=torch.float64).square().floor().flip(0)
-                if len(k.unique()) < steps:
-                    raise ValueError(f"spacing: quadratic cannot place {steps} steps on {total}; use another spacing")
-            case _:
-                raise ValueError(f"spacing: must be trailing, leading, linspace or quadratic, got {spacing!r}")
-        return torch.cat([k, torch.zeros(1, dtype=torch.float64)]) / total
+        steps = self.steps if steps is None else steps
+        if spacing != "karras":
+            return table_times(self.steps, steps, spacing)
+        alpha, sigma = self(torch.tensor([1 / self.steps, 1.0], dtype=torch.float64))
+        low, high = (sigma / alpha).tolist()
+        return with_zero(self.time_of(karras_noise(low, high, steps)))
 
     def conditioning(self, t: Tensor) -> Tensor:
         """The index 0..T-1 of the table (as a float, so that times between grid points are told apart)."""
@@ -123,8 +147,29 @@ class DiscreteSchedule:
         """Uniform over {1..T} / T (Ho et al. 2020, algorithm 1)."""
         return ((u * self.steps).floor() + 1).clamp(max=self.steps) / self.steps
 
+    def time_of(self, noise: Tensor) -> Tensor:
+        table = self._angles_on(noise.device)
+        angle = torch.atan(noise.to(table.dtype)).clamp(table[0], table[-1])
+        high = torch.searchsorted(table, angle.contiguous()).clamp(1, self.steps)
+        share = (angle - table[high - 1]) / (table[high] - table[high - 1])
+        return ((high - 1 + share) / self.steps).to(noise.dtype)
 
-@dataclass(frozen=True)
+    def snap(self, t: Tensor) -> Tensor:
+        return (t * self.steps).round().clamp(1, self.steps) / self.steps
+
+
+def check_shift(shift: float) -> None:
+    if not 0 < shift < math.inf:
+        raise ValueError(f"shift: must be positive, got {shift}")
+
+
+def without_terminal_signal(abar: Tensor) -> Tensor:
+    """sqrt(abar) minus its last value, scaled so that abar_1 stays (Lin et al. 2023, algorithm 1). (T+1,) -> (T+1,)."""
+    root = abar[1:].sqrt()
+    return torch.cat([abar[:1], ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()])
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinearSchedule(DiscreteSchedule):
     """beta_1 .. beta_T linear from `beta_start` to `beta_end` (Ho et al. 2020, section 4: T=1000, 1e-4 to 0.02)."""
 
@@ -137,11 +182,23 @@ class LinearSchedule(DiscreteSchedule):
             raise ValueError(f"beta_end: need 0 < beta_start <= beta_end < 1, got {self.beta_start}, {self.beta_end}")
 
     @cached_property
-    def betas(self) -> Tensor:
+    def base_betas(self) -> Tensor:
         return linear_betas(self.steps, self.beta_start, self.beta_end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ScaledLinearSchedule(LinearSchedule):
+    """beta linear in its square root (Rombach et al. 2022, the latent diffusion models: 0.00085 to 0.012)."""
+
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+
+    @cached_property
+    def base_betas(self) -> Tensor:
+        return linear_betas(self.steps, math.sqrt(self.beta_start), math.sqrt(self.beta_end)).square()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CosineSchedule(DiscreteSchedule):
     """abar_t = f(t) / f(0), f(t) = cos^2((t + s) / (1 + s) pi / 2) (Nichol & Dhariwal 2021, eq. 17)."""
 
@@ -155,13 +212,13 @@ class CosineSchedule(DiscreteSchedule):
         _check_max_beta(self.max_beta)
 
     @cached_property
-    def betas(self) -> Tensor:
+    def base_betas(self) -> Tensor:
         t = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         f = torch.cos((t + self.s) / (1 + self.s) * math.pi / 2).square()
         return betas_of(f, self.max_beta)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SigmoidSchedule(DiscreteSchedule):
     """abar_t falls as a sigmoid from `start` to `end` at temperature `tau`, scaled to 1..0 (Jabri et al. 2022)."""
 
@@ -179,7 +236,7 @@ class SigmoidSchedule(DiscreteSchedule):
         _check_max_beta(self.max_beta)
 
     @cached_property
-    def betas(self) -> Tensor:
+    def base_betas(self) -> Tensor:
         t = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         g = torch.sigmoid(((self.end - self.start) * t + self.start) / self.tau)
         return betas_of((g[-1] - g) / (g[-1] - g[0]), self.max_beta)

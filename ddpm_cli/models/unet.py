@@ -11,7 +11,7 @@ from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, U
 
 
 class UNet(nn.Module):
-    """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W).
+    """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); see `self_condition` and `learned_variance` for 2C.
 
     The defaults are the authors' CIFAR-10 network: 35,746,307 parameters.
 
@@ -28,6 +28,8 @@ class UNet(nn.Module):
         class_conditional: add a learned embedding of the class to that of the time; None = when there are classes.
         num_classes: how many classes there are; None or 0 = none.
         patch_size: fold p x p pixels into channels first: p^2 times fewer positions to compute.
+        learned_variance: twice the channels come out: the target and where the variance is between its bounds.
+        self_condition: twice the channels go in: x_t and an earlier estimate of x0.
 
     Raises:
         ValueError: for sizes that cannot be halved, widths that cannot be split and options out of range.
@@ -47,6 +49,8 @@ class UNet(nn.Module):
         class_conditional: bool | None = False,
         num_classes: int | None = None,
         patch_size: int = 1,
+        learned_variance: bool = False,
+        self_condition: bool = False,
     ):
         super().__init__()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -55,6 +59,7 @@ class UNet(nn.Module):
             raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
         self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
         self.patch_size = patch_size
+        self.self_condition = self_condition
         embedding = 4 * channels
         self.time = nn.Sequential(
             SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -69,7 +74,7 @@ class UNet(nn.Module):
         resolution = height // patch_size
         widths = [channels * m for m in multipliers]
         folded = in_channels * patch_size**2
-        self.conv_in = nn.Conv2d(folded, channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(folded * (1 + self_condition), channels, 3, padding=1)
         self.down, skips, current = nn.ModuleList(), [channels], channels
         for i, out in enumerate(widths):
             for _ in range(blocks):
@@ -96,7 +101,7 @@ class UNet(nn.Module):
                 self.up.append(nn.ModuleList([Upsample(current)]))
                 resolution *= 2
         self.norm_out = normalize(current)
-        self.conv_out = zeroed(nn.Conv2d(current, folded, 3, padding=1))
+        self.conv_out = zeroed(nn.Conv2d(current, folded * (1 + learned_variance), 3, padding=1))
         _initialize(self)
 
     def embed(self, c: Tensor, y: Tensor | None) -> Tensor:

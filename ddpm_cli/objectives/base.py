@@ -13,7 +13,24 @@ class Loss(NamedTuple):
 
 
 class Random(Protocol):
-    """Random numbers of one training step: functions of (seed, step), one row per image."""
+    """Random numbers of one training step: functions of (seed, step), one row per image.
+
+    `total` images make the whole batch, of which this call sees a part; `first` tells whether it is the first part.
+    """
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def first(self) -> bool: ...
+
+    def index(self) -> Tensor:
+        """(B,) the place of each image in the whole batch, 0..total-1."""
+        ...
+
+    def coin(self) -> bool:
+        """Heads or tails, the same for every image of the step."""
+        ...
 
     def uniform(self, *shape: int) -> Tensor:
         """(B, *shape) in [0, 1)."""

@@ -1,31 +1,81 @@
-"""The simple denoising loss."""
+"""The denoising loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch.nn.functional as F  # noqa: N812
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.likelihood import bound_term
 from ..diffusion.target import Target
 from .base import Loss, Pair, Random
+from .times import Times, Uniform
+from .weighting import Simple, Weighting
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """L_simple = E_{t, x0, eps} |target - network(x_t, t)|^2, the mean over pixels (Ho et al. 2020, eq. 14).
+    """E_{t, x0, eps} w_t |target - network(x_t, t)|^2, the mean over pixels (Ho et al. 2020, eq. 14, where w_t = 1).
+
+    With `learned_variance`, plus `bound_weight` T L_t, the variational bound in nats per pixel with its mean held fixed:
+    L_hybrid of Nichol & Dhariwal 2021, eq. 16.
 
     Args:
         target: what the network regresses; the same object reads its output when sampling.
+        weighting: how much each noise level counts.
+        times: which t are drawn. Validation draws them evenly whatever this says, so that runs compare.
+        label_dropout: share of the images whose class is hidden, for guidance without a classifier (Ho & Salimans 2022).
+        learned_variance: the network says the variance of each step as well.
+        bound_weight: lambda of L_hybrid.
+
+    Raises:
+        ValueError: a field out of range, named first.
     """
 
     target: Target
+    weighting: Weighting = field(default_factory=Simple)
+    times: Times = field(default_factory=Uniform)
+    label_dropout: float = 0.1
+    learned_variance: bool = False
+    bound_weight: float = 0.001
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout: must be in [0, 1], got {self.label_dropout}")
+        if self.bound_weight < 0:
+            raise ValueError(f"bound_weight: must be at least 0, got {self.bound_weight}")
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, Denoiser)
-        x0 = batch.x
-        t = model.schedule.time(rng.uniform())
+        x0, times = batch.x, self.times if model.training else Uniform()
+        t, factor = times.draw(model.schedule, rng)
         eps = rng.normal(*x0.shape[1:])
         alpha, sigma = model.alpha_sigma(t, x0.ndim)
-        out = model.output(alpha * x0 + sigma * eps, t, batch.y)
-        loss = F.mse_loss(out, self.target.of(x0, eps, alpha, sigma))
-        return Loss(loss, {"loss": loss.detach()})
+        x_t = alpha * x0 + sigma * eps
+        y = self._labels(batch.y, rng) if model.training and self.label_dropout else batch.y
+        out = model.output(x_t, t, y, self._hint(model, x_t, t, y, rng))
+        weight = self.weighting(alpha, sigma, self.target.gain(alpha, sigma))
+        error = out.target - self.target.of(x0, eps, alpha, sigma)
+        loss = (weight * error.square()).flatten(1).mean(1)
+        logs: dict[str, Tensor] = {}
+        if out.share is not None:
+            prediction = self.target.invert(out.target.detach(), x_t, alpha, sigma)._replace(share=out.share)
+            steps = getattr(model.schedule, "steps", 1000)
+            bound = bound_term(prediction, x_t, x0, t, (t - 1 / steps).clamp(min=0), model.schedule, "learned")
+            logs["bound"] = bound.mean().detach()
+            loss = loss + self.bound_weight * steps * bound
+        if model.training:
+            times.observe(t, loss.detach(), rng)
+        value = (loss if factor is None else loss * factor).mean()
+        return Loss(value, {"loss": value.detach(), **logs})
+
+    def _labels(self, y: Tensor, rng: Random) -> Tensor:
+        """Some of them hidden: -1 is "no label"."""
+        return torch.where(rng.uniform() < self.label_dropout, -1, y)
+
+    def _hint(self, model: Denoiser, x_t: Tensor, t: Tensor, y: Tensor, rng: Random) -> Tensor | None:
+        """The network's own x0 estimate in every other step, no gradient through it (Chen et al. 2022, algorithm 1)."""
+        if not model.self_condition or (model.training and rng.coin()):
+            return None
+        with torch.no_grad():
+            return model(x_t, t, y).x0

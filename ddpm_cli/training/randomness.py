@@ -38,6 +38,19 @@ class StepRandom:
         """(B, *shape) standard normal."""
         return torch.randn(self.total, *shape, generator=self._generator(), device=self.device)[self.rows]
 
+    @property
+    def first(self) -> bool:
+        return self.rows.start == 0
+
+    def index(self) -> Tensor:
+        """(B,) the place of each image in the whole batch."""
+        return torch.arange(self.rows.start, self.rows.stop, device=self.device)
+
+    def coin(self) -> bool:
+        """The same for every part of the batch. Drawn on the host: it decides what is computed."""
+        self.calls += 1
+        return bool(seed_of(*self.key, self.calls) & 1)
+
     def _generator(self) -> torch.Generator:
         self.calls += 1
         return torch.Generator(self.device).manual_seed(seed_of(*self.key, self.calls))

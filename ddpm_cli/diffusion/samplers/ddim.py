@@ -8,40 +8,29 @@ from torch import Tensor
 
 from ..denoiser import Denoise
 from ..posterior import posterior
-from ..schedule import Schedule, Spacing
-from .base import Frame, Noise, check_steps
+from ..schedule import Schedule
+from .base import Frame, Noise, Stepper
 
 
-@dataclass(frozen=True)
-class DDIM:
+@dataclass(frozen=True, kw_only=True)
+class DDIM(Stepper):
     """x_s = alpha_s x0 + sqrt(sigma_s^2 - v) eps + sqrt(v) z with v = eta^2 beta_tilde (eq. 12 and 16).
 
     Args:
-        steps: network calls.
         eta: 0 = deterministic, 1 = the noise of DDPM with variance `beta_tilde`.
-        clip: limit the predicted x0 to [-1, 1] at every step (eps changes with it).
-        spacing: which training times are visited, see `DiscreteSchedule.times`.
     """
 
-    steps: int | None = 50
     eta: float = 0.0
-    clip: bool = True
-    spacing: Spacing = "trailing"
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
+        super().__post_init__()
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta: must be between 0 (deterministic) and 1 (as noisy as DDPM), got {self.eta}")
 
-    def length(self, schedule: Schedule) -> int:
-        return len(schedule.times(self.steps, self.spacing)) - 1
-
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:
-        for t, s in pairwise(schedule.times(self.steps, self.spacing)):
+        for t, s in pairwise(self.times(schedule)):
             (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
-            prediction = denoise(x, t)
-            if self.clip:
-                prediction = prediction.clipped(x, alpha_t, sigma_t)
+            prediction = self.predict(denoise, x, t, alpha_t, sigma_t)
             yield Frame(float(t), x, prediction.x0)
             variance = self.eta**2 * posterior(alpha_t, sigma_t, alpha_s, sigma_s).beta_tilde
             # at eta = 1 rounding may push the difference a hair below zero

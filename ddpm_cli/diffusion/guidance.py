@@ -1,0 +1,148 @@
+"""Guidance: a model made into a Denoise that leans towards a class. No sampler knows of it.
+
+With eps = -sigma grad log p(x_t), a gradient g of some log-probability is added as eps - sigma g, and x0 follows.
+"""
+
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from .denoiser import Denoiser, HintedDenoise
+from .target import Prediction
+
+
+class Guidance(Protocol):
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+        """The model, told of labels (B,) int64."""
+        ...
+
+
+class Classifier(Protocol):
+    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what the denoiser's network is told about t."""
+
+    def __call__(self, x: Tensor, c: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Unguided:
+    """The conditional model as it is."""
+
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+        return partial(model, y=labels)
+
+
+@dataclass(frozen=True)
+class ClassifierFree:
+    """prediction = unconditional + scale (conditional - unconditional) (Ho & Salimans 2022, eq. 6, w = scale - 1).
+
+    Both branches are one call of the network on a batch of twice the size.
+
+    Args:
+        scale: 0 = no class, 1 = the conditional model as it is, more = more typical and less diverse.
+        interval: [low, high] of t within which it acts; outside, the conditional model is called alone
+            (Kynkaanniemi et al. 2024).
+
+    Raises:
+        ValueError: an interval that is not within [0, 1].
+    """
+
+    scale: float = 3.0
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
+
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+        if labels is None:
+            raise ValueError("guidance: cfg needs a class-conditional model; use guidance=none")
+        return partial(self._predict, model, labels)
+
+    def _predict(
+        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None
+    ) -> Prediction:
+        if self.scale == 1 or not _acts(self.interval, t):
+            return model(x_t, t, labels, hint)
+        if self.scale == 0:
+            return model(x_t, t, torch.full_like(labels, -1), hint)
+        both = torch.cat([labels, torch.full_like(labels, -1)])
+        twice = model(torch.cat([x_t, x_t]), _twice(t), both, None if hint is None else torch.cat([hint, hint]))
+        (x0, x0_free), (eps, eps_free) = twice.x0.chunk(2), twice.eps.chunk(2)
+        share = None if twice.share is None else twice.share.chunk(2)[0]
+        return Prediction(x0_free + self.scale * (x0 - x0_free), eps_free + self.scale * (eps - eps_free), share)
+
+
+@dataclass(frozen=True)
+class ByClassifier:
+    """eps - scale sigma grad log p(y | x_t) (Dhariwal & Nichol 2021, algorithm 2).
+
+    Args:
+        classifier: its module, on the model's device.
+        reads: `noisy` for one that was trained on x_t with t: the gradient is exact where the classifier is. `clean` for
+            one that knows images only: it is shown the x0 estimate and differentiated through the denoiser, which takes
+            E[x0 | x_t] for x0 (Bansal et al. 2023, "universal guidance"; Chung et al. 2023).
+        scale: 0 = the model as it is, 1 = Bayes' rule, more = more typical.
+        interval: [low, high] of t within which it acts.
+
+    Raises:
+        ValueError: an unknown `reads`, an interval that is not within [0, 1].
+    """
+
+    classifier: Classifier
+    reads: Literal["noisy", "clean"] = "noisy"
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
+        if self.reads not in ("noisy", "clean"):
+            raise ValueError(f"reads: must be noisy or clean, got {self.reads!r}")
+
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+        if labels is None:
+            raise ValueError("label: classifier guidance needs one; set label=CLASS or labels=[...]")
+        return partial(self._predict, model, labels)
+
+    def _predict(
+        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None
+    ) -> Prediction:
+        if not self.scale or not _acts(self.interval, t):
+            return model(x_t, t, labels, hint)
+        times = t.to(x_t).expand(len(x_t))
+        alpha, sigma = model.alpha_sigma(times, x_t.ndim)
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            prediction = model(x, t, labels, hint)
+            if self.reads == "noisy":
+                scaled = x / (alpha.square() + sigma.square()).sqrt() if model.explodes else x
+                logits = self.classifier(scaled, model.schedule.conditioning(times))
+            else:
+                logits = self.classifier(prediction.x0.clamp(-1, 1), torch.zeros_like(times))
+            log_p = F.log_softmax(logits.float(), 1).gather(1, labels[:, None]).sum()
+            (gradient,) = torch.autograd.grad(log_p, x)
+        share = None if prediction.share is None else prediction.share.detach()
+        eps = prediction.eps.detach() - self.scale * sigma * gradient
+        # x0 = (x_t - sigma eps) / alpha, written as a change so that it stays finite where eps is read from x0
+        x0 = prediction.x0.detach() + self.scale * sigma.square() * gradient / alpha.clamp(min=1e-6)
+        return Prediction(x0, eps, share)
+
+
+def check_interval(interval: tuple[float, float]) -> None:
+    low, high = interval
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"interval: must be [low, high] with 0 <= low <= high <= 1, got {list(interval)}")
+
+
+def _acts(interval: tuple[float, float], t: Tensor) -> bool:
+    """The samplers' t is one number on the host; for times (B,) guidance always acts."""
+    return t.ndim > 0 or interval[0] <= float(t) <= interval[1]
+
+
+def _twice(t: Tensor) -> Tensor:
+    return t if t.ndim == 0 else torch.cat([t, t])
+
+

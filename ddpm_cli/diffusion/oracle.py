@@ -1,0 +1,120 @@
+"""The exact denoiser of a Gaussian mixture: the ground truth that samplers, guidance and likelihoods are tested against.
+
+With x_0 ~ sum_k w_k N(mu_k, S_k), x_t ~ sum_k w_k N(alpha mu_k, alpha^2 S_k + sigma^2 I), so score, E[x_0 | x_t] and
+class posteriors are in closed form. K components, D dimensions; images (B,C,H,W) are flattened to D = CHW.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .schedule import Schedule
+from .target import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixture:
+    """weights (K,) summing to 1, means (K,D), covariances (K,D,D), all float64.
+
+    Raises:
+        ValueError: shapes that do not fit, weights that are no distribution, a covariance that is not positive.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    def __post_init__(self) -> None:
+        k, d = self.means.shape
+        if self.weights.shape != (k,) or self.covariances.shape != (k, d, d):
+            raise ValueError(f"means: {k} of {d} dimensions need weights ({k},) and covariances ({k},{d},{d})")
+        if bool((self.weights < 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-6:
+            raise ValueError("weights: must be at least 0 and sum to 1")
+        if bool((self._eigen[0] < 0).any()):
+            raise ValueError("covariances: must be positive semi-definite")
+
+    @classmethod
+    def of(cls, weights: Sequence[float], means: Sequence[Sequence[float]], stds: Sequence[float]) -> "GaussianMixture":
+        """Round components: standard deviations (K,)."""
+        mean = torch.tensor(means, dtype=torch.float64)
+        eye = torch.eye(mean.shape[1], dtype=torch.float64)
+        variances = torch.tensor(stds, dtype=torch.float64).square()
+        return cls(torch.tensor(weights, dtype=torch.float64), mean, variances[:, None, None] * eye)
+
+    @property
+    def mean(self) -> Tensor:
+        """(D,)"""
+        return self.weights @ self.means
+
+    @property
+    def covariance(self) -> Tensor:
+        """(D,D): within plus between the components."""
+        away = self.means - self.mean
+        return torch.einsum("k,kij->ij", self.weights, self.covariances + away[:, :, None] * away[:, None, :])
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor]:
+        """S_k = U diag(e) U^T: with it, (alpha^2 S + sigma^2 I)^-1 costs nothing more at another time."""
+        values, vectors = torch.linalg.eigh(self.covariances)
+        return values, vectors
+
+    def only(self, components: Sequence[int]) -> "GaussianMixture":
+        """Those components alone, as a distribution of their own: a class."""
+        index = torch.tensor(list(components))
+        weights = self.weights[index]
+        return GaussianMixture(weights / weights.sum(), self.means[index], self.covariances[index])
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,D) exact draws."""
+        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        values, vectors = self._eigen
+        return self.means[k] + torch.einsum("nij,nj->ni", vectors[k], values[k].sqrt() * z)
+
+    def log_components(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
+        """ln w_k N(x; alpha mu_k, alpha^2 S_k + sigma^2 I), (B,K). alpha, sigma: numbers, or (B,)."""
+        _, rotated, variances = self._rotated(x, alpha, sigma)
+        quadratic = (rotated.square() / variances + torch.log(2 * math.pi * variances)).sum(2)
+        return torch.log(self.weights) - 0.5 * quadratic
+
+    def log_prob(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
+        """ln p_t(x), (B,)."""
+        return self.log_components(x, alpha, sigma).logsumexp(1)
+
+    def score(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
+        """grad_x ln p_t(x), (B,D)."""
+        vectors, rotated, variances = self._rotated(x, alpha, sigma)
+        share = self.log_components(x, alpha, sigma).softmax(1)
+        return -torch.einsum("bk,kij,bkj->bi", share, vectors, rotated / variances)
+
+    def _rotated(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """U (K,D,D), U^T (x - alpha mu) (B,K,D) and the variances along U (B or 1,K,D)."""
+        values, vectors = self._eigen
+        a, s = (torch.as_tensor(v, dtype=x.dtype).reshape(-1, 1, 1) for v in (alpha, sigma))
+        away = x[:, None] - a * self.means
+        return vectors, torch.einsum("kji,bkj->bki", vectors, away), a.square() * values.clamp(min=0) + s.square()
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """The Denoise of a mixture: E[x_0 | x_t] = (x_t + sigma^2 score) / alpha, exact, in float64 inside.
+
+    Where alpha = 0 it is the mixture's mean.
+    """
+
+    mixture: GaussianMixture
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
+        x = x_t.flatten(1).double()
+        alpha, sigma = (v.double() for v in self.schedule(t.double()))
+        eps = -sigma.reshape(-1, 1) * self.mixture.score(x, alpha, sigma)
+        if alpha.ndim == 0 and float(alpha) == 0:
+            x0 = self.mixture.mean.expand_as(x)
+        else:
+            x0 = (x - sigma.reshape(-1, 1) * eps) / alpha.reshape(-1, 1)
+        return Prediction(x0.view_as(x_t).to(x_t.dtype), eps.view_as(x_t).to(x_t.dtype))

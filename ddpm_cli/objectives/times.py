@@ -1,0 +1,146 @@
+"""Which times a training step looks at. All of them estimate the same sum over times or an openly different one.
+
+Each returns t (B,) and the factor (B,) that corrects for having drawn it more or less often than evenly; `LogNormal` and
+`LogitNormal` do not correct: they are a weighting by how often.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.schedule import Schedule
+from .base import Random
+
+
+class Times(Protocol):
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        """t (B,) and its factor (B,), None = 1."""
+        ...
+
+    def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
+        """What the loss (B,) was at t (B,), both detached and on the device."""
+        ...
+
+
+class _Forgetful:
+    def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Uniform(_Forgetful):
+    """Every training time alike (Ho et al. 2020, algorithm 1)."""
+
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        return schedule.time(rng.uniform()), None
+
+
+@dataclass(frozen=True)
+class Stratified(_Forgetful):
+    """Uniform, but image i of a batch of B draws from [i/B, (i+1)/B): less noise in the loss (cf. Kingma et al. 2021)."""
+
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        return schedule.time((rng.index() + rng.uniform()) / rng.total), None
+
+
+@dataclass(frozen=True)
+class LogNormal(_Forgetful):
+    """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022, table 1)."""
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def __post_init__(self) -> None:
+        _check_std(self.std)
+
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        return schedule.snap(schedule.time_of(torch.exp(self.mean + self.std * rng.normal()))), None
+
+
+@dataclass(frozen=True)
+class LogitNormal(_Forgetful):
+    """logit(t) ~ N(mean, std^2) (Esser et al. 2024, eq. 19)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_std(self.std)
+
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        return schedule.snap(torch.sigmoid(self.mean + self.std * rng.normal())), None
+
+
+class Importance(nn.Module):
+    """p(t) ~ sqrt(E[loss_t^2]), which minimises the variance of the loss (Nichol & Dhariwal 2021, eq. 18).
+
+    The second moment is kept for `bins` equal parts of the even draw as a moving average over the steps that saw the
+    bin, in buffers that a checkpoint holds. Until every bin has been seen `seen` times, draws are uniform.
+
+    Args:
+        bins: parts of [0, 1).
+        decay: of the moving average.
+        floor: share of the draws that stays uniform, so that no time is forgotten.
+        seen: images each bin wants before its moment counts.
+    """
+
+    moment: Tensor
+    images: Tensor
+    fresh: Tensor
+    fresh_images: Tensor
+
+    def __init__(self, bins: int = 100, decay: float = 0.9, floor: float = 0.01, seen: int = 10):
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"bins: must be at least 2, got {bins}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay: must be in [0, 1), got {decay}")
+        if not 0 < floor <= 1:
+            raise ValueError(f"floor: must be in (0, 1], got {floor}")
+        self.bins, self.decay, self.floor, self.seen = bins, decay, floor, seen
+        for name in ("moment", "images", "fresh", "fresh_images"):
+            self.register_buffer(name, torch.zeros(bins))
+        self._last = torch.zeros(0, dtype=torch.int64)
+
+    def share(self) -> Tensor:
+        """How probable each bin is, (bins,), summing to 1."""
+        even = torch.full_like(self.moment, 1 / self.bins)
+        root = self.moment.sqrt()
+        skewed = (1 - self.floor) * root / root.sum().clamp(min=1e-30) + self.floor * even
+        return torch.where((self.images >= self.seen).all(), skewed, even)
+
+    def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
+        u = rng.uniform()
+        self.to(u.device)
+        if rng.first:
+            self._fold()
+        share = self.share()
+        edges = share.cumsum(0)
+        bin_ = torch.searchsorted(edges, u * edges[-1], right=True).clamp(max=self.bins - 1)
+        inside = ((u * edges[-1] - (edges[bin_] - share[bin_])) / share[bin_]).clamp(0, 1 - 2**-24)
+        self._last = bin_
+        return schedule.time((bin_ + inside) / self.bins), 1 / (share[bin_] * self.bins)
+
+    def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
+        """Of the images that `draw` was last called for. One-hot products, as scattered sums differ from run to run."""
+        here = (self._last[:, None] == torch.arange(self.bins, device=loss.device)).float()
+        self.fresh += loss.float().square() @ here
+        self.fresh_images += here.sum(0)
+
+    def _fold(self) -> None:
+        """Take in the step before; all its parts at once, so that accumulation changes nothing."""
+        there = self.fresh_images > 0
+        mean = self.fresh / self.fresh_images.clamp(min=1)
+        old = torch.where(self.images > 0, self.moment, mean)
+        self.moment.copy_(torch.where(there, self.decay * old + (1 - self.decay) * mean, self.moment))
+        self.images += self.fresh_images
+        self.fresh.zero_()
+        self.fresh_images.zero_()
+
+
+def _check_std(std: float) -> None:
+    if not 0 < std < math.inf:
+        raise ValueError(f"std: must be positive, got {std}")
