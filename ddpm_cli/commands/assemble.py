@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from ..build import build
 from ..data.images import Images
+from ..diffusion.compatible import check_sampler
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
+from ..objectives.base import Objective
 from ..training.runtime import Runtime
 
 Config = Mapping[str, Any]
@@ -33,17 +35,51 @@ def network(config: dict[str, Any], images: Images | None = None, trust: Collect
     return module
 
 
-def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime) -> Callable[[nn.Module], Denoiser]:
-    """Wraps a network with the schedule and the target of `config`."""
+def wrapper_of(
+    config: Config, runtime: Runtime, objective: Objective, trust: Collection[str] | None = None
+) -> Callable[[nn.Module], nn.Module]:
+    """Wraps a network with the schedule of `config` and what the objective makes of it, a Denoiser say.
+
+    The wrapper raises ConfigError when schedule and objective make no sense together.
+    """
     schedule = build(config["schedule"], "schedule", trust=trust)
+
+    def wrap(module: nn.Module) -> nn.Module:
+        try:
+            return objective.wrap(module, schedule, runtime.autocast)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    return wrap
+
+
+def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime) -> Callable[[nn.Module], Denoiser]:
+    """The wrapper of a generator. Raises ConfigError when `config` describes something else."""
     objective = build(config["objective"], "objective", trust=trust)
-    return lambda module: Denoiser(module, schedule, objective.target, runtime.autocast)
+    wrap = wrapper_of(config, runtime, objective, trust)
+
+    def checked(module: nn.Module) -> Denoiser:
+        model = wrap(module)
+        if not isinstance(model, Denoiser):
+            raise ConfigError("ckpt: does not generate images; name a run of a diffusion model")
+        return model
+
+    return checked
+
+
+def check(model: Denoiser, sampler: Sampler) -> None:
+    """Raises ConfigError when they do not go together, before hours pass."""
+    try:
+        check_sampler(model, sampler)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def network_calls(sampler: Sampler, schedule: Schedule) -> int:
-    """For one batch. Raises ConfigError when the sampler asks for more steps than there are, before hours pass."""
+    """For one batch. Raises ConfigError when the sampler asks for more steps than there are."""
+    calls: Callable[[Schedule], int] = getattr(sampler, "calls", sampler.length)
     try:
-        return sampler.length(schedule)
+        return calls(schedule)
     except ValueError as error:
         raise ConfigError(f"sampler.{error}") from error
 

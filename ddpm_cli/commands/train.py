@@ -6,13 +6,14 @@ from typing import Any
 
 from .. import console
 from ..build import Node, build
+from ..diffusion.denoiser import Denoiser
 from ..errors import Stopped
 from ..training.loop import finished, train
 from ..training.resume import starting_point
 from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
-from .assemble import about, check_seed, denoiser_of, labels_of, network, network_calls, row_of, shown, summary
+from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def run(
     objective: Node,
     optimizer: Node,
     schedule: Node,
+    weighting: Node,
+    times: Node,
     sampler: Node,
     trainer: Node,
     logger: Node,
@@ -40,14 +43,18 @@ def run(
     config["run_dir"] = shown(folder)  # in a sweep, the job's own
     plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    wrap, loss, adam = denoiser_of(config, None, runtime), build(objective, "objective"), build(optimizer, "optimizer")
-    network_calls(draw, wrap(network(config)).schedule)
+    loss, adam = build(objective, "objective"), build(optimizer, "optimizer")
+    wrap = wrapper_of(config, runtime, loss)
+    described = wrap(network(config))
+    generates = isinstance(described, Denoiser)
+    if isinstance(described, Denoiser):
+        check(described, draw)
     with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
         console.show_config(config, f"ddpm train: {shown(folder)}")
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
         module = network(config, images)  # this also writes into config what only the data can tell
-        state = prepare(module, adam, plan, runtime, starting_point(folder, resume, config))
+        state = prepare(module, adam, plan, runtime, starting_point(folder, resume, config), loss)
         if finished(state, plan, len(images)):
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
@@ -58,4 +65,7 @@ def run(
         log.info("%s", summary(runtime, images, state.module))
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
-    console.note(f"finished at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
+    if generates:
+        console.note(f"finished at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
+    else:
+        console.note(f"finished at step {state.step}: guide with ddpm sample guidance=classifier guidance.classifier={shown(folder)}")

@@ -54,7 +54,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        _check(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
+        check_shape(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
         if class_conditional and not num_classes:
             raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
         self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
@@ -102,7 +102,7 @@ class UNet(nn.Module):
                 resolution *= 2
         self.norm_out = normalize(current)
         self.conv_out = zeroed(nn.Conv2d(current, folded * (1 + learned_variance), 3, padding=1))
-        _initialize(self)
+        initialize(self)
 
     def embed(self, c: Tensor, y: Tensor | None) -> Tensor:
         """(B,), (B,) -> (B,E). A label of -1 means "no label", and so does y = None."""
@@ -132,7 +132,7 @@ def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
     return x
 
 
-def _initialize(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Glorot uniform weights, zero biases (the authors' fan-average scaling); layers that start at zero stay there."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -142,7 +142,7 @@ def _initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _check(
+def check_shape(
     height: int,
     width: int,
     channels: int,

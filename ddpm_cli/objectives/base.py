@@ -2,7 +2,10 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
+
+from ..diffusion.schedule import Schedule
 
 
 class Loss(NamedTuple):
@@ -52,4 +55,8 @@ class Pair(Protocol):
 
 
 class Objective(Protocol):
+    def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> nn.Module:
+        """What `__call__` takes for a model: the network with what gives it a meaning."""
+        ...
+
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss: ...

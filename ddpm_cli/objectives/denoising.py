@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.compatible import check_model
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.likelihood import bound_term
+from ..diffusion.schedule import Schedule
 from ..diffusion.target import Target
 from .base import Loss, Pair, Random
 from .times import Times, Uniform
@@ -44,6 +46,12 @@ class Denoising:
             raise ValueError(f"label_dropout: must be in [0, 1], got {self.label_dropout}")
         if self.bound_weight < 0:
             raise ValueError(f"bound_weight: must be at least 0, got {self.bound_weight}")
+
+    def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
+        """Raises ValueError, naming the objective, when the target makes no sense with the schedule."""
+        model = Denoiser(module, schedule, self.target, autocast, self.learned_variance)
+        check_model(model)
+        return model
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, Denoiser)

@@ -20,20 +20,24 @@ VALIDATION = 2**31  # the seed of validation, far from those of users
 class Looks:
     """What a run looks at now and then; None = nothing."""
 
-    validate: Callable[[], float] | None = None
+    validate: Callable[[], dict[str, float]] | None = None
     sample: Callable[[], Tensor] | None = None
 
 
-def validation_loss(objective: Objective, model: nn.Module, images: Images, batch_size: int) -> float:
-    """Mean loss over held-out `images`, with the same times and noise at every call, so that steps compare."""
+def validation_loss(objective: Objective, model: nn.Module, images: Images, batch_size: int) -> dict[str, float]:
+    """Means over held-out `images` of what the objective logs, `val_loss` and others.
+
+    The times and the noise are the same at every call, so that steps compare.
+    """
     device = next(model.parameters()).device
     model.eval()
-    sums = torch.zeros((), device=device, dtype=torch.float32)
+    sums: dict[str, Tensor] = {}
     with torch.no_grad():
         for number, batch in enumerate(images.chunks(batch_size, device)):
             rng = StepRandom(VALIDATION, number, device, len(batch.x))
-            sums += objective(model, batch, rng).value * len(batch.x)
-    return float(sums) / max(len(images), 1)
+            for name, value in objective(model, batch, rng).logs.items():
+                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.float() * len(batch.x)
+    return {f"val_{name}": float(value) / max(len(images), 1) for name, value in sums.items()}
 
 
 def held_out(images: Images, most: int | None) -> Images:

@@ -1,11 +1,13 @@
 """The training loop: one for every objective."""
 
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
+from ..errors import ConfigError
 from ..objectives.base import Objective
 from .looks import Looks
 from .meter import Meter
@@ -50,7 +52,7 @@ def train(
         factor = plan.learning_rate(state.step, total)
         for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr * factor
-        meter.add(*update(objective, model, state, batch, plan, seed), len(batch.x))
+        meter.add(update(objective, model, state, batch, plan, seed), len(batch.x))
         state.seconds = time.perf_counter() - began
         run.reporter.advance(state.step, state.seconds)
 
@@ -77,18 +79,23 @@ def train(
 
 def update(
     objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step. Returns the mean loss and the gradient norm before clipping, both on the device."""
+) -> dict[str, Tensor]:
+    """One optimizer step. Returns the means of what the objective logs and the gradient norm before clipping.
+
+    They stay on the device.
+    """
     seed_step(seed, state.step)
     size = len(batch.x)
     part = plan.micro_batch_size or size
-    loss = torch.zeros((), device=batch.x.device)
+    logs: dict[str, Tensor] = {}
     for first in range(0, size, part):
         rows = slice(first, min(first + part, size))
         rng = StepRandom(seed, state.step, batch.x.device, size, rows)
-        value = objective(model, Batch(batch.x[rows], batch.y[rows]), rng).value * ((rows.stop - first) / size)
-        value.backward()
-        loss += value.detach()
+        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        share = (rows.stop - first) / size
+        (loss.value * share).backward()
+        for name, value in loss.logs.items():
+            logs[name] = logs[name] + value * share if name in logs else value * share
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = nn.utils.clip_grad_norm_(parameters, plan.grad_clip if plan.grad_clip is not None else float("inf"))
     state.optimizer.step()
@@ -96,7 +103,7 @@ def update(
     if state.ema:
         state.ema.update(state.step)
     state.step += 1
-    return loss, norm
+    return logs | {"grad_norm": norm}
 
 
 def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop: bool, late: bool) -> bool:
@@ -106,16 +113,26 @@ def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop
         late: the last save is too long ago.
     """
     if looks.validate and not stop and plan.eval_every and (done or _due(plan.eval_every, state.step)):
-        loss = looks.validate()
-        run.metrics(state.step, {"val_loss": loss, "seconds": round(state.seconds, 3)})
-        if plan.best_by and loss < state.best.get("value", float("inf")):
-            state.best = {"step": state.step, "value": loss}
+        row = looks.validate()
+        run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        _keep_best(state, plan, row)
     save = done or stop or late or _due(plan.save_every, state.step) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
     if looks.sample and not stop and plan.sample_every and (done or _due(plan.sample_every, state.step)):
         run.picture(state.step, looks.sample())
     return save
+
+
+def _keep_best(state: TrainState, plan: Plan, row: Mapping[str, float]) -> None:
+    """Raises ConfigError when the objective does not give what `best_by` names."""
+    if plan.best_by is None:
+        return
+    if plan.best_by not in row:
+        raise ConfigError(f"trainer.best_by: this objective gives no {plan.best_by}; use {' or '.join(row)}")
+    value, sign = row[plan.best_by], -1 if plan.best_by == "val_accuracy" else 1
+    if not state.best or sign * value < sign * state.best["value"]:
+        state.best = {"step": state.step, "value": value}
 
 
 def finished(state: TrainState, plan: Plan, images: int) -> bool:

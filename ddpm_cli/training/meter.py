@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,17 +12,20 @@ from ..errors import NonFiniteError
 
 
 class Meter:
-    """Sums loss and gradient norm on the device; the clock excludes pauses (validation, sampling, saving)."""
+    """Sums what a step logs on the device; the clock excludes pauses (validation, sampling, saving)."""
 
     def __init__(self, device: torch.device):
-        self.sums = torch.zeros(2, device=device)
+        self.names: list[str] = []
+        self.sums = torch.zeros(0, device=device)
         self.steps = 0
         self.images = 0
         self.seconds = 0.0
         self._since = time.perf_counter()
 
-    def add(self, loss: Tensor, norm: Tensor, images: int) -> None:
-        self.sums += torch.stack([loss.detach().float(), norm.detach().float()])
+    def add(self, logs: Mapping[str, Tensor], images: int) -> None:
+        """The same names at every step."""
+        values = torch.stack([v.detach().float() for v in logs.values()])
+        self.sums, self.names = (self.sums + values if self.steps else values), list(logs)
         self.steps += 1
         self.images += images
 
@@ -31,27 +35,28 @@ class Meter:
     def go_on(self) -> None:
         self._since = time.perf_counter()
 
-    def check(self, step: int) -> tuple[float, float]:
-        """Mean loss and gradient norm: the one place where training waits for the device.
+    def check(self, step: int) -> dict[str, float]:
+        """The means: the one place where training waits for the device.
 
         Raises:
             NonFiniteError: one of them is NaN or infinite.
         """
-        loss, norm = (self.sums / max(self.steps, 1)).tolist()
-        for name, value in (("loss", loss), ("grad_norm", norm)):
+        if not self.steps:
+            return {}
+        means = dict(zip(self.names, (self.sums / self.steps).tolist(), strict=True))
+        for name, value in means.items():
             if not math.isfinite(value):
                 raise NonFiniteError(
                     f"{name}: is {value} by step {step}, nothing was saved since it was finite; "
                     "lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
                 )
-        return loss, norm
+        return means
 
     def row(self, step: int) -> dict[str, Any]:
         """The means as a log line, and start again."""
-        loss, norm = self.check(step)
+        means = self.check(step)
         self.pause()
         rate = self.images / max(self.seconds, 1e-9)
-        self.sums.zero_()
         self.steps, self.images, self.seconds = 0, 0, 0.0
         self.go_on()
-        return {"loss": loss, "grad_norm": norm, "images_per_second": round(rate, 2)}
+        return means | {"images_per_second": round(rate, 2)}

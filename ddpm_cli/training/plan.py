@@ -39,7 +39,7 @@ class Plan:
     samples: int = 64
     eval_images: int | None = 1024
     keep_last: int = 3
-    best_by: Literal["val_loss"] | None = None
+    best_by: Literal["val_loss", "val_accuracy"] | None = None
 
     def __post_init__(self) -> None:
         at_least = {"batch_size": 1, "samples": 1, "keep_last": 2, "warmup_steps": 0, "steps": 0}

@@ -21,6 +21,8 @@ FREE = [
     "trust",
     "sampler",
     "logger",
+    "weighting",  # the objective has its own copy
+    "times",
     "trainer.max_seconds",
     "trainer.device",
     "trainer.log_every",

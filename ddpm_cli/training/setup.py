@@ -18,14 +18,20 @@ from .state import TrainState
 
 
 def prepare(
-    module: nn.Module, optimizer: Callable[..., Optimizer], plan: Plan, runtime: Runtime, start: Checkpoint | None
+    module: nn.Module,
+    optimizer: Callable[..., Optimizer],
+    plan: Plan,
+    runtime: Runtime,
+    start: Checkpoint | None,
+    objective: Objective,
 ) -> TrainState:
     """The state to train from: on the device, with what `start` holds when there is one, compiled when asked."""
     module = runtime.prepare(module)
     ema = (
         EMA(module, plan.ema) if plan.ema.decay > 0 else None
     )  # copied before compiling: it is only looked at now and then
-    state = TrainState(module, optimizer(module.parameters()), ema)
+    times = getattr(objective, "times", None)
+    state = TrainState(module, optimizer(module.parameters()), ema, times if isinstance(times, nn.Module) else None)
     if start is not None:
         state.load(start)
     if compiles(plan.compile, runtime.device):
@@ -35,7 +41,7 @@ def prepare(
 
 def looks(
     state: TrainState,
-    wrap: Callable[[nn.Module], Denoiser],
+    wrap: Callable[[nn.Module], nn.Module],
     objective: Objective,
     sampler: Sampler,
     shape: Sequence[int],
@@ -48,5 +54,5 @@ def looks(
     few = held_out(validation, plan.eval_images)
     return Looks(
         validate=(lambda: validation_loss(objective, model, few, plan.batch_size)) if len(few) else None,
-        sample=preview(model, sampler, shape, plan.samples, labels),
+        sample=preview(model, sampler, shape, plan.samples, labels) if isinstance(model, Denoiser) else None,
     )

@@ -18,12 +18,14 @@ class TrainState:
     Args:
         module: the network whose weights are trained and saved.
         ema: their average, or None.
+        times: what an objective remembers of its losses, or None.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, ema: EMA | None):
+    def __init__(self, module: nn.Module, optimizer: Optimizer, ema: EMA | None, times: nn.Module | None = None):
         self.module = module
         self.optimizer = optimizer
         self.ema = ema
+        self.times = times
         self.step = 0
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value"} of the metric that best_by names
@@ -35,10 +37,12 @@ class TrainState:
         return self.ema.module if self.ema else self.module
 
     def tensors(self) -> dict[str, Tensor]:
-        """Named `model.`, `ema.` and `optimizer.`, as in the checkpoint."""
+        """Named `model.`, `ema.`, `optimizer.` and `times.`, as in the checkpoint."""
         out = {f"model.{k}": v for k, v in self.module.state_dict().items()}
         if self.ema:
             out |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        if self.times:
+            out |= {f"times.{k}": v for k, v in self.times.state_dict().items()}
         for parameter, memory in self.optimizer.state.items():
             for key, value in memory.items():
                 tensor = value if isinstance(value, Tensor) else torch.tensor(value)
@@ -51,6 +55,8 @@ class TrainState:
         load_weights(self.module, part(tensors, "model."), where)
         if self.ema:  # a run that was begun without an average starts one from its weights
             load_weights(self.ema.module, part(tensors, "ema.") or part(tensors, "model."), where)
+        if self.times:
+            load_weights(self.times, part(tensors, "times."), where)
         self._load_optimizer(part(tensors, "optimizer."))
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
         self.best = dict(checkpoint.manifest.get("best", {}))

@@ -1,0 +1,38 @@
+"""A classifier of noisy images: p(y | x_t), whose gradient guides a generator."""
+
+import torch
+from torch import Tensor, nn
+
+from .schedule import Schedule
+
+
+class NoisyClassifier(nn.Module):
+    """backbone(x_t, conditioning) + schedule, so that it is told t as a denoiser is.
+
+    Args:
+        backbone: a module (B,C,H,W), (B,) -> logits (B, classes).
+        autocast: run the backbone in this lower precision (None: as it is).
+    """
+
+    def __init__(self, backbone: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.schedule = schedule
+        self.autocast = autocast
+
+    def forward(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """Logits (B, classes), float32, of alpha x0 + sigma eps at t (B,), scaled to unit variance where it is not."""
+        alpha, sigma = (v.view(-1, *(1,) * (x0.ndim - 1)) for v in self.schedule(t))
+        x = alpha * x0 + sigma * eps
+        if not self.schedule.variance_preserving:
+            x = x / (alpha.square() + sigma.square()).sqrt().clamp(min=1)
+        return self.logits(x, self.schedule.conditioning(t))
+
+    def clean(self, x0: Tensor) -> Tensor:
+        """Logits (B, classes), float32, of images, for a backbone that is told nothing."""
+        return self.logits(x0, torch.zeros(len(x0), device=x0.device))
+
+    def logits(self, x: Tensor, c: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+            out: Tensor = self.backbone(x, c)
+        return out.float()

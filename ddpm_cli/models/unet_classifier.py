@@ -1,0 +1,74 @@
+"""The way down of the U-Net as a classifier."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, normalize
+from .unet import check_shape, initialize
+
+
+class UNetClassifier(nn.Module):
+    """x (B,C,H,W), c (B,) -> logits (B, num_classes): residual blocks, mean over positions, a linear layer.
+
+    After Dhariwal & Nichol 2021, section 4.1, whose classifiers are the down part of their U-Net. c is what a denoiser
+    is told about t; a classifier of clean images is always told 0.
+
+    Args:
+        in_channels: C, 1 for grey and 3 for RGB.
+        image_size: H and W (one number when square); 2^(levels - 1) must divide both.
+        channels: width of the first level.
+        multipliers: width of every level as a multiple of `channels`.
+        blocks: residual blocks per level.
+        attention_resolutions: levels whose height is listed have attention after each block.
+        heads: attention heads.
+        dropout: in each block, in [0, 1).
+        num_classes: at least 2.
+
+    Raises:
+        ValueError: for sizes that cannot be halved, too few classes and options out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        image_size: int | tuple[int, int] = 32,
+        channels: int = 64,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 1,
+        attention_resolutions: Sequence[int] = (16,),
+        heads: int = 1,
+        dropout: float = 0.1,
+        num_classes: int | None = 10,
+    ):
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        check_shape(height, width, channels, multipliers, blocks, heads, dropout, 1)
+        if num_classes is None or num_classes < 1:
+            raise ValueError("num_classes: this dataset has no classes; a classifier needs some")
+        embedding = 4 * channels
+        self.time = nn.Sequential(
+            SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.layers, current = nn.ModuleList(), channels
+        for i, multiplier in enumerate(multipliers):
+            for _ in range(blocks):
+                self.layers.append(ResidualBlock(current, channels * multiplier, embedding, dropout, True))
+                current = channels * multiplier
+                if height >> i in attention_resolutions:
+                    self.layers.append(Attention(current, heads))
+            if i < len(multipliers) - 1:
+                self.layers.append(Downsample(current))
+        self.norm_out = normalize(current)
+        self.out = nn.Linear(current, num_classes)
+        initialize(self)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        embedding = F.silu(self.time(c))
+        x = self.conv_in(x)
+        for layer in self.layers:
+            x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
+        return cast(Tensor, self.out(F.silu(self.norm_out(x)).mean((2, 3))))
