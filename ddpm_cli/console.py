@@ -57,9 +57,10 @@ def usage(commands: Mapping[str, str]) -> None:
     """What `ddpm` alone answers."""
     out.print("[bold]ddpm[/]: train, sample and animate diffusion models from composed YAML\n")
     out.print("usage: ddpm COMMAND [group=choice ...] [key=value ...] [-m]\n", markup=False)
-    width = max(map(len, commands))
+    table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
     for name, about in commands.items():
-        out.print(f"  [bold]{name:{width}}[/]  {escape(about)}")
+        table.add_row(f"[bold]{name}[/]", escape(about))
+    out.print(table)
     out.print(
         "\nexamples:\n"
         "  ddpm train                                  handwritten digits, a minute or two on a laptop\n"
@@ -85,7 +86,10 @@ def show_help(about: "Help") -> None:
         table.add_row(f"[cyan]{group}[/]", "  ".join(marked))
     out.print(table)
     out.print("\n[bold]keys[/] (key=value)")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
+    table.add_column(no_wrap=True)  # a key must be whole to be copied
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for key, value, comment in about.keys:
         table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")
     out.print(table)

@@ -1,5 +1,6 @@
 """Config nodes -> the objects that train, sample and gif share."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,11 @@ def check_seed(seed: int) -> None:
 
 
 def row_of(labels: Tensor | None) -> int | None:
-    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is a class."""
+    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is of one class."""
     classes = len(labels.unique()) if labels is not None else 0
-    return classes if 2 <= classes <= 16 else None
+    if labels is None or not 2 <= classes <= 16:
+        return None
+    return classes * max(1, round(math.sqrt(len(labels)) / classes))
 
 
 def cycle(classes: Sequence[int], n: int) -> Tensor:

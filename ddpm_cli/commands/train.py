@@ -46,15 +46,15 @@ def run(
     loss, adam = build(objective, "objective"), build(optimizer, "optimizer")
     wrap = wrapper_of(config, runtime, loss)
     described = wrap(network(config))
-    generates = isinstance(described, Denoiser)
-    if isinstance(described, Denoiser):
+    if generates := isinstance(described, Denoiser):
         check(described, draw)
     with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
         console.show_config(config, f"ddpm train: {shown(folder)}")
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
         module = network(config, images)  # this also writes into config what only the data can tell
-        state = prepare(module, adam, plan, runtime, starting_point(folder, resume, config), loss)
+        start = starting_point(folder, resume, config)
+        state = prepare(module, adam, plan, runtime, start, loss)
         if finished(state, plan, len(images)):
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
@@ -63,9 +63,14 @@ def run(
         place.columns = row_of(labels)
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))
+        if start is not None:
+            log.info("going on from step %d (%s)", start.step, shown(start.path))
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
-    if generates:
-        console.note(f"finished at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
-    else:
-        console.note(f"finished at step {state.step}: guide with ddpm sample guidance=classifier guidance.classifier={shown(folder)}")
+    why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
+    use = (
+        "draw from it with ddpm sample ckpt"
+        if generates
+        else "guide with ddpm sample guidance=classifier guidance.classifier"
+    )
+    console.note(f"finished at step {state.step}{why}: {use}={shown(folder)}")

@@ -52,7 +52,7 @@ class Decoder:
                     progress("decoding", min(done * _BLOCK, len(files)), len(files))
         kept = np.flatnonzero(good)
         if len(kept) < len(files):
-            _log.warning("left out %d of %d pictures that cannot be read", len(files) - len(kept), len(files))
+            _log.warning("left out %d of %d pictures that cannot be read: %s", *_left_out(files, good))
             pixels = pixels[kept]
         return torch.from_numpy(pixels), torch.from_numpy(kept)
 
@@ -68,6 +68,12 @@ class Decoder:
             advice = "remove it or set dataset.skip_damaged=true"
             raise DataError(f"{file}: is not a readable picture ({_reason(error)}); {advice}") from error
         return True
+
+
+def _left_out(files: Sequence[Path], good: np.ndarray) -> tuple[int, int, str]:
+    """How many, of how many, and the first names."""
+    bad = [str(files[i]) for i in np.flatnonzero(~good).tolist()]
+    return len(bad), len(files), ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
 
 
 def _reason(error: Exception) -> str:

@@ -19,14 +19,14 @@ from .weighting import Simple, Weighting
 class Denoising:
     """E_{t, x0, eps} w_t |target - network(x_t, t)|^2, the mean over pixels (Ho et al. 2020, eq. 14, where w_t = 1).
 
-    With `learned_variance`, plus `bound_weight` T L_t, the variational bound in nats per pixel with its mean held fixed:
+    With `learned_variance`, plus `bound_weight` T L_t, the variational bound in nats per pixel, its mean held fixed:
     L_hybrid of Nichol & Dhariwal 2021, eq. 16.
 
     Args:
         target: what the network regresses; the same object reads its output when sampling.
         weighting: how much each noise level counts.
         times: which t are drawn. Validation draws them evenly whatever this says, so that runs compare.
-        label_dropout: share of the images whose class is hidden, for guidance without a classifier (Ho & Salimans 2022).
+        label_dropout: share of the images whose class is hidden, for classifier-free guidance (Ho & Salimans 2022).
         learned_variance: the network says the variance of each step as well.
         bound_weight: lambda of L_hybrid.
 

@@ -1,7 +1,7 @@
 """Which times a training step looks at. All of them estimate the same sum over times or an openly different one.
 
-Each returns t (B,) and the factor (B,) that corrects for having drawn it more or less often than evenly; `LogNormal` and
-`LogitNormal` do not correct: they are a weighting by how often.
+Each returns t (B,) and the factor (B,) that corrects for having drawn it more or less often than evenly; `LogNormal`
+and `LogitNormal` do not correct: they are a weighting by how often.
 """
 
 import math
@@ -40,7 +40,7 @@ class Uniform(_Forgetful):
 
 @dataclass(frozen=True)
 class Stratified(_Forgetful):
-    """Uniform, but image i of a batch of B draws from [i/B, (i+1)/B): less noise in the loss (cf. Kingma et al. 2021)."""
+    """Uniform, but image i of a batch of B draws from [i/B, (i+1)/B): a less noisy loss (cf. Kingma et al. 2021)."""
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
         return schedule.time((rng.index() + rng.uniform()) / rng.total), None

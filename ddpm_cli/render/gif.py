@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .caption import INK
-from .pixels import BACKGROUND
-from .sheet import EDGE
+from .pixels import BACKGROUND, EDGE
 
 TICK = 10
 """Milliseconds: GIF counts time in hundredths of a second."""

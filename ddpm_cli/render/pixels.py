@@ -8,6 +8,8 @@ from torch import Tensor
 
 BACKGROUND = 255
 """Between and around tiles: white."""
+EDGE = 208
+"""Grey next to tiles, without which their white pixels would be one with the background."""
 LEGIBLE = 80
 """Pixels that a tile should be wide, at least."""
 

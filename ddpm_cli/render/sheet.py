@@ -4,14 +4,12 @@ import numpy as np
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from .pixels import grid, layout, suited_scale
+from .pixels import EDGE, grid, layout, suited_scale
 
 MARGIN = 16
 """Around everything."""
 GAP = 4
 """Between tiles; the same at any scale."""
-EDGE = 208
-"""A thin grey line round each tile, without which its white pixels would be one with the background."""
 WIDEST = 720
 """No picture is made wider by enlarging it, unless the user names the scale: a GIF grows with every pixel."""
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images

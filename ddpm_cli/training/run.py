@@ -2,6 +2,7 @@
 
 import json
 import logging
+import logging.handlers
 import os
 import signal
 import threading
@@ -18,7 +19,7 @@ from torch import Tensor
 from ..errors import BusyError
 from ..files import write_json
 from ..render.files import write_png
-from ..render.pixels import enlarge, grid, suited_scale, to_uint8
+from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .state import TrainState
@@ -73,6 +74,10 @@ class Run:
         self._lock_path = folder / ".lock"
         self._lock = FileLock(self._lock_path, timeout=0)
         self._handler: logging.Handler | None = None
+        # what is logged before there is a train.log
+        self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
+            1000, flushLevel=logging.CRITICAL + 1
+        )  # what is logged before there is a train.log
         self._old_signals: dict[int, Any] = {}
 
     def __enter__(self) -> "Run":
@@ -84,6 +89,7 @@ class Run:
             raise BusyError(
                 f"{self.folder}: another process trains here; wait for it, or set another run_dir"
             ) from error
+        logging.getLogger().addHandler(self._early)
         for leftover in (*self.checkpoints.glob(".*.part"), *self.folder.glob(".*.part")):
             leftover.unlink()  # of a process that was killed while it wrote
         return self
@@ -100,7 +106,10 @@ class Run:
         _truncate(self.folder / "metrics.jsonl", step)
         self._handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().removeHandler(self._early)
         logging.getLogger().addHandler(self._handler)
+        self._early.setTarget(self._handler)
+        self._early.flush()
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -117,10 +126,12 @@ class Run:
         if self._writer is not None:
             self._writer.close()
         if self._handler is not None:
-            if error is not None:
-                log.info("stopped: %s", " ".join(str(error).split()) or kind.__name__ if kind else "")
+            if error is not None:  # into the file alone: the terminal is told by whoever catches it
+                said = " ".join(str(error).split()) or (kind.__name__ if kind else "")
+                self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
+        logging.getLogger().removeHandler(self._early)
         self._lock.release()
         if not self._opened and self._made_lock:  # nothing was begun: leave nothing behind
             self._lock_path.unlink(missing_ok=True)
@@ -138,7 +149,7 @@ class Run:
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""
         pixels = to_uint8(images)
-        picture = enlarge(grid(pixels, self.columns), suited_scale(*pixels.shape[-2:]))
+        picture = enlarge(grid(pixels, self.columns, background=EDGE), suited_scale(*pixels.shape[-2:]))
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, picture)

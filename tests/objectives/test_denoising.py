@@ -49,9 +49,13 @@ def drawn(schedule: Schedule) -> tuple[Tensor, Tensor]:
 def test_the_loss_is_the_mean_square_of_the_target(target: Target) -> None:
     schedule = CosineSchedule()
     objective = Denoising(target)
-    loss = objective(objective.wrap(Spy(0.25), schedule), IMAGES, step_random())
+    spy = Spy(0.25)
+    loss = objective(objective.wrap(spy, schedule), IMAGES, step_random())
     t, eps = drawn(schedule)
     alpha, sigma = (v.view(-1, 1, 1, 1) for v in schedule(t))
+    scale = target.input_scale(alpha, sigma) if isinstance(target, EDM) else 1
+    torch.testing.assert_close(spy.asked[0][0], scale * (alpha * IMAGES.x + sigma * eps))
+    torch.testing.assert_close(spy.asked[0][1], schedule.conditioning(t))
     expected = (0.25 - target.of(IMAGES.x, eps, alpha, sigma)).square().mean()
     torch.testing.assert_close(loss.value, expected)
     torch.testing.assert_close(loss.logs["loss"], expected)
