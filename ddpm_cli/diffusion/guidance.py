@@ -82,9 +82,9 @@ class ByClassifier:
 
     Args:
         classifier: its module, on the model's device.
-        reads: `noisy` for one that was trained on x_t with t: the gradient is exact where the classifier is. `clean` for
-            one that knows images only: it is shown the x0 estimate and differentiated through the denoiser, which takes
-            E[x0 | x_t] for x0 (Bansal et al. 2023, "universal guidance"; Chung et al. 2023).
+        reads: `noisy` for one that was trained on x_t with t: the gradient is exact where the classifier is. `clean`
+            for one that knows images only: it is shown the x0 estimate and differentiated through the denoiser,
+            which takes E[x0 | x_t] for x0 (Bansal et al. 2023, "universal guidance"; Chung et al. 2023).
         scale: 0 = the model as it is, 1 = Bayes' rule, more = more typical.
         interval: [low, high] of t within which it acts.
 

@@ -76,8 +76,6 @@ class Run:
         self._handler: logging.Handler | None = None
         # what is logged before there is a train.log
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
-            1000, flushLevel=logging.CRITICAL + 1
-        )  # what is logged before there is a train.log
         self._old_signals: dict[int, Any] = {}
 
     def __enter__(self) -> "Run":
