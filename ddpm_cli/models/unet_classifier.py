@@ -31,6 +31,8 @@ class UNetClassifier(nn.Module):
         ValueError: for sizes that cannot be halved, too few classes and options out of range.
     """
 
+    classifies = True
+
     def __init__(
         self,
         in_channels: int = 3,

@@ -34,6 +34,9 @@ class Classify:
             raise ValueError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing}")
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> NoisyClassifier:
+        """Raises ValueError, naming the objective, unless the module says that it `classifies`."""
+        if not getattr(module, "classifies", False):
+            raise ValueError("objective: classify needs a classifier; use model=unet_classifier")
         return NoisyClassifier(module, schedule, autocast)
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:

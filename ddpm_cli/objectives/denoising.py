@@ -49,6 +49,8 @@ class Denoising:
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
         """Raises ValueError, naming the objective, when the target makes no sense with the schedule."""
+        if getattr(module, "classifies", False):
+            raise ValueError("objective: a classifier cannot denoise; use objective=classify, or another model")
         model = Denoiser(module, schedule, self.target, autocast, self.learned_variance)
         check_model(model)
         return model

@@ -46,17 +46,28 @@ def test_the_glob_finds_the_groups() -> None:
     assert groups == {
         "dataset",
         "experiment",
+        "guidance",
         "logger",
         "model",
         "objective",
         "optimizer",
         "sampler",
         "schedule",
+        "times",
         "trainer",
+        "weighting",
     }
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda v: v)
+TOGETHER = {
+    ("schedule", "flow"): ["objective=flow"],
+    ("schedule", "edm"): ["objective=edm"],
+    ("objective", "classify"): ["model=unet_classifier"],
+}
+"""What cannot stand alone."""
+
+
+@pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "guidance"], ids=lambda v: v)
 def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, tmp_path: Path) -> None:
     thin = [a for a in TINY if not (group == "model" and "multipliers" in a)]
     once = [
@@ -66,9 +77,10 @@ def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, t
         "trainer.max_seconds=null",
         "sampler.steps=2",
     ]
-    result = cli("train", f"{group}={choice}", "run_dir=run", *thin, *once)
+    result = cli("train", f"{group}={choice}", "run_dir=run", *TOGETHER.get((group, choice), []), *thin, *once)
     assert result.code == 0, result.err
-    assert (tmp_path / "run/samples/step_00000001.png").is_file()
+    draws = "classif" not in choice
+    assert (tmp_path / "run/samples/step_00000001.png").is_file() == draws
     assert len(list((tmp_path / "run/checkpoints").glob("*.safetensors"))) == 1
 
 
@@ -93,6 +105,53 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
     line = next(line for line in out.splitlines() if "trainer.epochs" in line)
     assert "null" in line and "when set, replaces steps" in line  # the comment in the YAML
     assert "experiment" not in cli("gif", "--help").out and "*ddim" in cli("gif", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["schedule=flow"], "objective: v means alpha^2 + sigma^2 = 1"),
+        (["schedule=edm"], "objective: v means"),
+        (["schedule=flow", "objective=epsilon"], "objective: epsilon says nothing about x0 at t = 1"),
+        (["schedule.zero_terminal_snr=true", "objective=epsilon"], "objective: epsilon says nothing"),
+        (["objective.learned_variance=true"], "sampler: this model has learned its variance"),
+        (["sampler=ddpm", "sampler.variance=learned"], "sampler.variance: this model has not learned one"),
+        (["objective=flow", "sampler.spacing=karras"], "sampler.spacing: karras needs some signal left"),
+        (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
+        (["objective=classify"], "objective: classify needs a classifier"),
+        (["model=unet_classifier", "objective=v"], "objective: a classifier cannot denoise"),
+        (["model=unet_classifier", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
+    ],
+)
+def test_what_makes_no_sense_together_is_one_line(arguments: list[str], says: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "run_dir=run", *arguments)
+    assert result.code == 2 and says in result.err
+    assert len(result.err.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["objective=x0", "schedule=flow", "weighting=snr", "times=logit_normal", "sampler=unipc"],
+        ["objective=v", "schedule.zero_terminal_snr=true", "weighting=p2", "times=importance", "sampler=heun"],
+        ["objective=edm", "sampler=dpmpp_2m_sde", "model.self_condition=true", "model.scale_shift_norm=true"],
+        ["objective=edm", "schedule=linear", "sampler=dpmpp_2m", "sampler.threshold=0.995", "weighting=min_snr"],
+        ["objective=epsilon", "schedule=edm", "sampler=euler", "sampler.s_churn=5", "times=lognormal"],
+        ["objective=flow", "schedule.shift=3", "times=stratified", "sampler=ddpm"],
+        ["objective=epsilon", "schedule=scaled_linear", "objective.learned_variance=true", "sampler=ddpm",
+         "sampler.variance=learned", "trainer.micro_batch_size=2"],
+    ],
+    ids=lambda a: " ".join(a[:2]),
+)  # fmt: skip
+def test_what_makes_sense_together_composes_and_resumes(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
+    """Four steps are two and two again, bit for bit, with whatever the objective remembers."""
+    short = ["sampler.steps=3", "trainer.eval_every=2", "trainer.sample_every=2", "trainer.save_every=2", *TINY]
+    for run_dir, stops in (("whole", (4,)), ("halves", (2, 4))):
+        for steps in stops:
+            result = cli("train", f"run_dir={run_dir}", f"trainer.steps={steps}", *arguments, *short)
+            assert result.code == 0, result.err
+    file = "checkpoints/step_00000004.safetensors"
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
 
 
 def composed(cli: Cli, *arguments: str) -> str:
