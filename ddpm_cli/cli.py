@@ -3,14 +3,8 @@
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-
-def conf_dir() -> Path:
-    """The shipped YAML: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+from .shipped import conf_dir
 
 
 def commands() -> dict[str, str]:
@@ -19,7 +13,7 @@ def commands() -> dict[str, str]:
     for path in conf_dir().glob("*.yaml"):
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().lstrip("# ").strip()
-    order = ("train", "sample", "gif")
+    order = ("train", "sample", "gif", "eval", "bench")
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )

@@ -3,9 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.color import Color
 from rich.console import Console
 from rich.logging import RichHandler
@@ -99,6 +100,16 @@ def show_help(about: "Help") -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Figures: the first column says what, the others are numbers."""
+    shown = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    for i, name in enumerate(columns):
+        shown.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    out.print(shown)
 
 
 def show_config(config: Mapping[str, Any], title: str) -> None:

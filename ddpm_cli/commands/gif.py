@@ -8,9 +8,11 @@ from ..build import Node, build
 from ..errors import ConfigError
 from ..render.animate import write_animation
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown
+from .assemble import check, check_positive, check_seed, shown
+from .guided import guided
+from .inputs import Request
 from .loaded import Loaded
-from .pictures import denoise, forward
+from .pictures import animated, forward
 
 
 def run(
@@ -18,12 +20,19 @@ def run(
     folder: Path,
     *,
     sampler: Node,
+    guidance: Node,
     ckpt: str,
-    kind: Literal["denoise", "forward"],
+    kind: Literal["denoise", "forward", "interpolate"],
     n: int,
     seed: int,
     label: int | str | None,
     labels: list[int | str] | None,
+    init: str | None,
+    mask: str | None,
+    between: list[int | str] | None,
+    strength: float | None,
+    resample: int | None,
+    jump: int | None,
     weights: Literal["ema", "raw"],
     frames: int,
     fps: float,
@@ -37,22 +46,34 @@ def run(
     trust: list[str],
     debug: bool,
 ) -> None:
-    """Write `folder`/denoise.gif, or `folder`/forward.gif and forward.png; or the file that `out` names."""
+    """Write `folder`/denoise.gif, interpolate.gif, or forward.gif and forward.png; or the file that `out` names."""
     check_seed(seed)
     check_positive(n=n, frames=frames, fps=fps, scale=1 if scale is None else scale)
+    request = Request(init, mask, between, strength, resample, jump)
+    _check_kind(kind, request, frames)
     named = Path(out).suffix in (".gif", ".mp4")
     path = folder / (Path(out).name if named else f"{kind}.{format}")
-    draw = build(sampler, "sampler")
+    drawer = build(sampler, "sampler")
     loaded = Loaded(ckpt, weights, device, precision, trust)
     console.show_config(config, f"ddpm gif: {shown(path)}")
     with console.Counter() as progress:
-        if kind == "denoise":
-            labelled = loaded.labels(n, label, labels)
-            pictures = denoise(loaded, draw, range(seed, seed + n), labelled, frames, scale, progress)
-        else:
+        if kind == "forward":
             pictures = forward(loaded, root, n, seed, frames, scale, path.with_suffix(".png"), progress)
+        else:
+            check(loaded.model, drawer)
+            guide = guided(guidance, loaded, trust)
+            pictures = animated(kind, request, loaded, drawer, guide, n, seed, (label, labels), frames, scale, progress)
     try:
-        write_animation(path, pictures, fps=fps, hold=hold, format=path.suffix[1:])
+        write_animation(path, pictures, fps=fps, hold=0 if kind == "interpolate" else hold, format=path.suffix[1:])
     except ValueError as error:
         raise ConfigError(str(error)) from error
     console.note(f"{len(pictures)} frames in {shown(path)}")
+
+
+def _check_kind(kind: str, request: Request, frames: int) -> None:
+    if kind == "forward" and request.kind != "plain":
+        raise ConfigError("kind: forward takes no init, mask or between; use kind=denoise, or leave them out")
+    if kind == "interpolate" and request.between is None:
+        raise ConfigError("kind: interpolate needs two ends; set between=[PATH,PATH] or two seeds, between=[3,17]")
+    if kind == "interpolate" and frames < 2:
+        raise ConfigError(f"frames: interpolate needs at least 2, got {frames}")

@@ -1,66 +1,74 @@
 """A checkpoint ready to draw from, and what drawing needs."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..build import build
 from ..data.images import Progress
-from ..diffusion.samplers import Sampler
+from ..diffusion.guidance import Classifier
+from ..diffusion.schedule import Schedule
 from ..errors import CheckpointError, ConfigError, NonFiniteError
+from ..objectives.classify import Classify
+from ..render.clock import clock_of
 from ..training import checkpoint
 from ..training.checkpoint import Checkpoint
-from ..training.runtime import choose
+from ..training.plan import Precision
+from ..training.runtime import Runtime, choose
 from ..training.state import load_weights, part
-from .assemble import cycle, denoiser_of, network, network_calls
+from .assemble import cycle, denoiser_of, network
 
 
 class Loaded:
-    """A checkpoint ready to draw from."""
+    """A checkpoint ready to draw from.
 
-    def __init__(self, ckpt: str, weights: str, device: str, precision: Any, trust: Sequence[str]):
+    Raises:
+        CheckpointError: it is missing or damaged, or a classifier.
+        ConfigError: a device that is not there, a package that is not trusted.
+    """
+
+    def __init__(self, ckpt: str, weights: str, device: str, precision: Precision, trust: Sequence[str]):
         self.checkpoint: Checkpoint = checkpoint.find(ckpt)
         self.runtime = choose(device, precision)
-        config = dict(self.checkpoint.manifest["config"])
-        self.trusted = allowed = {"ddpm_cli", *trust}
-        tensors = self.checkpoint.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
-        self.weights = weights
-        if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
-            tensors, self.weights = self.checkpoint.tensors("model."), "raw"
-        module = network(config, trust=allowed)
-        load_weights(module, part(tensors, "ema.") or part(tensors, "model."), str(self.checkpoint.path))
-        module = self.runtime.prepare(module).eval().requires_grad_(False)
-        self.model = denoiser_of(config, allowed, self.runtime)(module)
-        self.config = config
-        about = self.checkpoint.manifest.get("about", {})
-        if "shape" not in about:
-            raise CheckpointError(
-                f"{self.checkpoint.manifest_path}: does not say the shape of its images; it is damaged"
-            )
-        self.shape = tuple(int(n) for n in about["shape"])
-        self.class_names = tuple(str(n) for n in about.get("class_names", ()))
-        self.total_steps = int(config["schedule"].get("steps") or 1000)  # for captions
+        self.config = dict(self.checkpoint.manifest["config"])
+        self.trusted = {"ddpm_cli", *trust}
+        objective = build(self.config["objective"], "objective", trust=self.trusted)
+        if isinstance(objective, Classify):
+            raise CheckpointError(f"{self.checkpoint.path}: is a classifier; name a run of a diffusion model")
+        module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
+        self.model = denoiser_of(self.config, self.trusted, self.runtime)(module)
+        self.shape, self.class_names = _about(self.checkpoint)
         self.conditional = bool(getattr(module, "class_conditional", False))
+        # older runs do not say: they had none
+        self.label_dropout = float(self.config["objective"].get("label_dropout", 0.0))
+        self.clock = clock_of(self.model.schedule, self.config["schedule"].get("steps"))
 
-    def labels(self, n: int, label: int | str | None, labels: Sequence[int | str] | None) -> Tensor | None:
+    def labels(
+        self,
+        n: int,
+        label: int | str | None,
+        labels: Sequence[int | str] | None,
+        class_names: Sequence[str] | None = None,
+    ) -> Tensor | None:
         """(n,) the asked classes repeated; all classes in turn when none is asked; None for an unconditional model.
+
+        Args:
+            class_names: of the classifier that guides, with which an unconditional model takes labels too.
 
         Raises:
             ConfigError: a class that is not there, or any class for an unconditional model.
         """
         asked = list(labels) if labels is not None else [label] if label is not None else []
-        if not self.conditional:
+        if not self.conditional and class_names is None:
             if asked:
-                raise ConfigError("label: this model knows no classes; train with model.class_conditional=true")
+                raise ConfigError(
+                    "label: this model knows no classes; train with model.class_conditional=true, "
+                    "or guide with a classifier"
+                )
             return None
-        return cycle([self._class(a) for a in asked] or range(len(self.class_names)), n)
-
-    def _class(self, asked: int | str) -> int:
-        if isinstance(asked, int) and 0 <= asked < len(self.class_names):
-            return asked
-        if str(asked) in self.class_names:
-            return self.class_names.index(str(asked))
-        raise ConfigError(f"label: there is no class {asked!r}; classes: {', '.join(self.class_names)}")
+        names = list(self.class_names if class_names is None else class_names)
+        return cycle([_class(a, names) for a in asked] or range(len(names)), n)
 
     def facts(self) -> dict[str, Any]:
         """What sample.json says of it."""
@@ -74,14 +82,68 @@ class Loaded:
         }
 
 
-def counter(progress: Progress, sampler: Sampler, loaded: Loaded, n: int) -> Callable[[int], None]:
-    """Turns "the network was called on so many images" into images done of n."""
-    calls, done = network_calls(sampler, loaded.model.schedule), 0
+class LoadedClassifier(NamedTuple):
+    """A classifier that can guide. `noisy`: it sees x_t of `schedule` and is told t, else images."""
+
+    module: Classifier
+    noisy: bool
+    class_names: tuple[str, ...]
+    schedule: Schedule
+    shape: tuple[int, ...]
+    digest: str
+
+
+def classifier_of(ckpt: str, trust: Collection[str], runtime: Runtime) -> LoadedClassifier:
+    """The classifier at `ckpt`, its average weights, on the device of `runtime`.
+
+    Raises:
+        CheckpointError: it is missing, damaged or no classifier.
+    """
+    found, trusted = checkpoint.find(ckpt), {"ddpm_cli", *trust}
+    config = found.manifest["config"]
+    objective = build(config["objective"], "objective", trust=trusted)
+    if not isinstance(objective, Classify):
+        raise CheckpointError(f"{found.path}: is not a classifier; train one with model=unet_classifier")
+    module, _ = network_of(found, "ema", trusted, runtime)
+    shape, names = _about(found)
+    schedule = build(config["schedule"], "schedule", trust=trusted)
+    return LoadedClassifier(module, objective.noisy, names, schedule, shape, str(found.manifest["sha256"]))
+
+
+def network_of(found: Checkpoint, weights: str, trusted: Collection[str], runtime: Runtime) -> tuple[nn.Module, str]:
+    """The network of a checkpoint, ready to be called, and which weights it has: `ema` only where there is one."""
+    tensors = found.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
+    if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
+        tensors, weights = found.tensors("model."), "raw"
+    module = network(dict(found.manifest["config"]), trust=trusted)
+    load_weights(module, part(tensors, "ema.") or part(tensors, "model."), str(found.path))
+    return runtime.prepare(module).eval().requires_grad_(False), weights
+
+
+def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The shape of its images and the names of their classes."""
+    about = found.manifest.get("about", {})
+    if "shape" not in about:
+        raise CheckpointError(f"{found.manifest_path}: does not say the shape of its images; it is damaged")
+    return tuple(int(n) for n in about["shape"]), tuple(str(n) for n in about.get("class_names", ()))
+
+
+def _class(asked: int | str, names: Sequence[str]) -> int:
+    if isinstance(asked, int) and 0 <= asked < len(names):
+        return asked
+    if str(asked) in names:
+        return names.index(str(asked))
+    raise ConfigError(f"label: there is no class {asked!r}; classes: {', '.join(names)}")
+
+
+def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
+    """Turns "so many images went a step", of which each takes `steps`, into images done of n."""
+    done = 0
 
     def step(images: int) -> None:
         nonlocal done
         done += images
-        progress("sampling", done // calls, n)
+        progress("sampling", done // steps, n)
 
     return step
 

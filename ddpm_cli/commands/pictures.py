@@ -9,34 +9,75 @@ from torch import Tensor
 
 from ..build import build
 from ..data.images import Images, Progress, to_float
-from ..diffusion.generate import trajectory
+from ..diffusion.editing import there_and_back
 from ..diffusion.samplers import Frame, Sampler
 from ..errors import DataError
+from ..render.clock import visible
 from ..render.denoise import denoise_frames, evenly_visible
 from ..render.files import write_png
 from ..render.forward import forward_frames, forward_strip
+from ..render.interpolate import interpolation_frames
+from .draw import Asked, Draw, draw_of, ways_of
+from .guided import Guided
+from .inputs import Request
 from .loaded import Loaded, counter, finite
+from .tasks import Task, task_of
+
+BATCH = 64
+"""Images at a time, on the way between two ends."""
 
 
-def denoise(
+def animated(
+    kind: str,
+    request: Request,
     loaded: Loaded,
     sampler: Sampler,
-    seeds: Sequence[int],
-    labels: Tensor | None,
-    count: int,
+    guide: Guided,
+    n: int,
+    seed: int,
+    asked: Asked,
+    frames: int,
     scale: int | None,
     progress: Progress,
 ) -> list[np.ndarray]:
-    """x_t beside its x0 estimate, at most `count` frames; only those are kept in memory."""
-    step = counter(progress, sampler, loaded, len(seeds))
-    times, kept = [], []
-    for frame in trajectory(loaded.model, sampler, loaded.shape, seeds, labels):
-        step(len(seeds))
-        times.append(frame.t)
-        kept.append(Frame(frame.t, frame.x.cpu(), frame.x0.cpu()))
-    finite(kept[-1].x)
-    chosen = evenly_visible(torch.tensor(times, dtype=torch.float64), loaded.model.schedule, count)
-    return denoise_frames([kept[i] for i in chosen], loaded.total_steps, scale=scale)
+    """The frames of kind=denoise or kind=interpolate."""
+    if kind == "denoise":
+        draw = draw_of(request, loaded, sampler, guide, n, seed, asked)
+        return denoise(task_of(request, draw), draw, frames, scale, progress)
+    assert request.between is not None
+    weights = there_and_back(frames)
+    distinct, place = weights.unique(sorted=True, return_inverse=True)
+    task = task_of(request, ways_of(request, loaded, sampler, guide, n, seed, asked, distinct))
+    total = n * len(distinct)
+    batches = task.images(total, max(n, BATCH // n * n), counter(progress, task.steps, total))
+    drawn = finite(torch.cat([images.cpu() for images in batches])).split(n)
+    names = [f"seed {end}" if isinstance(end, int) else Path(end).stem for end in request.between]
+    return interpolation_frames([drawn[i] for i in place.tolist()], weights.tolist(), (names[0], names[1]), scale)
+
+
+def denoise(task: Task, draw: Draw, count: int, scale: int | None, progress: Progress) -> list[np.ndarray]:
+    """x_t beside its x0 estimate, at most `count` frames; what a task was given is in the first places.
+
+    A task that goes back and forth is shown as it passes each time for good.
+    """
+    n, schedule = len(draw.seeds), draw.loaded.model.schedule
+    step = counter(progress, task.steps, n)
+    kept: dict[float, Frame] = {}
+    for frame in task.frames(range(n)):
+        step(n if frame.t > 0 else 0)
+        kept.pop(frame.t, None)
+        kept[frame.t] = Frame(frame.t, visible(frame.x, frame.t, schedule).cpu(), frame.x0.cpu())
+    finite(kept[0.0].x)
+    times = sorted(kept, reverse=True)
+    chosen = evenly_visible(torch.tensor(times, dtype=torch.float64), schedule, count)
+    given = list(task.inputs.values())
+    shown = [_beside(given, kept[times[i]]) for i in chosen]
+    return denoise_frames(shown, draw.loaded.clock, scale=scale)
+
+
+def _beside(given: Sequence[Tensor], frame: Frame) -> Frame:
+    """The inputs before the pictures, in both halves."""
+    return Frame(frame.t, torch.cat([*given, frame.x]), torch.cat([*given, frame.x0]))
 
 
 def forward(
@@ -46,7 +87,7 @@ def forward(
     images = real_images(loaded, root, n, seed, progress)
     schedule = loaded.model.schedule
     write_png(strip, forward_strip(images[:8], schedule, seed, scale=scale))
-    return forward_frames(images, schedule, count, seed, loaded.total_steps, scale=scale)
+    return forward_frames(images, schedule, count, seed, loaded.clock, scale=scale)
 
 
 def real_images(loaded: Loaded, root: str | None, n: int, seed: int, progress: Progress) -> Tensor:

@@ -9,12 +9,15 @@ import torch
 
 from .. import console
 from ..build import Node, build
-from ..diffusion.generate import generate
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, network_calls, row_of, shown
+from .assemble import check, check_positive, check_seed, shown
+from .draw import Draw, draw_of
+from .guided import Guided, guided
+from .inputs import Request
 from .loaded import Loaded, counter, finite
-from .output import SampleFolder
+from .output import SampleFolder, row_of_samples
+from .tasks import Task, task_of
 
 
 def run(
@@ -22,12 +25,19 @@ def run(
     folder: Path,
     *,
     sampler: Node,
+    guidance: Node,
     ckpt: str,
     n: int,
     batch_size: int,
     seed: int,
     label: int | str | None,
     labels: list[int | str] | None,
+    init: str | None,
+    mask: str | None,
+    between: list[int | str] | None,
+    strength: float | None,
+    resample: int | None,
+    jump: int | None,
     weights: Literal["ema", "raw"],
     device: str,
     precision: Precision,
@@ -38,31 +48,39 @@ def run(
     """Draw `n` images from a checkpoint into `folder`."""
     check_seed(seed)
     check_positive(n=n, batch_size=batch_size)
-    draw = build(sampler, "sampler")
+    request = Request(init, mask, between, strength, resample, jump)
+    output, drawer = SampleFolder(folder), build(sampler, "sampler")
     loaded = Loaded(ckpt, weights, device, precision, trust)
-    classes, calls = loaded.labels(n, label, labels), network_calls(draw, loaded.model.schedule)
-    seeds = range(seed, seed + n)
-    output = SampleFolder(folder)
+    check(loaded.model, drawer)
+    guide = guided(guidance, loaded, trust)
+    draw = draw_of(request, loaded, drawer, guide, n, seed, (label, labels))
+    task = task_of(request, draw)
     console.show_config(config, f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:
-        drawn = generate(
-            loaded.model, draw, loaded.shape, seeds, classes, batch_size, counter(progress, draw, loaded, n)
-        )
-        images = finite(torch.cat(list(drawn)))
+        images = finite(torch.cat(list(task.images(n, batch_size, counter(progress, task.steps, n)))))
     seconds = time.perf_counter() - began
-    facts = {
-        **loaded.facts(),
-        "sampler": {k: v for k, v in sampler.items() if k != "_target_"} | {"name": type(draw).__name__.lower()},
-        "steps": calls,
-        "network_calls": calls * math.ceil(n / batch_size),
+    facts = _facts(draw, task, sampler, guide, batch_size, seconds)
+    pixels, columns = to_uint8(images), row_of_samples(draw.known_labels, n, between is not None)
+    output.write(pixels, draw.known_labels, columns, facts, {name: to_uint8(x) for name, x in task.inputs.items()})
+    console.show_pictures(pixels, columns, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")
+
+
+def _facts(draw: Draw, task: Task, sampler: Node, guide: Guided, batch_size: int, seconds: float) -> dict[str, Any]:
+    """What sample.json says."""
+    n, name, labels = len(draw.seeds), type(draw.sampler).__name__.lower(), draw.known_labels
+    return {
+        **draw.loaded.facts(),
+        "task": task.facts,
+        "sampler": {k: v for k, v in sampler.items() if k != "_target_"}
+        | {"name": name},
+        "guidance": guide.facts,
+        "steps": task.steps,
+        "network_calls": task.calls * math.ceil(n / batch_size),
         "n": n,
         "batch_size": batch_size,
-        "seeds": list(seeds),
-        "labels": classes.tolist() if classes is not None else None,
+        "seeds": list(draw.seeds) if task.facts["name"] != "between_seeds" else None,
+        "labels": labels.tolist() if labels is not None else None,
         "seconds": round(seconds, 3),
         "images_per_second": round(n / seconds, 3),
     }
-    pixels, columns = to_uint8(images), row_of(classes)
-    output.write(pixels, classes, columns, facts)
-    console.show_pictures(pixels, columns, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from ..cli import conf_dir
+from ..shipped import conf_dir
 from .compose import compose_command
 
 

@@ -24,9 +24,9 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from .. import console
 from ..build import bind
-from ..cli import conf_dir
 from ..errors import ConfigError
 from ..failures import explain
+from ..shipped import conf_dir
 from .errors import explain_hydra
 from .help import explain_command
 

@@ -15,7 +15,7 @@ EARLIEST = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class EDMSchedule:
-    """alpha = 1, sigma = sigma_max t: variance exploding, as in Karras et al. 2022 where time is the noise level itself.
+    """alpha = 1, sigma = sigma_max t: variance exploding, as in Karras et al. 2022, where time is the noise level.
 
     Args:
         sigma_min, sigma_max: the noise levels that samplers visit before 0, in units of the images' [-1, 1].

@@ -3,7 +3,6 @@
 With eps = -sigma grad log p(x_t), a gradient g of some log-probability is added as eps - sigma g, and x0 follows.
 """
 
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
@@ -144,5 +143,3 @@ def _acts(interval: tuple[float, float], t: Tensor) -> bool:
 
 def _twice(t: Tensor) -> Tensor:
     return t if t.ndim == 0 else torch.cat([t, t])
-
-

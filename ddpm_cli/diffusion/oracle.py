@@ -1,4 +1,4 @@
-"""The exact denoiser of a Gaussian mixture: the ground truth that samplers, guidance and likelihoods are tested against.
+"""The exact denoiser of a Gaussian mixture: the truth that samplers, guidance and likelihoods are tested against.
 
 With x_0 ~ sum_k w_k N(mu_k, S_k), x_t ~ sum_k w_k N(alpha mu_k, alpha^2 S_k + sigma^2 I), so score, E[x_0 | x_t] and
 class posteriors are in closed form. K components, D dimensions; images (B,C,H,W) are flattened to D = CHW.

@@ -1,7 +1,7 @@
 """Which times a sampler visits.
 
-`trailing`, `leading`, `linspace` and `quadratic` space the times themselves, `karras` the noise: sigma / alpha, which is
-the noise level once the image is scaled back, is evenly spaced in its 1/rho-th power. `auto` is what suits the schedule.
+`trailing`, `leading`, `linspace` and `quadratic` space the times themselves, `karras` the noise: sigma / alpha, the
+noise level once the image is scaled back, is evenly spaced in its 1/rho-th power. `auto` is what suits the schedule.
 """
 
 import math

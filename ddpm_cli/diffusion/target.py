@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
         return self.moved(self.x0.clamp(-1, 1), x_t, alpha, sigma)
 
     def thresholded(self, quantile: float, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
-        """Dynamic thresholding (Saharia et al. 2022, section 2.3): clip to s = max(1, quantile of |x0|), divide by s."""
+        """Dynamic thresholding (Saharia et al. 2022, 2.3): clip to s = max(1, quantile of |x0|), divide by s."""
         size = self.x0.abs().flatten(1).float().quantile(quantile, dim=1).clamp(min=1)
         size = size.to(self.x0.dtype).view(-1, *(1,) * (self.x0.ndim - 1))
         return self.moved(self.x0.clamp(-size, size) / size, x_t, alpha, sigma)

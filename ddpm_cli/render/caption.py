@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .clock import Clock, as_clock
 from .pixels import BACKGROUND
 
 INK = 64
@@ -46,19 +47,25 @@ def write(picture: np.ndarray, text: str, x: int, top: int, align: float = 0.0) 
     place[:] = np.round(place * (1 - cover) + INK * cover).astype(np.uint8)
 
 
-def write_step(picture: np.ndarray, t: float, total: int, right: int, top: int) -> None:
+def write_step(picture: np.ndarray, t: float, total: int | Clock, right: int, top: int) -> None:
     """Draw "t = 637 / 1000" up to `right`. Every digit has a place of its own, so that nothing moves as it counts."""
-    write(picture, f"/ {total}", right, top, align=1)
-    right -= width_of(f"/ {total}") + SPACE
-    cell = _digit()
-    for i, digit in enumerate(reversed(str(round(t * total)))):
-        write(picture, digit, right - i * cell - cell // 2, top, align=0.5)
-    write(picture, "t =", right - len(str(total)) * cell - SPACE, top, align=1)
+    clock = as_clock(total)
+    cells = [(c, _digit() if c.isdigit() else width_of(c)) for c in clock.value(t)]
+    start = right - step_width(clock) + width_of(clock.label) + SPACE
+    write(picture, clock.label, start - SPACE, top, align=1)
+    if clock.after:  # up against what follows
+        write(picture, clock.after, right, top, align=1)
+        start += clock.places * _digit() - sum(width for _, width in cells)
+    for character, width in cells:
+        write(picture, character, start + width - width // 2, top, align=0.5)
+        start += width
 
 
-def step_width(total: int) -> int:
+def step_width(total: int | Clock) -> int:
     """What `write_step` takes, in pixels."""
-    return width_of("t =") + len(str(total)) * _digit() + width_of(f"/ {total}") + 2 * SPACE
+    clock = as_clock(total)
+    after = width_of(clock.after) + SPACE if clock.after else 0
+    return width_of(clock.label) + SPACE + clock.places * _digit() + after
 
 
 def width_of(text: str) -> int:

@@ -1,7 +1,6 @@
 """The frames of a denoising: x_t on the left, what the network believes x_0 is on the right."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,17 +8,12 @@ from torch import Tensor
 
 from ..diffusion.samplers import Frame
 from . import caption
+from .clock import AlphaSigma, Clock
 from .pixels import to_uint8
 from .sheet import MARGIN, fitting_scale, sheet
 
 GUTTER = 32
 """Between the two halves."""
-
-
-class AlphaSigma(Protocol):
-    """What of a schedule is needed here: t (*) in [0, 1] -> alpha (*), sigma (*)."""
-
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]:
@@ -41,20 +35,20 @@ def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]
 
 
 def denoise_frames(
-    frames: Iterable[Frame], total_steps: int, columns: int | None = None, scale: int | None = None
+    frames: Iterable[Frame], total_steps: int | Clock, columns: int | None = None, scale: int | None = None
 ) -> list[np.ndarray]:
     """One picture (H,W,C) uint8 for each frame, all laid out alike.
 
     Args:
         frames: x and x0 (N,C,H,W) in [-1, 1] nominally; beyond that they are clipped, always at the same values.
-        total_steps: T, for the caption "t = 640 / 1000".
+        total_steps: T, for the caption "t = 640 / 1000", or what else it should say.
         columns: of tiles in either half; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.
     """
     return [_picture(frame, total_steps, columns, scale) for frame in frames]
 
 
-def _picture(frame: Frame, total_steps: int, columns: int | None, scale: int | None) -> np.ndarray:
+def _picture(frame: Frame, total_steps: int | Clock, columns: int | None, scale: int | None) -> np.ndarray:
     factor = fitting_scale(frame.x, columns, scale, panels=2)
     left, right = (sheet(to_uint8(x), columns, factor) for x in (frame.x, frame.x0))
     height, width, channels = left.shape

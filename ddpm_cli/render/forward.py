@@ -6,7 +6,8 @@ from torch import Tensor
 
 from ..diffusion.noise import ImageNoise
 from . import caption
-from .denoise import AlphaSigma, evenly_visible
+from .clock import AlphaSigma, Clock, as_clock, explodes, visible
+from .denoise import evenly_visible
 from .pixels import to_uint8
 from .sheet import GAP, MARGIN, fitting_scale, sheet
 
@@ -19,7 +20,7 @@ def forward_frames(
     schedule: AlphaSigma,
     count: int,
     seed: int,
-    total_steps: int,
+    total_steps: int | Clock,
     columns: int | None = None,
     scale: int | None = None,
 ) -> list[np.ndarray]:
@@ -28,12 +29,12 @@ def forward_frames(
     Args:
         images: (N,C,H,W) in [-1, 1].
         seed: of the noise; image i gets that of seed + i.
-        total_steps: T, for the caption "t = 250 / 1000".
+        total_steps: T, for the caption "t = 250 / 1000", or what else it should say.
         columns: of tiles; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.
     """
     eps = _noise(images, seed)
-    times = torch.arange(total_steps, -1, -1, dtype=torch.float64) / total_steps
+    times = _descending(as_clock(total_steps).grid)
     chosen = times[evenly_visible(times, schedule, count)].flip(0)
     return [_picture(_diffuse(images, eps, float(t), schedule), float(t), total_steps, columns, scale) for t in chosen]
 
@@ -43,12 +44,13 @@ def forward_strip(
 ) -> np.ndarray:
     """The first `rows` images (N,C,H,W) at 0, 25, 50, 75 and 100 % of the way, a column each. (H,W,C) uint8.
 
-    The noise is that of `forward_frames` with the same seed.
+    The noise is that of `forward_frames` with the same seed. The way is measured in t, or, where the noise explodes and
+    hides everything early, in the angle of `evenly_visible`.
     """
     images = images[:rows]
     eps = _noise(images, seed)
     factor = fitting_scale(images, 1, scale, panels=len(SHARES))
-    columns = [sheet(to_uint8(_diffuse(images, eps, share / 100, schedule)), 1, factor) for share in SHARES]
+    columns = [sheet(to_uint8(_diffuse(images, eps, t, schedule)), 1, factor) for t in _strip_times(schedule)]
     height, width, channels = columns[0].shape
     cell = max(width, caption.width_of("100 %"))
     across = len(SHARES) * (cell + GAP) - GAP
@@ -60,7 +62,7 @@ def forward_strip(
     return picture
 
 
-def _picture(x: Tensor, t: float, total_steps: int, columns: int | None, scale: int | None) -> np.ndarray:
+def _picture(x: Tensor, t: float, total_steps: int | Clock, columns: int | None, scale: int | None) -> np.ndarray:
     tiles = sheet(to_uint8(x), columns, fitting_scale(x, columns, scale))
     height, width, channels = tiles.shape
     across = max(width, caption.step_width(total_steps))
@@ -72,7 +74,20 @@ def _picture(x: Tensor, t: float, total_steps: int, columns: int | None, scale: 
 
 def _diffuse(images: Tensor, eps: Tensor, t: float, schedule: AlphaSigma) -> Tensor:
     alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
-    return float(alpha) * images + float(sigma) * eps
+    return visible(float(alpha) * images + float(sigma) * eps, t, schedule)
+
+
+def _strip_times(schedule: AlphaSigma) -> list[float]:
+    if not explodes(schedule):
+        return [share / 100 for share in SHARES]
+    times = _descending(100_000)
+    chosen: list[float] = times[evenly_visible(times, schedule, len(SHARES))].flip(0).tolist()
+    return chosen
+
+
+def _descending(grid: int) -> Tensor:
+    """1 to 0 in even steps, (grid + 1,)."""
+    return torch.arange(grid, -1, -1, dtype=torch.float64) / grid
 
 
 def _noise(images: Tensor, seed: int) -> Tensor:

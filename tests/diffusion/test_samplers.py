@@ -1,13 +1,18 @@
 """Samplers on a model whose answer is known."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
+from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.diffusion.generate import generate
-from ddpm_cli.diffusion.samplers import DDIM, DDPM, Sampler
-from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule
+from ddpm_cli.diffusion.oracle import GaussianMixture, Oracle
+from ddpm_cli.diffusion.samplers import DDIM, DDPM, DPMpp2M, DPMpp2MSDE, Euler, Heun, Sampler, Stepper, UniPC
+from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule, Schedule
 from ddpm_cli.diffusion.target import Epsilon, Prediction
 
 SHAPE = (1, 2, 2)
@@ -16,7 +21,7 @@ SHAPE = (1, 2, 2)
 class Gaussian:
     """The exact denoiser of x_0 ~ N(mean, variance): E[x_0 | x_t] (a linear function of x_t)."""
 
-    def __init__(self, schedule: LinearSchedule, mean: float, variance: float):
+    def __init__(self, schedule: Schedule, mean: float, variance: float):
         self.schedule, self.mean, self.variance = schedule, mean, variance
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
@@ -47,7 +52,7 @@ def final(sampler: Sampler, denoise: Gaussian, x: Tensor, seed: int = 0) -> Tens
 )
 def test_an_exact_denoiser_gives_the_exact_distribution(sampler: Sampler, tolerance: float) -> None:
     schedule = LinearSchedule()
-    x = torch.randn(100_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = torch.randn(20_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     samples = final(sampler, Gaussian(schedule, mean=0.3, variance=0.25), x)
     assert abs(float(samples.mean()) - 0.3) < 0.01
     assert abs(float(samples.std()) / 0.5 - 1) < tolerance
@@ -143,8 +148,140 @@ def test_an_image_does_not_depend_on_its_batch(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(lambda: DDIM(eta=1.5), "eta"), (lambda: DDIM(steps=0), "steps"), (lambda: DDPM(steps=-1), "steps")],
+    [
+        (lambda: DDIM(eta=1.5), "eta"),
+        (lambda: DDIM(steps=0), "steps"),
+        (lambda: DDPM(steps=-1), "steps"),
+        (lambda: DDIM(threshold=1.5), "threshold"),
+        (lambda: UniPC(order=4), "order"),
+        (lambda: Euler(s_churn=-1), "s_churn"),
+        (lambda: Heun(s_tmin=2, s_tmax=1), "s_tmax"),
+    ],
 )
 def test_values_out_of_range_are_named(make, name: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"^{name}: "):
         make()
+
+
+STARTS: dict[str, Schedule] = {
+    "edm": EDMSchedule(),
+    "flow": FlowSchedule(),
+    "linear": LinearSchedule(),
+    "cosine": CosineSchedule(),
+    "zero_terminal_snr": LinearSchedule(zero_terminal_snr=True),
+}
+MIXTURE = GaussianMixture.of([1.0], [[0.3]], [0.5])
+
+
+def quantiles(n: int, schedule: Schedule) -> Tensor:
+    """x_1 (n,1) of the mixture, free of sampling error: what deterministic samplers return is as well."""
+    alpha, sigma = schedule(torch.ones((), dtype=torch.float64))
+    z = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None]
+    return alpha * 0.3 + (alpha.square() * 0.25 + sigma.square()).sqrt() * z
+
+
+@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize(
+    ("sampler", "tolerance"),
+    [
+        (DDPM(steps=200, variance="beta_tilde", clip=False), 0.06),
+        (DDPM(steps=200, variance="beta", clip=False), 0.06),
+        (DDIM(steps=40, clip=False), 0.09),
+        (DDIM(steps=200, eta=1.0, clip=False), 0.06),
+        (Euler(steps=40, clip=False), 0.09),
+        (Euler(steps=200, s_churn=10, s_noise=1.003, clip=False), 0.06),
+        (Heun(steps=160, clip=False), 0.015),  # cosine starts at sigma / alpha = 2e4 and needs as many
+        (Heun(steps=160, s_churn=20, clip=False), 0.03),
+        (DPMpp2M(steps=40, clip=False), 0.015),
+        (DPMpp2MSDE(steps=80, clip=False), 0.04),
+        (UniPC(steps=40, order=1, clip=False), 0.05),
+        (UniPC(steps=40, clip=False), 0.015),
+        (UniPC(steps=40, order=3, clip=False), 0.015),
+    ],
+)
+def test_every_sampler_on_every_schedule(sampler: Sampler, tolerance: float, name: str) -> None:
+    schedule = STARTS[name]
+    frames = list(sampler(Oracle(MIXTURE, schedule), schedule, quantiles(20_000, schedule), _normal(7)))
+    assert all(frame.x.isfinite().all() and frame.x0.isfinite().all() for frame in frames)
+    assert float(frames[-1].x.mean()) == pytest.approx(0.3, abs=0.015)
+    assert float(frames[-1].x.std()) == pytest.approx(0.5, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_any_number_of_steps_is_finite(name: str) -> None:
+    """The first, the second and the last step are the ones with infinities to step around."""
+    schedule = STARTS[name]
+    every: list[Callable[..., Sampler]] = [
+        DDIM,
+        Euler,
+        Heun,
+        DPMpp2M,
+        DPMpp2MSDE,
+        UniPC,
+        partial(UniPC, order=1),
+        partial(UniPC, order=3),
+    ]
+    for steps in (1, 2, 3, 4):
+        for make in every:
+            sampler = make(steps=steps, clip=False)
+            frames = list(sampler(Oracle(MIXTURE, schedule), schedule, quantiles(16, schedule), _normal(8)))
+            assert len(frames) == steps + 1 and all(frame.x.isfinite().all() for frame in frames)
+            # the last step is first order: it returns what the network reads
+            assert torch.allclose(frames[-1].x, frames[-2].x0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sampler", [DDPM(steps=9), DDIM(steps=9), Euler(steps=9), Heun(steps=9), DPMpp2M(steps=9), UniPC(steps=9)]
+)
+@pytest.mark.parametrize("name", STARTS)
+def test_calls_are_counted(sampler: Stepper, name: str) -> None:
+    schedule, calls = STARTS[name], []
+    oracle = Oracle(MIXTURE, schedule)
+
+    def counted(x_t: Tensor, t: Tensor) -> Prediction:
+        calls.append(float(t))
+        return oracle(x_t, t)
+
+    list(sampler(counted, schedule, quantiles(4, schedule), _normal(0)))  # type: ignore[operator]
+    assert len(calls) == sampler.calls(schedule) == (17 if isinstance(sampler, Heun) else 9)
+
+
+def test_churn_raises_the_noise_as_the_paper_says() -> None:
+    """EDM, where sigma is 80 t: gamma = s_churn / steps within [s_tmin, s_tmax], never above sqrt(2) - 1 or t = 1."""
+    schedule = EDMSchedule()
+    seen: list[tuple[float, float]] = []
+    drawn: list[Tensor] = []
+    x = torch.zeros(200_000, 1, dtype=torch.float64)
+
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        seen.append((80 * float(t), float(x_t.std())))
+        return Prediction(x_t, torch.zeros_like(x_t))  # x stays as it is
+
+    def noise(like: Tensor) -> Tensor:
+        drawn.append(torch.randn(like.shape, generator=torch.Generator().manual_seed(len(drawn)), dtype=like.dtype))
+        return drawn[-1]
+
+    sampler = Euler(steps=10, s_churn=2.0, s_tmin=0.05, s_tmax=50.0, s_noise=1.1, clip=False)
+    levels = [80 * float(t) for t in sampler.times(schedule)[:-1]]
+    list(sampler(denoise, schedule, x, noise))
+    variance = 0.0
+    for level, (called, std) in zip(levels, seen, strict=True):
+        up = 1.2 if 0.05 <= level <= 50 else 1.0
+        assert called == pytest.approx(up * level, rel=1e-9)
+        variance += (up**2 - 1) * level**2 * 1.1**2
+        assert std == pytest.approx(variance**0.5, rel=0.01)
+    assert len(drawn) == sum(0.05 <= level <= 50 for level in levels)
+
+    seen.clear()
+    list(Euler(steps=10, s_churn=1e6, clip=False)(denoise, schedule, x[:4], noise))
+    assert [called for called, _ in seen] == pytest.approx([min(2**0.5 * level, 80) for level in levels], rel=1e-9)
+
+
+def test_all_deterministic_first_order_samplers_are_one() -> None:
+    """DDIM at eta = 0, Euler and UniPC's predictor take the same step; dpmpp_2m does in its first and last."""
+    schedule = CosineSchedule()
+    oracle, x = Oracle(MIXTURE, schedule), quantiles(16, schedule)
+    ddim, euler = (list(make(steps=9, clip=False)(oracle, schedule, x, _normal(0))) for make in (DDIM, Euler))
+    assert all(torch.allclose(a.x, b.x, atol=1e-12) for a, b in zip(ddim, euler, strict=True))
+    second, pc = (list(make(steps=2, clip=False)(oracle, schedule, x, _normal(0))) for make in (DPMpp2M, DDIM))
+    assert torch.allclose(second[-1].x, pc[-1].x, atol=1e-12)

@@ -1,0 +1,161 @@
+"""The likelihood of images by the probability-flow ODE, which carries them to noise without drawing any.
+
+Its clock is the angle theta = atan(sigma / alpha) and its state z = x_t / sqrt(alpha^2 + sigma^2), so that every
+schedule becomes z = cos(theta) x0 + sin(theta) eps and dz / dtheta = cos(theta) eps - sin(theta) x0: finite where no
+signal is left (alpha = 0) and where no noise is (sigma = 0). Steps are even in tau = ln(theta / (END - theta)): in
+the logarithm of the noise where there is little of it, and of the signal where that is faint.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoise
+from .likelihood import HALF_BIN
+from .samplers.base import Noise
+from .schedule import Schedule
+
+EXACT = 64
+"""Dimensions up to which the divergence is exact unless `probes` says otherwise."""
+END = math.pi / 2 + 0.03
+"""Where tau would be infinite: a little after pure noise, which is at a finite tau then."""
+
+
+def log_likelihood(
+    denoise: Denoise,
+    schedule: Schedule,
+    x: Tensor,
+    *,
+    steps: int = 50,
+    earliest: float | None = None,
+    probes: int | None = None,
+    noise: Noise | None = None,
+) -> Tensor:
+    """ln p(x) = ln p_1(x_1) + integral of the divergence (Song et al. 2021b, eq. 39; Chen et al. 2018, eq. 8).
+
+    p is the density of x_t / alpha_t at t = `earliest`, which is one of images with hardly any noise, as is usual:
+    at t = 0 itself networks were never asked. It is a density in its own right, so bits counted with it are honest.
+
+    Args:
+        denoise: differentiable; four calls for each step.
+        x: (B,...), any real numbers.
+        steps: of the classical Runge-Kutta method of order 4.
+        earliest: in (0, 1); None = the earliest time that training draws.
+        probes: estimate the divergence with so many random signs for each image, the same along the way (Hutchinson
+            1989; Grathwohl et al. 2019, eq. 7); 0 = exact, a derivative for each dimension; None = exact up to
+            64 dimensions, then 1.
+        noise: where the signs come from.
+
+    Returns:
+        (B,) nats, in the dtype of x.
+
+    Raises:
+        ValueError: a number out of range, probes without `noise`.
+    """
+    probes = (0 if x[0].numel() <= EXACT else 1) if probes is None else probes
+    first = earliest_of(schedule) if earliest is None else earliest
+    _check(steps, first, probes, noise)
+    signs = torch.stack([torch.where(noise(x) < 0, -1.0, 1.0).to(x) for _ in range(probes)]) if noise else None
+    low, high = _angle(schedule, first), _angle(schedule, 1.0)
+    clock = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # with the middle of each step
+    h = float(clock[2] - clock[0])
+
+    def slope(z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """d z / d tau and its divergence at clock[k]."""
+        share = float(torch.sigmoid(clock[k]))
+        theta = high if k == 2 * steps else END * share
+        rate = END * share * (1 - share)
+        v, divergence = _velocity(denoise, schedule, z, theta, 1.0 if k == 2 * steps else None, signs)
+        return rate * v, rate * divergence
+
+    z, integral = math.cos(low) * x, torch.zeros_like(x.flatten(1)[:, 0])
+    for k in range(0, 2 * steps, 2):
+        v1, d1 = slope(z, k)
+        v2, d2 = slope(z + h / 2 * v1, k + 1)
+        v3, d3 = slope(z + h / 2 * v2, k + 1)
+        v4, d4 = slope(z + h * v3, k + 2)
+        z = z + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+        integral = integral + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+    return _log_prior(schedule, z) + integral + x[0].numel() * math.log(math.cos(low))
+
+
+def earliest_of(schedule: Schedule) -> float:
+    """The earliest time that training draws."""
+    return float(schedule.snap(torch.zeros((), dtype=torch.float64)))
+
+
+def calls(steps: int) -> int:
+    """How often `log_likelihood` calls the network."""
+    return 4 * steps
+
+
+def dequantized(pixels: Tensor, u: Tensor) -> Tensor:
+    """0..255 and u uniform in [0, 1), same shapes -> x spread evenly over its bin, which is 2/255 wide.
+
+    Its middle is pixel / 127.5 - 1, the value that networks are trained on (Theis et al. 2016, section 3.1).
+    """
+    return (pixels.to(u.dtype) + u - 0.5) / 127.5 - 1
+
+
+def bits_per_dimension(log_p: Tensor, dimensions: int) -> Tensor:
+    """-log2 of the probability of an image in 0..255, per dimension, from ln p at its dequantised x (B,).
+
+    The mean over u of ln p(x) + D ln(2/255) is at most the logarithm of the mass on the bin (Jensen).
+    """
+    return -(log_p / dimensions + math.log(2 * HALF_BIN)) / math.log(2)
+
+
+def _check(steps: int, earliest: float, probes: int, noise: Noise | None) -> None:
+    if steps < 1:
+        raise ValueError(f"steps: must be at least 1, got {steps}")
+    if not 0 < earliest < 1:
+        raise ValueError(f"earliest: must be in (0, 1), got {earliest}")
+    if probes < 0:
+        raise ValueError(f"probes: must be at least 0, got {probes}")
+    if probes and noise is None:
+        raise ValueError("noise: probes are drawn from it; give one, or probes=0")
+
+
+def _velocity(
+    denoise: Denoise, schedule: Schedule, z: Tensor, theta: float, t: float | None, signs: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """d z / d theta (B,...) and its divergence (B,). t: None = that of theta."""
+    tangent = torch.tensor(math.tan(theta), dtype=torch.float64)
+    time = schedule.time_of(tangent) if t is None else torch.tensor(t, dtype=torch.float64)
+    alpha, sigma = (float(v) for v in schedule(time))
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        prediction = denoise(math.hypot(alpha, sigma) * z, time)
+        v = math.cos(theta) * prediction.eps - math.sin(theta) * prediction.x0
+        return v.detach(), _exact(v, z) if signs is None or not len(signs) else _hutchinson(v, z, signs)
+
+
+def _exact(v: Tensor, z: Tensor) -> Tensor:
+    divergence = torch.zeros_like(v.flatten(1)[:, 0])
+    for i, component in enumerate(v.flatten(1).T):
+        (gradient,) = torch.autograd.grad(component.sum(), z, retain_graph=True)
+        divergence = divergence + gradient.flatten(1)[:, i]
+    return divergence.detach()
+
+
+def _hutchinson(v: Tensor, z: Tensor, signs: Tensor) -> Tensor:
+    """E[e^T (dv/dz) e] over signs e: (P,B,...)."""
+    parts = [(torch.autograd.grad(v, z, e, retain_graph=True)[0] * e).flatten(1).sum(1) for e in signs]
+    return torch.stack(parts).mean(0)
+
+
+def _log_prior(schedule: Schedule, z: Tensor) -> Tensor:
+    """ln density of z where x_1 ~ N(0, max(1, sigma_1)^2 I), which is where samplers start."""
+    alpha, sigma = (float(v) for v in schedule(torch.ones((), dtype=torch.float64)))
+    std = max(1.0, sigma) / math.hypot(alpha, sigma)
+    return -0.5 * ((z / std).square() + math.log(2 * math.pi * std**2)).flatten(1).sum(1)
+
+
+def _angle(schedule: Schedule, t: float) -> float:
+    alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
+    return math.atan2(float(sigma), float(alpha))
+
+
+def _tau(theta: float) -> float:
+    return math.log(theta / (END - theta))

@@ -1,0 +1,108 @@
+"""What a caption says of the time: "t = 637 / 1000", "t = 0.64" or "sigma = 1.23"."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class AlphaSigma(Protocol):
+    """What of a schedule is needed here: t (*) in [0, 1] -> alpha (*), sigma (*)."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class Clock(Protocol):
+    """`label` value `after`; the value is `places` characters long at most."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def after(self) -> str: ...
+
+    @property
+    def places(self) -> int: ...
+
+    @property
+    def grid(self) -> int:
+        """How many even parts of [0, 1] an animation chooses its times from."""
+        ...
+
+    def value(self, t: float) -> str: ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Of a table with `total` steps."""
+
+    total: int
+
+    @property
+    def label(self) -> str:
+        return "t ="
+
+    @property
+    def after(self) -> str:
+        return f"/ {self.total}"
+
+    @property
+    def places(self) -> int:
+        return len(str(self.total))
+
+    @property
+    def grid(self) -> int:
+        return self.total
+
+    def value(self, t: float) -> str:
+        return str(round(t * self.total))
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """Of a schedule that has no steps."""
+
+    label: str = "t ="
+    after: str = ""
+    places: int = 4
+    grid: int = 1000
+
+    def value(self, t: float) -> str:
+        return f"{t:.2f}"
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Of a schedule whose time is the noise itself."""
+
+    schedule: AlphaSigma
+    label: str = "sigma ="
+    after: str = ""
+    places: int = 5
+    grid: int = 20_000  # the picture changes in the lowest hundredth of [0, 1]
+
+    def value(self, t: float) -> str:
+        _, sigma = self.schedule(torch.tensor(t, dtype=torch.float64))
+        level = float(sigma)
+        return f"{level:.1f}" if level >= 10 else f"{level:.2f}" if level >= 0.1 else f"{level:.3f}"
+
+
+def explodes(schedule: AlphaSigma) -> bool:
+    """Whether sigma grows beyond the images' own scale."""
+    return float(schedule(torch.ones((), dtype=torch.float64))[1]) > 1
+
+
+def clock_of(schedule: AlphaSigma, steps: int | None = None) -> Clock:
+    """What suits a schedule; `steps` of its table, if it has one."""
+    return Steps(steps) if steps else NoiseLevel(schedule) if explodes(schedule) else Fraction()
+
+
+def as_clock(total: int | Clock) -> Clock:
+    return Steps(total) if isinstance(total, int) else total
+
+
+def visible(x: Tensor, t: float, schedule: AlphaSigma) -> Tensor:
+    """x_t / max(1, sqrt(alpha^2 + sigma^2)): noise that explodes would be black and white only."""
+    alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
+    return x / max(1.0, float((alpha.square() + sigma.square()).sqrt()))

@@ -1,0 +1,171 @@
+"""Wrong maths on purpose: one sign, index or factor of a formula changed at a time, and the tests that must notice.
+
+Run as a program it prints which mutants survive: `python -m tests.diffusion.mutants`. Each runs in a fork of its own,
+so that torch is imported once.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutant(NamedTuple):
+    """`old` stands once in the module and becomes `new`; `tests` are pytest's arguments, below tests/."""
+
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+TARGET = ("diffusion/test_target.py",)
+SCHEDULE = ("diffusion/test_schedule.py", "diffusion/test_continuous.py")
+FORWARD = ("diffusion/test_forward.py",)
+TIMES = ("objectives/test_times.py",)
+WEIGHT = ("objectives/test_weighting.py",)
+LOSS = ("objectives/test_denoising.py",)
+PEER = ("diffusion/test_samplers_against_diffusers.py",)
+CONVERGENCE = ("diffusion/test_convergence.py",)
+ORACLE = ("diffusion/test_oracle.py",)
+LIKELIHOOD = ("diffusion/test_likelihood.py",)
+
+MUTANTS = [
+    Mutant("diffusion.target", "(x_t - sigma * out) / alpha, out)", "(x_t + sigma * out) / alpha, out)", TARGET),
+    Mutant("diffusion.target", "return alpha * eps - sigma * x0", "return alpha * eps + sigma * x0", TARGET),
+    Mutant("diffusion.target", "alpha * x_t - sigma * out, sigma", "alpha * x_t - alpha * out, sigma", TARGET),
+    Mutant("diffusion.target", "(x_t + alpha * out) / whole", "(x_t + sigma * out) / whole", TARGET),
+    Mutant("diffusion.target", "alpha * s**2 / n.square() * x_t", "alpha * s / n.square() * x_t", TARGET),
+    Mutant("diffusion.target", "return (alpha / sigma).square()", "return alpha / sigma", TARGET),
+    Mutant("diffusion.target", "eps=(x_t - alpha * x0) / sigma", "eps=self.eps", TARGET),
+    Mutant(
+        "diffusion.schedule", "torch.cumprod(1 - self.base_betas, 0)", "torch.cumprod(1 + self.base_betas, 0)", SCHEDULE
+    ),
+    Mutant("diffusion.schedule", "return t * self.steps - 1", "return t * self.steps", SCHEDULE),
+    Mutant("diffusion.schedule", "(u * self.steps).floor() + 1)", "(u * self.steps).floor())", SCHEDULE),
+    Mutant("diffusion.schedule", "root - root[-1]) * root[0]", "root - root[-1]) * root[1]", SCHEDULE),
+    Mutant("diffusion.schedule", "self.shift**2 * (1 - abar)", "self.shift * (1 - abar)", SCHEDULE),
+    Mutant("diffusion.spacing", "total - i * total / steps", "total - (i + 1) * total / steps", SCHEDULE),
+    Mutant("diffusion.spacing", "high ** (1 / rho) + ramp", "low ** (1 / rho) + ramp", SCHEDULE),
+    Mutant("diffusion.continuous", "clamp(min=1e-12)) / 4", "clamp(min=1e-12)) / 2", SCHEDULE),
+    Mutant("diffusion.continuous", "(1 - t) / scale, self.shift * t / scale", "(1 - t) / scale, t / scale", SCHEDULE),
+    Mutant("diffusion.posterior", "- alpha_ts**2 * sigma_s**2", "- alpha_ts * sigma_s**2", FORWARD),
+    Mutant("diffusion.posterior", "alpha_s * beta / sigma_t**2", "alpha_t * beta / sigma_t**2", FORWARD),
+    Mutant("diffusion.posterior", "ratio = sigma_s**2 / sigma_t**2", "ratio = sigma_s / sigma_t", FORWARD),
+    Mutant("diffusion.denoiser", "return alpha * x0 + sigma * eps", "return alpha * x0 - sigma * eps", FORWARD),
+    Mutant("diffusion.denoiser", "self.target.input_scale(alpha, sigma)", "1", LOSS),
+    Mutant("objectives.denoising", "x_t = alpha * x0 + sigma * eps", "x_t = alpha * x0 - sigma * eps", LOSS),
+    Mutant("objectives.denoising", "out.target.detach()", "out.target", LOSS),
+    Mutant("objectives.denoising", "rng.uniform() < self.label_dropout", "rng.uniform() > self.label_dropout", LOSS),
+    Mutant("objectives.weighting", "clamp(max=self.gamma) / gain", "clamp(min=self.gamma) / gain", WEIGHT),
+    Mutant("objectives.weighting", "return (alpha / sigma).square()", "return (sigma / alpha).square()", WEIGHT),
+    Mutant("objectives.weighting", "ratio / (self.k + ratio)", "1 / (self.k + ratio)", WEIGHT),
+    Mutant("objectives.times", "root = self.moment.sqrt()", "root = self.moment", TIMES),
+    Mutant("objectives.times", "1 / (share[bin_] * self.bins)", "share[bin_] * self.bins", TIMES),
+    Mutant("objectives.times", "(rng.index() + rng.uniform())", "(rng.index() - rng.uniform())", TIMES),
+]
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, source: str):
+        super().__init__(name, path)
+        self.source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.source, self.path, "exec")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the mutant in place of its module."""
+
+    def __init__(self, mutant: Mutant):
+        self.name = f"ddpm_cli.{mutant.module}"
+        self.path = source_of(mutant)
+        self.source = mutated(mutant)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        loader = _Loader(fullname, str(self.path), self.source)
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=loader)
+
+
+def source_of(mutant: Mutant) -> Path:
+    return ROOT / "ddpm_cli" / f"{mutant.module.replace('.', '/')}.py"
+
+
+def mutated(mutant: Mutant) -> str:
+    """Raises ValueError when `old` does not stand in the module exactly once: a stale mutant catches nothing."""
+    text = source_of(mutant).read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.module}: {mutant.old!r} stands there {text.count(mutant.old)} times")
+    return text.replace(mutant.old, mutant.new)
+
+
+def child(mutant: Mutant | None, tests: Sequence[str]) -> int:
+    """In the fork: run the tests against the mutant (None: against the program as it is). pytest's exit code."""
+    import pytest
+
+    if mutant is not None:
+        sys.meta_path.insert(0, _Finder(mutant))
+    arguments = [t if t.startswith("-") else str(ROOT / "tests" / t) for t in tests]
+    with tempfile.TemporaryDirectory() as folder:
+        return int(
+            pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={folder}/t", *arguments])
+        )
+
+
+def fork(mutant: Mutant | None, tests: Sequence[str]) -> int:
+    """The process that runs it, silenced."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        code = child(mutant, tests)
+    finally:
+        os._exit(code)
+
+
+def survivors(mutants: Sequence[Mutant], at_once: int = 2) -> list[str]:
+    """Those whose tests pass, and those whose tests fail on the program as it is or do not run at all."""
+    import hydra  # noqa: F401
+    import pytest  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    jobs: list[tuple[Mutant | None, tuple[str, ...]]] = [(None, t) for t in dict.fromkeys(m.tests for m in mutants)]
+    jobs += [(m, m.tests) for m in mutants]
+    running: dict[int, tuple[Mutant | None, tuple[str, ...]]] = {}
+    bad = []
+    while jobs or running:
+        while jobs and len(running) < at_once:
+            job = jobs.pop(0)
+            running[fork(*job)] = job
+        pid, status = os.wait()
+        mutant, tests = running.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if mutant is None and code != 0:
+            bad.append(f"{' '.join(tests)}: fails on the program as it is (pytest's code {code})")
+        if mutant is not None and code != 1:
+            bad.append(f"{mutant.module}: {mutant.old!r} -> {mutant.new!r} survives {' '.join(tests)} (code {code})")
+    return bad
+
+
+if __name__ == "__main__":
+    found = survivors(MUTANTS)
+    sys.stdout.write("".join(f"{line}\n" for line in found) + f"{len(MUTANTS)} mutants, {len(found)} survive\n")
+    sys.exit(bool(found))
