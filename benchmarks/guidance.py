@@ -4,8 +4,8 @@
     python benchmarks/guidance.py RUN docs
 
 samples a digits checkpoint at several scales and writes docs/guidance.md and docs/guidance.png. The judge is a support
-vector machine on scikit-learn's digits, which has nothing to do with the network; its accuracy on digits that it was not
-fitted to is in the table too, as the share that real pictures reach.
+vector machine on scikit-learn's digits, which has nothing to do with the network; its accuracy on digits that it was
+not fitted to is in the table too, as the share that real pictures reach.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
     text = (
         "# Guidance without a classifier, judged by one\n\n"
         f"{given.n} samples of a digits checkpoint (step {facts['checkpoint_step']}, {facts['sampler']['name']}, "  # type: ignore[index]
-        f"{given.steps} steps, seeds 0 to {given.n - 1}) at each scale; 0 = no class, 1 = the conditional model as it is.\n\n"
+        f"{given.steps} steps, seeds 0 to {given.n - 1}) at each scale; 0 = no class, 1 = the model as it is.\n\n"
         "| scale | seen as the class asked for | spread within a class, in grey levels |\n|---|---|---|\n"
         + "\n".join(rows)
         + "\n\n![Four rows of ten digits at scale 0, 1 and 3](guidance.png)\n\n"

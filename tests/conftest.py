@@ -12,7 +12,8 @@ import torch
 
 from ddpm_cli.config.launch import launch
 
-torch.set_num_threads(2)
+os.environ["OMP_NUM_THREADS"] = "1"  # programs that tests start add up floats in the same order as this process
+torch.set_num_threads(1)  # tests run side by side
 
 TINY = [
     "model.channels=8",

@@ -109,9 +109,9 @@ def shown(folder: Path) -> str:
 
 
 def check_seed(seed: int) -> None:
-    """Raises ConfigError for a negative one: numpy's seed sequences take none."""
-    if seed < 0:
-        raise ConfigError(f"seed: must be at least 0, got {seed}")
+    """Raises ConfigError for one that random generators do not take; image i has seed + i."""
+    if not 0 <= seed < 2**62:
+        raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
 
 
 def row_of(labels: Tensor | None) -> int | None:

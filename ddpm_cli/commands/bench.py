@@ -53,11 +53,12 @@ def run(
 ) -> None:
     """Every sampler on an exact model, into `folder`: bench.json and samplers.png."""
     check_seed(seed)
-    check_positive(n=n, steps=min(steps, default=0))
+    check_positive(steps=min(steps, default=0))
+    if n < 2:
+        raise ConfigError(f"n: must be at least 2, to have a covariance, got {n}")
     truth, noise = mixture_of(mixture), build(schedule, "schedule")
-    drawers = [(name, count, _sampler(name, count)) for name in samplers or _names() for count in steps]
-    for _, _, sampler in drawers:
-        network_calls(sampler, noise)
+    chosen = list(dict.fromkeys(samplers or _names()))  # named twice is drawn once
+    drawers = [(name, count, _sampler(name, count, noise)) for name in chosen for count in dict.fromkeys(steps)]
     console.show_config(config, f"ddpm bench: {shown(folder)}")
     floor = [_row("exact", 0, 0, truth.sample(n, _generator(seed + 3 + i)), truth, seed) for i in range(EXACT)]
     rows = []
@@ -69,7 +70,7 @@ def run(
     facts = {"mixture": mixture, "schedule": dict(schedule), "n": n, "seed": seed}
     found = {"exact": [r._asdict() for r in floor], "rows": [r._asdict() for r in rows], "protocol": facts}
     write_json(folder / "bench.json", found)
-    curves = {name: [(r.calls, r.distance) for r in rows if r.sampler == name] for name in samplers or _names()}
+    curves = {name: [(r.calls, r.distance) for r in rows if r.sampler == name] for name in chosen}
     band = (min(r.distance for r in floor), max(r.distance for r in floor))
     samplers_plot(folder / "samplers.png", curves, band, f"{mixture}, {type(noise).__name__}, {n:,} points")
     names = ["sampler", "steps", "calls", "mean", "covariance", "sliced W2"]
@@ -88,14 +89,22 @@ def _names() -> list[str]:
     return sorted(p.stem for p in (conf_dir() / "sampler").glob("*.yaml"))
 
 
-def _sampler(name: str, steps: int) -> Sampler:
-    """The shipped YAML, unclipped: the mixture has no bounds. Raises ConfigError for a name that is not there."""
+def _sampler(name: str, steps: int, schedule: Schedule) -> Sampler:
+    """The shipped YAML, unclipped: the mixture has no bounds.
+
+    Raises:
+        ConfigError: a name that is not there, more steps than the schedule has.
+    """
     file = conf_dir() / "sampler" / f"{name}.yaml"
-    if not file.is_file():
+    if name not in _names():
         raise ConfigError(f"samplers: there is no {name!r}; choose from {', '.join(_names())}")
     node = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(node, dict)
     sampler: Sampler = build({**node, "steps": steps, "clip": False}, "sampler")  # type: ignore[dict-item]
+    try:
+        sampler.length(schedule)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error  # the key is `steps` here, not `sampler.steps`
     return sampler
 
 

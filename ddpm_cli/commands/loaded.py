@@ -59,6 +59,8 @@ class Loaded:
         Raises:
             ConfigError: a class that is not there, or any class for an unconditional model.
         """
+        if label is not None and labels is not None:
+            raise ConfigError("label: is given together with labels; give one of them")
         asked = list(labels) if labels is not None else [label] if label is not None else []
         if not self.conditional and class_names is None:
             if asked:

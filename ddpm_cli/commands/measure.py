@@ -139,7 +139,7 @@ class Judge:
             "clip": options.clip,
             "ode_steps": steps,
             "ode_earliest": ode.earliest_of(self.loaded.model.schedule) if steps else None,
-            "ode_divergence": ("exact" if not options.probes else f"{options.probes} probes") if steps else None,
+            "probes": options.probes if steps else None,
             "network_calls": batches * (self.terms + ode.calls(steps)),
         }
 

@@ -9,6 +9,7 @@ import torch
 
 from .. import console
 from ..build import Node, build
+from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
@@ -18,6 +19,9 @@ from .inputs import Request
 from .loaded import Loaded, counter, finite
 from .output import SampleFolder, row_of_samples
 from .tasks import Task, task_of
+
+MOST = 1_000_000
+"""Images of one call: they are kept in memory until all are drawn."""
 
 
 def run(
@@ -48,6 +52,8 @@ def run(
     """Draw `n` images from a checkpoint into `folder`."""
     check_seed(seed)
     check_positive(n=n, batch_size=batch_size)
+    if n > MOST:
+        raise ConfigError(f"n: at most {MOST:,} at a time, got {n:,}; call again with another seed")
     request = Request(init, mask, between, strength, resample, jump)
     output, drawer = SampleFolder(folder), build(sampler, "sampler")
     loaded = Loaded(ckpt, weights, device, precision, trust)
@@ -72,8 +78,7 @@ def _facts(draw: Draw, task: Task, sampler: Node, guide: Guided, batch_size: int
     return {
         **draw.loaded.facts(),
         "task": task.facts,
-        "sampler": {k: v for k, v in sampler.items() if k != "_target_"}
-        | {"name": name},
+        "sampler": {k: v for k, v in sampler.items() if k != "_target_"} | {"name": name},
         "guidance": guide.facts,
         "steps": task.steps,
         "network_calls": task.calls * math.ceil(n / batch_size),

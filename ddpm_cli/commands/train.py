@@ -7,7 +7,7 @@ from typing import Any
 from .. import console
 from ..build import Node, build
 from ..diffusion.denoiser import Denoiser
-from ..errors import Stopped
+from ..errors import ConfigError, Stopped
 from ..training.loop import finished, train
 from ..training.resume import starting_point
 from ..training.run import Run
@@ -23,7 +23,7 @@ def run(
     folder: Path,
     *,
     seed: int,
-    run_dir: str,
+    run_dir: str | int,
     resume: bool | str,
     trust: list[str],
     debug: bool,
@@ -40,6 +40,10 @@ def run(
 ) -> None:
     """Train what `config` describes in `folder`. Everything is checked before the first file is written."""
     check_seed(seed)
+    if run_dir == "":
+        raise ConfigError("run_dir: is empty; name a directory, or leave it out")
+    if logger.get("name") not in ("tensorboard", "none"):
+        raise ConfigError(f"logger.name: must be tensorboard or none, got {logger.get('name')!r}")
     config["run_dir"] = shown(folder)  # in a sweep, the job's own
     plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
@@ -53,6 +57,8 @@ def run(
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
         module = network(config, images)  # this also writes into config what only the data can tell
+        if plan.best_by and not len(validation):
+            raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
         state = prepare(module, adam, plan, runtime, start, loss)
         if finished(state, plan, len(images)):

@@ -24,7 +24,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from .. import console
 from ..build import bind
-from ..errors import ConfigError
+from ..errors import ConfigError, DdpmError
 from ..failures import explain
 from ..shipped import conf_dir
 from .errors import explain_hydra
@@ -81,6 +81,10 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             console.show_help(explain_command(name, flags.overrides))
         else:
             start()
+    except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
+        return report(error)
+    except Exception as error:  # the command's own are caught in `task`: this is Hydra, about a strange line
+        return report(ConfigError(f"command line: {' '.join(str(error).split())}; see ddpm {name} --help"))
     except BaseException as error:
         return report(error)
     return codes[0] if codes else 0

@@ -7,6 +7,7 @@ the logarithm of the noise where there is little of it, and of the signal where 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def log_likelihood(
     probes = (0 if x[0].numel() <= EXACT else 1) if probes is None else probes
     first = earliest_of(schedule) if earliest is None else earliest
     _check(steps, first, probes, noise)
-    signs = torch.stack([torch.where(noise(x) < 0, -1.0, 1.0).to(x) for _ in range(probes)]) if noise else None
+    signs = [torch.where(noise(x) < 0, -1.0, 1.0).to(x) for _ in range(probes)] if noise else []
     low, high = _angle(schedule, first), _angle(schedule, 1.0)
     clock = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # with the middle of each step
     h = float(clock[2] - clock[0])
@@ -118,7 +119,7 @@ def _check(steps: int, earliest: float, probes: int, noise: Noise | None) -> Non
 
 
 def _velocity(
-    denoise: Denoise, schedule: Schedule, z: Tensor, theta: float, t: float | None, signs: Tensor | None
+    denoise: Denoise, schedule: Schedule, z: Tensor, theta: float, t: float | None, signs: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """d z / d theta (B,...) and its divergence (B,). t: None = that of theta."""
     tangent = torch.tensor(math.tan(theta), dtype=torch.float64)
@@ -128,7 +129,7 @@ def _velocity(
         z = z.detach().requires_grad_()
         prediction = denoise(math.hypot(alpha, sigma) * z, time)
         v = math.cos(theta) * prediction.eps - math.sin(theta) * prediction.x0
-        return v.detach(), _exact(v, z) if signs is None or not len(signs) else _hutchinson(v, z, signs)
+        return v.detach(), _hutchinson(v, z, signs) if signs else _exact(v, z)
 
 
 def _exact(v: Tensor, z: Tensor) -> Tensor:
@@ -139,8 +140,8 @@ def _exact(v: Tensor, z: Tensor) -> Tensor:
     return divergence.detach()
 
 
-def _hutchinson(v: Tensor, z: Tensor, signs: Tensor) -> Tensor:
-    """E[e^T (dv/dz) e] over signs e: (P,B,...)."""
+def _hutchinson(v: Tensor, z: Tensor, signs: Sequence[Tensor]) -> Tensor:
+    """The mean of e^T (dv/dz) e over sign vectors e (B,...)."""
     parts = [(torch.autograd.grad(v, z, e, retain_graph=True)[0] * e).flatten(1).sum(1) for e in signs]
     return torch.stack(parts).mean(0)
 

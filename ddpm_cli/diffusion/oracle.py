@@ -78,8 +78,7 @@ class GaussianMixture:
     def log_components(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
         """ln w_k N(x; alpha mu_k, alpha^2 S_k + sigma^2 I), (B,K). alpha, sigma: numbers, or (B,)."""
         _, rotated, variances = self._rotated(x, alpha, sigma)
-        quadratic = (rotated.square() / variances + torch.log(2 * math.pi * variances)).sum(2)
-        return torch.log(self.weights) - 0.5 * quadratic
+        return self._log_normals(rotated, variances)
 
     def log_prob(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
         """ln p_t(x), (B,)."""
@@ -88,8 +87,13 @@ class GaussianMixture:
     def score(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
         """grad_x ln p_t(x), (B,D)."""
         vectors, rotated, variances = self._rotated(x, alpha, sigma)
-        share = self.log_components(x, alpha, sigma).softmax(1)
+        share = self._log_normals(rotated, variances).softmax(1)
         return -torch.einsum("bk,kij,bkj->bi", share, vectors, rotated / variances)
+
+    def _log_normals(self, rotated: Tensor, variances: Tensor) -> Tensor:
+        """ln w_k N from what `_rotated` gives, (B,K)."""
+        squares = (rotated.square() / variances + torch.log(2 * math.pi * variances)).sum(2)
+        return torch.log(self.weights) - 0.5 * squares
 
     def _rotated(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """U (K,D,D), U^T (x - alpha mu) (B,K,D) and the variances along U (B or 1,K,D)."""

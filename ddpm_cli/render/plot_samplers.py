@@ -24,13 +24,14 @@ def samplers_plot(
     calls = [c for points in curves.values() for c, _ in points]
     for i, (name, points) in enumerate(curves.items()):
         x, y = [c for c, _ in points], [d for _, d in points]
+        thin = i / max(len(curves) - 1, 1)  # later ones are thinner: two that coincide are both seen
         axes.plot(
             x,
             y,
             color=COLOURS[i % len(COLOURS)],
             marker=MARKS[i % len(MARKS)],
-            markersize=4.5,
-            linewidth=1.5,
+            markersize=7.5 - 4 * thin,
+            linewidth=3.2 - 2 * thin,
             label=name,
         )
     axes.axhspan(*exact, color=GRID, alpha=0.7, linewidth=0, zorder=0)

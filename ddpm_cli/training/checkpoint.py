@@ -75,9 +75,12 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     return Checkpoint(manifest_path, whole)
 
 
-def prune(folder: Path, keep_last: int, keep: int | None = None) -> None:
-    """Remove all but the newest `keep_last` checkpoints and step `keep`; the manifest goes first."""
-    steps = sorted(_steps(folder), reverse=True)
+def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
+    """Remove all but the last `keep_last` checkpoints up to step `newest` and step `keep`; the manifest goes first.
+
+    Later steps are damaged ones that the run went back behind: they are no reason to remove a good one.
+    """
+    steps = sorted((step for step in _steps(folder) if step <= newest), reverse=True)
     for step in steps[keep_last:]:
         if step != keep:
             for suffix in (".json", ".safetensors"):
@@ -102,10 +105,11 @@ def latest(folder: Path) -> Checkpoint | None:
         return found
     if problems:
         raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older one is valid; restore a copy")
-    if folder.is_dir() and any(folder.glob("step_*.safetensors")):
-        raise CheckpointError(
-            f"{folder}: tensors without a manifest (a save cut short?); restore the .json, or delete them"
-        )
+    alone = sorted(folder.glob("step_*.safetensors")) if folder.is_dir() else []
+    if len(alone) > 1:
+        raise CheckpointError(f"{folder}: tensors without a manifest; restore the .json, or delete them")
+    for path in alone:  # the very first save, cut short before its manifest: nothing ever counted
+        log.warning("%s: has no manifest, its save was cut short; beginning afresh", path)
     return None
 
 
@@ -141,10 +145,13 @@ def load(manifest_path: Path) -> Checkpoint:
         raise CheckpointError(f"{tensors}: is missing; restore it or use another checkpoint")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        size, sha256, _, fmt = manifest["size"], manifest["sha256"], int(manifest["step"]), int(manifest["format"])
+        size, sha256, fmt = manifest["size"], manifest["sha256"], int(manifest["format"])
+        float(manifest["seconds"]), manifest["config"].items()
+        if name_of(int(manifest["step"])) != manifest_path.stem:
+            raise ValueError("step")
     except FileNotFoundError as error:
         raise CheckpointError(f"{manifest_path}: is missing; restore it or use another checkpoint") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{manifest_path}: is damaged; restore it or use another checkpoint") from error
     if fmt > FORMAT:
         raise CheckpointError(f"{manifest_path}: has format {fmt}, this ddpm reads up to {FORMAT}; upgrade ddpm-cli")

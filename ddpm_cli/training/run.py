@@ -5,9 +5,11 @@ import logging
 import logging.handlers
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,7 +18,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..errors import BusyError
+from ..errors import BusyError, StorageError
 from ..files import write_json
 from ..render.files import write_png
 from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
@@ -102,7 +104,7 @@ class Run:
         self._opened = True
         write_json(self.folder / "config.json", self.config)
         _truncate(self.folder / "metrics.jsonl", step)
-        self._handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        self._handler = _RunLog(self.folder / "train.log", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().removeHandler(self._early)
         logging.getLogger().addHandler(self._handler)
@@ -121,18 +123,25 @@ class Run:
         self.reporter.stop()
         for number, old in self._old_signals.items():
             signal.signal(number, old)
+        try:
+            self._close(kind, error)
+        finally:
+            logging.getLogger().removeHandler(self._early)
+            self._lock.release()
+            if not self._opened and self._made_lock:  # nothing was begun: leave nothing behind
+                self._lock_path.unlink(missing_ok=True)
+
+    def _close(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if self._writer is not None:
             self._writer.close()
         if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
             if error is not None:  # into the file alone: the terminal is told by whoever catches it
                 said = " ".join(str(error).split()) or (kind.__name__ if kind else "")
-                self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
-            logging.getLogger().removeHandler(self._handler)
-            self._handler.close()
-        logging.getLogger().removeHandler(self._early)
-        self._lock.release()
-        if not self._opened and self._made_lock:  # nothing was begun: leave nothing behind
-            self._lock_path.unlink(missing_ok=True)
+                with suppress(StorageError):  # what ended the run is what the user is told
+                    self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
+            with suppress(OSError):
+                self._handler.close()
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and the same to TensorBoard and the terminal."""
@@ -166,7 +175,7 @@ class Run:
             "config": self.config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
-        checkpoint.prune(self.checkpoints, keep_last, state.best.get("step") if best_by else None)
+        checkpoint.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
         return saved
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -177,17 +186,25 @@ class Run:
         log.warning("%s: saving after this step; once more stops at once", signal.Signals(number).name)
 
 
+class _RunLog(logging.FileHandler):
+    """train.log. One that cannot be written stops the run with one line, where logging would print a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        reason = getattr(sys.exc_info()[1], "strerror", None) or "it cannot be written"
+        raise StorageError(f"{self.baseFilename}: {reason}; free some space, then run the same command again")
+
+
 def _truncate(path: Path, step: int) -> None:
-    """Drop lines beyond `step` and a last line that was cut short."""
+    """Drop lines beyond `step` and what is no such line, as a last one that was cut short."""
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if row["step"] <= step:
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
             kept.append(line)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

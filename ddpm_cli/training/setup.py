@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
+from ..errors import ConfigError
 from ..objectives.base import Objective
 from .checkpoint import Checkpoint
 from .ema import EMA
@@ -30,8 +31,12 @@ def prepare(
     ema = (
         EMA(module, plan.ema) if plan.ema.decay > 0 else None
     )  # copied before compiling: it is only looked at now and then
+    try:
+        chosen = optimizer(module.parameters())
+    except ValueError as error:
+        raise ConfigError(f"optimizer: {error}") from error
     times = getattr(objective, "times", None)
-    state = TrainState(module, optimizer(module.parameters()), ema, times if isinstance(times, nn.Module) else None)
+    state = TrainState(module, chosen, ema, times if isinstance(times, nn.Module) else None)
     if start is not None:
         state.load(start)
     if compiles(plan.compile, runtime.device):

@@ -9,7 +9,7 @@ from ..conftest import Cli
 
 
 def test_every_sampler_is_there_and_more_steps_are_nearer(cli: Cli, tmp_path: Path) -> None:
-    result = cli("bench", "n=10000", "steps=[4,16]", "out=b")
+    result = cli("bench", "n=4000", "steps=[4,16]", "out=b")
     assert result.code == 0, result.err
     found = json.loads((tmp_path / "b/bench.json").read_text())
     errors = {(r["sampler"], r["steps"]): r for r in found["rows"]}
@@ -33,13 +33,21 @@ def test_a_mixture_of_digits(cli: Cli, tmp_path: Path) -> None:
     assert 0 < row["covariance"] < 0.5
 
 
+def test_named_twice_is_drawn_once(cli: Cli, tmp_path: Path) -> None:
+    result = cli("bench", "samplers=[euler,euler]", "steps=[3,3]", "n=50", "out=b")
+    assert result.code == 0, result.err
+    assert len(json.loads((tmp_path / "b/bench.json").read_text())["rows"]) == 1
+
+
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
         ("samplers=[dimm]", "samplers: there is no 'dimm'"),
         ("mixture=cats", "mixture: must be plane or digits"),
         ("steps=[0]", "steps: must be positive"),
-        ("steps=[2000]", "sampler.steps: must be between 1 and"),
+        ("steps=[]", "steps: must be positive"),
+        ("steps=[2000]", "error: steps: must be between 1 and"),
+        ("n=1", "n: must be at least 2"),
         ("what=speed", "what: must be 'samplers'"),
     ],
 )

@@ -92,7 +92,7 @@ def test_every_yaml_says_what_it_is(group: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
-@pytest.mark.parametrize(("flag", "shows"), [("--help", "sampler.steps"), ("--cfg=job", "steps: 50")])
+@pytest.mark.parametrize(("flag", "shows"), [("--help", "trust "), ("--cfg=job", "trust: []")])
 def test_hydras_flags(command: str, flag: str, shows: str, cli: Cli) -> None:
     result = cli(command, flag)
     assert result.code == 0 and shows in result.out

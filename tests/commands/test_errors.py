@@ -1,5 +1,6 @@
 """Wrong input: one line on stderr, the right exit code, nothing half-written."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,14 @@ from ..conftest import TINY, Cli
         (["+seeed=1"], "seeed: is not an option; did you mean 'seed'?"),
         (["trainer.steps=many"], "trainer.steps: must be a whole number, got 'many'"),
         (["seed=1.5"], "seed: must be a whole number, got 1.5"),
-        (["seed=-1"], "seed: must be at least 0, got -1"),
+        (["seed=-1"], "seed: must be at least 0 and below 2^62, got -1"),
+        (["seed=99999999999999999999999999"], "seed: must be at least 0 and below 2^62"),
+        (["run_dir="], "run_dir: is empty"),
+        (["logger.name=foo"], "logger.name: must be tensorboard or none, got 'foo'"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate"),
+        (["optimizer.betas=[2,3]"], "optimizer: Invalid beta parameter"),
+        (["model=null"], "command line: "),
+        (["trainer.best_by=val_loss", "dataset.val_fraction=0"], "trainer.best_by: there are no held-out images"),
         (["seed="], "seed: must be a whole number, got ''"),
         (["trainer.keep_last=1"], "trainer.keep_last: must be at least 2, got 1"),
         (["trainer.ema.decay=1"], "trainer.ema.decay: must be in [0, 1), got 1"),
@@ -126,3 +134,33 @@ def test_a_sweep_goes_on_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 2
     assert "schedule.steps: must be at least 1" in result.err
     assert not (tmp_path / "sweep/0").exists() and (tmp_path / "sweep/1/checkpoints").is_dir()
+
+
+def test_a_full_disk_under_the_log_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    """logging itself would print a traceback and go on."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/train.log").symlink_to("/dev/full")
+    result = cli("train", "run_dir=run", "trainer.steps=1", *TINY)
+    assert result.code == 6 and "Traceback" not in result.err and "Logging error" not in result.err
+    assert "train.log: No space left on device;" in result.err.splitlines()[-1]
+    (tmp_path / "run/train.log").unlink()
+    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0  # the lock was given back
+
+
+def test_a_damaged_metrics_file_does_not_stop_a_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", "trainer.log_every=1", *TINY).code == 0
+    with (tmp_path / "run/metrics.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe\n[1]\n{"loss": 1}\n{"step": "x"}\n{"step": 1, "lo')
+    result = cli("train", "run_dir=run", "trainer.steps=2", "trainer.log_every=1", *TINY)
+    assert result.code == 0, result.err
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in rows} == {1, 2}
+
+
+def test_too_many_images_and_two_ways_to_name_a_class(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0
+    one_error(cli, 2, "n: at most 1,000,000 at a time", "sample", "ckpt=run", "n=100000000000", "out=s")
+    one_error(cli, 2, "label: is given together with labels", "sample", "ckpt=run", "label=1", "labels=[2]", "out=s")
+    assert not (tmp_path / "s").exists()

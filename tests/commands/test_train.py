@@ -118,7 +118,11 @@ def test_a_finished_run_says_so(cli: Cli, tmp_path: Path) -> None:
 def test_what_may_not_change_on_resume(cli: Cli) -> None:
     arguments = ["run_dir=run", *TINY, *QUIET]
     assert cli("train", *arguments, "trainer.steps=2").code == 0
-    changes = {"schedule=linear": "schedule.", "objective=x0": "objective.", "model.blocks=2": "model.blocks"}
+    changes = {
+        "schedule=linear": "schedule.",
+        "objective.target._target_=ddpm_cli.diffusion.target.X0": "objective.",
+        "model.blocks=2": "model.blocks",
+    }
     for change, key in (changes | {"optimizer=adamw": "optimizer._target_"}).items():
         result = cli("train", *arguments, "trainer.steps=4", change)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {key}"), result.err

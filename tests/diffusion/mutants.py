@@ -33,8 +33,14 @@ FORWARD = ("diffusion/test_forward.py",)
 TIMES = ("objectives/test_times.py",)
 WEIGHT = ("objectives/test_weighting.py",)
 LOSS = ("objectives/test_denoising.py",)
-PEER = ("diffusion/test_samplers_against_diffusers.py",)
-CONVERGENCE = ("diffusion/test_convergence.py",)
+SAME = ("diffusion/test_samplers.py", "-k", "eta_1_is_the_ddpm_step")
+EULER = ("diffusion/test_convergence.py", "-k", "falls_at_the_order and euler")
+HEUN = ("diffusion/test_convergence.py", "-k", "falls_at_the_order and heun")
+MULTISTEP = ("diffusion/test_convergence.py", "-k", "falls_at_the_order and dpmpp")
+UNIPC = ("diffusion/test_convergence.py", "-k", "unipc_is_of_second_order")
+CHURN = ("diffusion/test_convergence.py", "-k", "random_samplers and Euler")
+SDE = ("diffusion/test_convergence.py", "-k", "random_samplers and DPMpp2MSDE")
+GUIDANCE = ("diffusion/test_guidance.py",)
 ORACLE = ("diffusion/test_oracle.py",)
 LIKELIHOOD = ("diffusion/test_likelihood.py",)
 
@@ -70,6 +76,24 @@ MUTANTS = [
     Mutant("objectives.weighting", "ratio / (self.k + ratio)", "1 / (self.k + ratio)", WEIGHT),
     Mutant("objectives.times", "root = self.moment.sqrt()", "root = self.moment", TIMES),
     Mutant("objectives.times", "1 / (share[bin_] * self.bins)", "share[bin_] * self.bins", TIMES),
+    Mutant("diffusion.samplers.ddim", "alpha_s * prediction.x0 + rest", "alpha_t * prediction.x0 + rest", SAME),
+    Mutant("diffusion.samplers.ddpm", "q.of_x_t * x + q.of_x0 *", "q.of_x0 * x + q.of_x_t *", SAME),
+    Mutant("diffusion.samplers.euler", "+ sigma_s * prediction.eps", "- sigma_s * prediction.eps", EULER),
+    Mutant("diffusion.samplers.heun", "(slope + second) / 2", "(slope + slope) / 2", HEUN),
+    Mutant("diffusion.samplers.dpmpp_2m", "(x0 - before)", "(before - x0)", MULTISTEP),
+    Mutant("diffusion.samplers.dpmpp_2m_sde", "sigma * fresh.sqrt()", "sigma * fresh", SDE),
+    Mutant("diffusion.samplers.dpmpp_2m_sde", "fresh = 1 - decay.square()", "fresh = 1 - decay", SDE),
+    Mutant("diffusion.samplers.unipc", "sigma_s / sigma_t * x - alpha_s", "sigma_s / sigma_t * x + alpha_s", UNIPC),
+    Mutant("diffusion.samplers.unipc", "(x0 - last.x0) / r", "(x0 - last.x0) * r", UNIPC),
+    Mutant("diffusion.samplers.churn", "** 2 - level**2)", "** 2 + level**2)", CHURN),
+    Mutant("diffusion.guidance", "x0_free + self.scale * (x0 - x0_free)", "x0 + self.scale * (x0 - x0_free)", GUIDANCE),
+    Mutant("diffusion.guidance", "- self.scale * sigma * gradient", "+ self.scale * sigma * gradient", GUIDANCE),
+    Mutant("diffusion.guidance", "self.scale * sigma.square() * gradient", "self.scale * sigma * gradient", GUIDANCE),
+    Mutant("diffusion.oracle", "a.square() * values.clamp(min=0)", "a * values.clamp(min=0)", ORACLE),
+    Mutant("diffusion.oracle", "eps = -sigma.reshape(-1, 1)", "eps = sigma.reshape(-1, 1)", ORACLE),
+    Mutant("diffusion.likelihood", "torch.exp(-log_p) - 1)", "torch.exp(-log_p))", LIKELIHOOD),
+    Mutant("diffusion.likelihood", "HALF_BIN = 1 / 255", "HALF_BIN = 1 / 256", LIKELIHOOD),
+    Mutant("diffusion.likelihood", "error = q.of_x0 * (x0", "error = q.of_x_t * (x0", LIKELIHOOD),
     Mutant("objectives.times", "(rng.index() + rng.uniform())", "(rng.index() - rng.uniform())", TIMES),
 ]
 
@@ -119,10 +143,9 @@ def child(mutant: Mutant | None, tests: Sequence[str]) -> int:
     if mutant is not None:
         sys.meta_path.insert(0, _Finder(mutant))
     arguments = [t if t.startswith("-") else str(ROOT / "tests" / t) for t in tests]
+    quick = ["-x", "-q", "-n0", "--assert=plain", "-p", "no:cacheprovider"]
     with tempfile.TemporaryDirectory() as folder:
-        return int(
-            pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={folder}/t", *arguments])
-        )
+        return int(pytest.main([*quick, f"--basetemp={folder}/t", *arguments]))
 
 
 def fork(mutant: Mutant | None, tests: Sequence[str]) -> int:

@@ -1,146 +1,274 @@
-"""The bound and the ODE likelihood on mixtures whose density is known."""
+"""The variational bound and the ODE likelihood against the exact probability of a Gaussian mixture."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
+from ddpm_cli.diffusion import ode
 from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
-from ddpm_cli.diffusion.likelihood import bits, bound_term, discretized_log_normal, prior_term, variational_bound
-from ddpm_cli.diffusion.ode import bits_per_dimension, log_likelihood
+from ddpm_cli.diffusion.likelihood import Bound, bound_term, discretized_log_normal, in_bits, variational_bound
+from ddpm_cli.diffusion.noise import ImageNoise
 from ddpm_cli.diffusion.oracle import GaussianMixture, Oracle
+from ddpm_cli.diffusion.posterior import Variance, posterior
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule, Schedule
 from ddpm_cli.diffusion.target import Prediction
 
-from .test_oracle import FULL
-
-ROUND = GaussianMixture.of([0.4, 0.6], [[-0.5, 0.3], [0.4, -0.2]], [0.15, 0.2])
+MIXTURE = GaussianMixture.of(
+    [0.5, 0.3, 0.2], [[0.5, 0.2, -0.3, 0.1], [-0.4, 0.3, 0.2, -0.2], [0, -0.6, 0.5, 0.6]], [0.1, 0.2, 0.15]
+)
+SCHEDULES: dict[str, Schedule] = {
+    "linear": LinearSchedule(),
+    "cosine": CosineSchedule(),
+    "no signal left": CosineSchedule(zero_terminal_snr=True),
+    "edm": EDMSchedule(),
+    "flow": FlowSchedule(),
+}
 LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 
 
-def noise(seed: int):  # type: ignore[no-untyped-def]
+def random(seed: int = 0) -> Callable[[Tensor], Tensor]:
     g = torch.Generator().manual_seed(seed)
     return lambda like: torch.randn(like.shape, generator=g, dtype=like.dtype)
 
 
-def quantised(n: int) -> Tensor:
-    """Draws on the 256 levels, as images (n,1,1,2)."""
-    x = ROUND.sample(n, torch.Generator().manual_seed(5))
-    return (((x + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1).view(n, 1, 1, 2)
+def drawn(n: int, quantised: bool = False) -> Tensor:
+    x = MIXTURE.sample(n, torch.Generator().manual_seed(1))
+    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1 if quantised else x
 
 
-def exact_nats(x: Tensor) -> Tensor:
-    """-ln of the mass of each bin under `ROUND`, by differences of normal distribution functions, per dimension."""
-    flat = x.flatten(1)[:, None]
-    std = ROUND.covariances.diagonal(dim1=1, dim2=2).sqrt()
-    low = torch.where(flat < -0.999, -torch.inf, (flat - 1 / 255 - ROUND.means) / std)
-    high = torch.where(flat > 0.999, torch.inf, (flat + 1 / 255 - ROUND.means) / std)
-    mass = torch.special.ndtr(high) - torch.special.ndtr(low)
-    return -(ROUND.weights.log() + mass.log().sum(2)).logsumexp(1) / 2
+def exact_nll(x: Tensor) -> Tensor:
+    """Of the quantised mixture, nats per dimension: bins between the midpoints of the 256 levels."""
+    std = MIXTURE.covariances.diagonal(dim1=1, dim2=2).sqrt()
+    edges = torch.cat([torch.tensor([-torch.inf]), (LEVELS[1:] + LEVELS[:-1]) / 2, torch.tensor([torch.inf])])
+    level = ((x + 1) * 127.5).round().long()
+    normal = torch.distributions.Normal(MIXTURE.means, std)
+    mass = normal.cdf(edges[level + 1][:, None]) - normal.cdf(edges[level][:, None])
+    return -(MIXTURE.weights.log() + mass.log().sum(2)).logsumexp(1) / x.shape[1]
 
 
-@pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule(), FlowSchedule(), EDMSchedule()], ids=str)
-def test_the_ode_likelihood_is_the_density(schedule: Schedule) -> None:
-    """Within 0.02 bits per dimension, image by image."""
-    x = FULL.sample(200, torch.Generator().manual_seed(0)).view(-1, 1, 1, 2)
-    found = log_likelihood(Oracle(FULL, schedule), schedule, x, None, earliest=1e-4, steps=40)
-    away = (found - FULL.log_prob(x.flatten(1))) / (2 * math.log(2))
-    assert float(away.abs().max()) < 0.02
+@dataclass
+class Sharing:
+    """An oracle that says where its variance is between the bounds."""
+
+    oracle: Oracle
+    share: float
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
+        return self.oracle(x_t, t)._replace(share=torch.full_like(x_t, self.share))
 
 
-def test_random_probes_estimate_the_same() -> None:
-    schedule, n = CosineSchedule(), 2000
-    x = FULL.sample(n, torch.Generator().manual_seed(0)).view(-1, 1, 1, 2)
-    probes = torch.randint(0, 2, (1, *x.shape), generator=torch.Generator().manual_seed(1)).double() * 2 - 1
-    found = log_likelihood(Oracle(FULL, schedule), schedule, x, probes, earliest=1e-4, steps=30)
-    away = found - FULL.log_prob(x.flatten(1))
-    assert float(away.std()) > 0  # it is an estimate, and an unbiased one
-    assert abs(float(away.mean())) < 5 * float(away.std()) / math.sqrt(n) + 0.01
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_ode_gives_the_exact_likelihood(name: str) -> None:
+    x = drawn(32)
+    found = ode.log_likelihood(Oracle(MIXTURE, SCHEDULES[name]), SCHEDULES[name], x)
+    assert in_bits((found - MIXTURE.log_prob(x)) / 4).abs().max() < 0.02
 
 
-def test_bits_per_dimension_count_the_bin() -> None:
-    """A density that is flat over [-1 - 1/255, 1 + 1/255] gives every one of 256 levels 8 bits."""
-    flat = torch.tensor([-math.log(256 * 2 / 255)], dtype=torch.float64)
-    assert float(bits_per_dimension(3 * flat, 3)) == pytest.approx(8)
+@pytest.mark.parametrize("name", ["no signal left", "flow"])
+def test_the_ode_converges_where_the_first_noise_is_small(name: str) -> None:
+    x, schedule = drawn(16), SCHEDULES[name]
+    error = [
+        (ode.log_likelihood(Oracle(MIXTURE, schedule), schedule, x, steps=n, earliest=1e-7) - MIXTURE.log_prob(x)).abs()
+        for n in (20, 40)
+    ]
+    assert error[1].max() < 0.02 and error[1].max() < error[0].max() / 4
+
+
+def test_correlated_dimensions_and_an_image_shape() -> None:
+    covariance = torch.tensor([[[0.04, 0.03], [0.03, 0.05]]], dtype=torch.float64)
+    mixture = GaussianMixture(torch.ones(1, dtype=torch.float64), torch.tensor([[0.3, -0.2]]).double(), covariance)
+    x = mixture.sample(8, torch.Generator().manual_seed(0))
+    found = ode.log_likelihood(Oracle(mixture, SCHEDULES["cosine"]), SCHEDULES["cosine"], x.view(8, 1, 1, 2))
+    assert in_bits((found - mixture.log_prob(x)) / 2).abs().max() < 0.01
+
+
+def test_random_signs_estimate_the_divergence_without_bias() -> None:
+    x, schedule = drawn(1).expand(200, -1).contiguous(), SCHEDULES["cosine"]
+    oracle = Oracle(MIXTURE, schedule)
+    exact = ode.log_likelihood(oracle, schedule, x[:1], steps=10)
+    one = ode.log_likelihood(oracle, schedule, x, steps=10, probes=1, noise=random())
+    two = ode.log_likelihood(oracle, schedule, x, steps=10, probes=2, noise=random(1))
+    assert one.std() > 0.01 and two.std() < one.std()
+    assert (one.mean() - exact).abs() < 4 * one.std() / math.sqrt(200)
+
+
+def test_many_dimensions_take_one_probe_and_an_isotropic_density_needs_no_more() -> None:
+    """Its divergence is the same in every direction, so a single sign vector is exact."""
+    d, schedule = 80, SCHEDULES["linear"]
+    mixture = GaussianMixture.of([1.0], [[0.1] * d], [0.3])
+    x = mixture.sample(4, torch.Generator().manual_seed(0))
+    found = ode.log_likelihood(Oracle(mixture, schedule), schedule, x, noise=random())
+    assert in_bits((found - mixture.log_prob(x)) / d).abs().max() < 0.005
+    with pytest.raises(ValueError, match="noise: probes are drawn"):
+        ode.log_likelihood(Oracle(mixture, schedule), schedule, x)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "steps"), [(LinearSchedule(), 1000), (CosineSchedule(), 300), (FlowSchedule(), 300)], ids=str
+    ("options", "says"),
+    [
+        ({"steps": 0}, "steps:"),
+        ({"earliest": 0.0}, "earliest:"),
+        ({"earliest": 1.0}, "earliest:"),
+        ({"probes": -1}, "p"),
+    ],
 )
+def test_ode_options_out_of_range(options: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        ode.log_likelihood(Oracle(MIXTURE, FlowSchedule()), FlowSchedule(), drawn(1), **options)
+
+
+def test_dequantised_bits_are_those_of_the_quantised_density() -> None:
+    """With the exact density at evenly spread points of each bin, the bits are those of its masses."""
+    x = drawn(2000, quantised=True)
+    inside = (x.abs() < 1).all(1)  # the outermost bins are open
+    pixels = ((x[inside] + 1) * 127.5).round()
+    y = ode.dequantized(pixels, torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)).double())
+    found = ode.bits_per_dimension(MIXTURE.log_prob(y), 4)
+    assert abs(float((found - in_bits(exact_nll(x[inside]))).mean())) < 0.002
+    assert ode.dequantized(torch.tensor([0, 255]), torch.tensor([0.5, 0.5])).tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "edm", "flow"])
+def test_the_bound_is_above_the_exact_likelihood(name: str) -> None:
+    schedule, x = SCHEDULES[name], drawn(256, quantised=True)
+    bound = variational_bound(Oracle(MIXTURE, schedule), schedule, x, random(), schedule.times(100))
+    gap = in_bits(bound.total - exact_nll(x))
+    assert gap.mean() > -3 * gap.std() / 16
+    assert gap.mean() < 1.2
+    assert (bound.terms > -1e-9).all() and bound.terms.shape == (256, 100)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_the_bound_is_close_with_many_steps(name: str) -> None:
+    schedule, x = SCHEDULES[name], drawn(512, quantised=True)
+    bound = variational_bound(Oracle(MIXTURE, schedule), schedule, x, random(), schedule.times(400))
+    gap = in_bits(bound.total - exact_nll(x))
+    assert -0.1 < gap.mean() < 0.15
+
+
+@pytest.mark.parametrize("name", ["linear", "edm", "flow"])
+def test_the_prior_term_in_closed_form(name: str) -> None:
+    schedule, x = SCHEDULES[name], drawn(8, quantised=True)
+    times = torch.tensor([0.6, 0.3, 0.0], dtype=torch.float64)  # samplers draw from N(0, max(1, sigma_1)^2) at 0.6
+    bound = variational_bound(Oracle(MIXTURE, schedule), schedule, x, random(), times)
+    alpha, sigma = schedule(torch.tensor(0.6, dtype=torch.float64))
+    q = torch.distributions.Normal(alpha * x, sigma.expand_as(x))
+    p = torch.distributions.Normal(torch.zeros_like(x), 80.0 if name == "edm" else 1.0)
+    expected = torch.distributions.kl_divergence(q, p).mean(1)
+    assert torch.allclose(bound.prior, expected, rtol=1e-5, atol=1e-7) and (expected > 1e-3).all()
+
+
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-def test_the_bound_is_one(schedule: Schedule, steps: int, variance) -> None:  # type: ignore[no-untyped-def]
-    """Never below the exact negative log-likelihood of the discretised mixture, beyond the error of the mean."""
-    x0 = quantised(1000)
-    bound = variational_bound(Oracle(ROUND, schedule), schedule, x0, noise(1), schedule.times(steps), variance)
-    gap = bits(bound.total - exact_nats(x0))
-    assert float(gap.mean()) > -4 * float(gap.std()) / math.sqrt(len(x0))
-    if variance == "beta" and not isinstance(schedule, FlowSchedule):
-        assert float(gap.mean()) < 0.15  # and not far above it: components are wide next to the steps
-    assert bound.decoder is not None and bound.terms.shape == (1000, steps)
-
-
-def test_some_of_the_terms_estimate_all() -> None:
-    schedule, x0 = LinearSchedule(steps=50), quantised(20)
-    times = schedule.times(50)
-
-    def total(chosen: Tensor | None, seed: int) -> float:
-        return float(
-            variational_bound(Oracle(ROUND, schedule), schedule, x0, noise(seed), times, chosen=chosen).total.mean()
-        )
-
-    whole = sum(total(None, s) for s in range(20)) / 20
-    few = torch.tensor(
-        [total(torch.randint(50, (5,), generator=torch.Generator().manual_seed(s)), s) for s in range(300)]
-    )
-    assert abs(float(few.mean()) - whole) < 5 * float(few.std()) / math.sqrt(300)
-
-
-def test_the_last_term_is_the_closed_form() -> None:
-    """KL(N(a x0, s^2) || N(0, 1)) = (a^2 x0^2 + s^2 - 1 - ln s^2) / 2, and to N(0, s^2) where noise explodes."""
-    x0 = quantised(5)
-    alpha, sigma = LinearSchedule()(torch.ones((), dtype=torch.float64))
-    expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(alpha * x0, sigma.expand_as(x0)), torch.distributions.Normal(0.0, 1.0)
-    )
-    one = torch.ones((), dtype=torch.float64)
-    torch.testing.assert_close(prior_term(LinearSchedule(), x0, one), expected.flatten(1).mean(1))
-    torch.testing.assert_close(prior_term(EDMSchedule(), x0, one), (x0 / 80).square().flatten(1).mean(1) / 2)
-
-
-def test_a_term_is_the_divergence_by_simulation() -> None:
-    """E_q[ln q(x_s | x_t, x0) - ln p(x_s | x_t)], with the two normals written out."""
-    schedule, n = LinearSchedule(), 400_000
-    t, s = torch.tensor([0.5], dtype=torch.float64), torch.tensor([0.499], dtype=torch.float64)
-    (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
-    x0, guess = torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64), torch.full((1, 1, 1, 1), -0.1, dtype=torch.float64)
-    x_t = a_t * x0 + 0.7 * s_t
-    beta = 1 - (a_t / a_s) ** 2
-    tilde = beta * s_s**2 / s_t**2
-    q, p = (
-        torch.distributions.Normal((a_t / a_s * s_s**2 * x_t + a_s * beta * v).flatten() / s_t**2, variance.sqrt())
-        for v, variance in ((x0, tilde), (guess, beta))
-    )
+def test_a_term_is_the_divergence_of_its_two_normals(variance: Variance) -> None:
+    """By drawing from q(x_s | x_t, x0), and by torch's own closed form."""
+    schedule, x0 = LinearSchedule(), torch.tensor([[0.5, -0.25]], dtype=torch.float64)
+    t, s = torch.tensor([0.3], dtype=torch.float64), torch.tensor([0.2], dtype=torch.float64)
+    q = posterior(*schedule(t), *schedule(s))
+    x_t, guess = torch.tensor([[0.4, 0.7]], dtype=torch.float64), torch.tensor([[0.1, -0.1]], dtype=torch.float64)
+    true = torch.distributions.Normal(q.of_x_t * x_t + q.of_x0 * x0, q.beta_tilde.sqrt())
+    model = torch.distributions.Normal(q.of_x_t * x_t + q.of_x0 * guess, getattr(q, variance).sqrt())
+    found = bound_term(Prediction(guess, guess), x_t, x0, t, s, schedule, variance)
     torch.manual_seed(0)
-    draws = q.sample((n,))
-    log_ratio = q.log_prob(draws) - p.log_prob(draws)
-    term = bound_term(Prediction(guess, guess), x_t, x0, t, s, schedule, "beta")
-    assert float(term) == pytest.approx(float(log_ratio.mean()), abs=5 * float(log_ratio.std()) / math.sqrt(n))
+    draws = true.sample((200_000,))
+    ratio = (true.log_prob(draws) - model.log_prob(draws)).mean(2)
+    assert (found - ratio.mean()).abs() < 4 * ratio.std() / math.sqrt(200_000)
+    assert torch.allclose(found, torch.distributions.kl_divergence(true, model).mean(1), rtol=1e-9)
 
 
-@pytest.mark.parametrize(("share", "same"), [(0.0, "beta_tilde"), (1.0, "beta")])
-def test_a_learned_variance_lies_between_its_bounds(share: float, same) -> None:  # type: ignore[no-untyped-def]
-    schedule, x0 = CosineSchedule(), quantised(4)
-    t, s = (torch.full((4,), v, dtype=torch.float64) for v in (0.3, 0.299))
-    plain = Prediction(0.9 * x0, x0)
-    learned = plain._replace(share=torch.full_like(x0, share))
-    torch.testing.assert_close(
-        bound_term(learned, x0, x0, t, s, schedule, "learned"), bound_term(plain, x0, x0, t, s, schedule, same)
-    )
+def test_the_terms_of_the_bound_are_those_of_training() -> None:
+    schedule, x0 = CosineSchedule(steps=8), drawn(5, quantised=True)
+    oracle = Oracle(MIXTURE, schedule)
+    times = schedule.times(8)
+    bound = variational_bound(oracle, schedule, x0, random(3), times)
+    noise = random(3)
+    for i in range(8):
+        t, s = times[i].expand(5), times[i + 1].expand(5)
+        alpha, sigma = schedule(times[i])
+        x_t = alpha * x0 + sigma * noise(x0)
+        expected = bound_term(oracle(x_t, t), x_t, x0, t, s, schedule, "beta")
+        assert torch.allclose(bound.terms[:, i], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.3), (0.99, 0.002), (-2.0, 0.5), (0.1, 5.0)])
-def test_the_mass_of_all_levels_is_one(mean: float, std: float) -> None:
-    full = torch.full_like(LEVELS, 1.0)
-    mass = discretized_log_normal(LEVELS, mean * full, math.log(std) * full).exp()
-    assert float(mass.sum()) == pytest.approx(1, abs=1e-9)
+def test_learned_variance_at_its_bounds() -> None:
+    schedule, x = CosineSchedule(steps=50), drawn(16, quantised=True)
+    oracle, times = Oracle(MIXTURE, schedule), schedule.times(50)
+
+    def total(share: float | None, variance: Variance) -> Tensor:
+        denoise = oracle if share is None else Sharing(oracle, share)
+        return variational_bound(denoise, schedule, x, random(), times, variance).total
+
+    assert torch.allclose(total(1.0, "learned"), total(None, "beta"), rtol=1e-9)
+    assert torch.allclose(total(0.0, "learned"), total(None, "beta_tilde"), rtol=1e-9)
+    assert not torch.allclose(total(1.0, "learned"), total(0.0, "learned"), rtol=1e-2)
+    with pytest.raises(ValueError, match="variance: learned needs"):
+        total(None, "learned")
+
+
+@pytest.mark.parametrize("name", ["cosine", "edm"])
+def test_some_of_the_terms_estimate_all_of_them(name: str) -> None:
+    schedule, n = SCHEDULES[name], 4000
+    x, times = drawn(1, quantised=True).expand(n, -1).contiguous(), SCHEDULES[name].times(40)
+    oracle = Oracle(MIXTURE, schedule)
+    whole = variational_bound(oracle, schedule, x, random(), times)
+    some = variational_bound(oracle, schedule, x, random(1), times, terms=7)
+    assert some.terms.shape == (n, 7) and (some.index[:, -1] == 39).all()
+    error = (some.total.var() / n + whole.total.var() / n).sqrt()
+    assert (some.total.mean() - whole.total.mean()).abs() < 4 * error
+    counts = torch.bincount(some.index.flatten(), minlength=40)[:-1]
+    expected = n * 6 / 39
+    assert (counts - expected).abs().max() < 5 * math.sqrt(expected)  # each term as probable as the next
+
+
+def test_all_terms_but_chosen_ones_are_all_terms() -> None:
+    terms = torch.tensor([[1.0, 2.0, 5.0]])
+    bound = Bound(torch.tensor([0.5]), terms, torch.tensor([[0, 4, 9]]), 10)
+    assert (float(bound.denoising), float(bound.reconstruction), float(bound.total)) == (13.5, 5.0, 19.0)
+
+
+def test_an_image_meets_its_own_noise_in_any_batch() -> None:
+    schedule, x = SCHEDULES["linear"], drawn(6, quantised=True)
+    oracle, times = Oracle(MIXTURE, schedule), SCHEDULES["linear"].times(20)
+    whole = variational_bound(oracle, schedule, x, ImageNoise(range(6)), times, terms=5).total
+    rest = variational_bound(oracle, schedule, x[4:], ImageNoise(range(4, 6)), times, terms=5).total
+    assert torch.allclose(whole[4:], rest, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("times", "terms", "says"),
+    [([1.0, 0.5], None, "times:"), ([0.5, 1.0, 0.0], None, "times:"), ([1.0, 0.5, 0.2, 0.0], 1, "terms:"),
+     ([1.0, 0.5, 0.2, 0.0], 4, "terms:"), ([0.0], None, "times:")],
+)  # fmt: skip
+def test_what_makes_no_bound(times: list[float], terms: int | None, says: str) -> None:
+    oracle = Oracle(MIXTURE, SCHEDULES["linear"])
+    with pytest.raises(ValueError, match=says):
+        variational_bound(oracle, SCHEDULES["linear"], drawn(2), random(), torch.tensor(times), terms=terms)
+
+
+@pytest.mark.parametrize("std", [1e-3, 0.02, 0.7, 5.0])
+@pytest.mark.parametrize("mean", [-1.5, -1.0, 0.013, 0.9, 2.0])
+def test_the_bins_have_all_of_the_mass(mean: float, std: float) -> None:
+    found = discretized_log_normal(LEVELS, torch.full_like(LEVELS, mean), torch.full_like(LEVELS, math.log(std)))
+    assert abs(float(found.logsumexp(0))) < 1e-6 and found.isfinite().all()
+    inside = slice(1, 255)
+    normal = torch.distributions.Normal(torch.tensor(mean, dtype=torch.float64), std)
+    mass = normal.cdf(LEVELS + 1 / 255) - normal.cdf(LEVELS - 1 / 255)
+    assert torch.allclose(found.exp()[inside], mass[inside], rtol=1e-6, atol=1e-9)
+
+
+def test_far_from_the_mean_the_mass_is_exact_and_so_is_its_slope() -> None:
+    """Against the integral of the density over the bin, 30 standard deviations away, where erfc has underflown."""
+    x, mean = torch.tensor([0.2], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64, requires_grad=True)
+    log_std = torch.tensor([math.log(0.01)], dtype=torch.float64, requires_grad=True)
+    found = discretized_log_normal(x, mean, log_std)
+    grid = 0.2 + (torch.arange(20_000, dtype=torch.float64) + 0.5) / 10_000 / 255 - 1 / 255
+    density = torch.distributions.Normal(-0.4, 0.01).log_prob(grid)
+    expected = (density + math.log(1 / 10_000 / 255)).logsumexp(0)
+    assert abs(float(found.detach() - expected)) < 1e-4 and float(expected) < -1500
+    slopes = torch.autograd.grad(found.sum(), [mean, log_std])
+    assert all(g.isfinite().all() and g > 0 for g in slopes)
+    single = discretized_log_normal(x.float(), mean.float(), log_std.float())
+    assert float((single - found).detach().abs()) < 0.05

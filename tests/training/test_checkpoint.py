@@ -61,9 +61,27 @@ def test_none_valid_stops(tmp_path: Path) -> None:
 
 
 def test_tensors_without_any_manifest_stop(tmp_path: Path) -> None:
-    write(tmp_path, 1).manifest_path.unlink()
+    for step in (1, 2):
+        write(tmp_path, step).manifest_path.unlink()
     with pytest.raises(CheckpointError, match="without a manifest"):
         checkpoint.latest(tmp_path)
+
+
+def test_a_first_save_cut_short_does_not_block_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed between the tensors and the manifest: nothing ever counted, so the same command begins, and says so."""
+    write(tmp_path, 1).manifest_path.unlink()
+    assert checkpoint.latest(tmp_path) is None
+    assert "cut short; beginning afresh" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change", [{"config": None}, {"seconds": None}, {"step": 7}, {"size": "many"}], ids=lambda c: next(iter(c))
+)
+def test_a_manifest_of_the_wrong_shape_is_damaged(change: dict[str, object], tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    saved.manifest_path.write_text(json.dumps({**saved.manifest, **change}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.load(saved.manifest_path)
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
@@ -92,9 +110,17 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
 def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step in range(1, 7):
         write(tmp_path, step)
-    checkpoint.prune(tmp_path, keep_last=2, keep=3)
+    checkpoint.prune(tmp_path, newest=6, keep_last=2, keep=3)
     assert sorted(p.name for p in tmp_path.glob("*.json")) == [f"step_{n:08d}.json" for n in (3, 5, 6)]
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_prune_does_not_count_what_lies_ahead(tmp_path: Path) -> None:
+    """A run that went back behind damaged checkpoints keeps its good ones."""
+    for step in (1, 2, 3, 8, 9):
+        write(tmp_path, step)
+    checkpoint.prune(tmp_path, newest=3, keep_last=2)
+    assert sorted(int(p.stem[5:]) for p in tmp_path.glob("*.json")) == [2, 3, 8, 9]
 
 
 def test_saving_a_step_again_never_leaves_a_lying_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +132,8 @@ def test_saving_a_step_again_never_leaves_a_lying_manifest(tmp_path: Path, monke
     monkeypatch.setattr(checkpoint, "write_json", crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, 1, {"model.w": torch.zeros(3)}, MANIFEST)
-    with pytest.raises(CheckpointError):
-        checkpoint.latest(tmp_path)
+    with pytest.raises(CheckpointError, match="is missing"):
+        checkpoint.load(tmp_path / "step_00000001.json")
 
 
 def test_find_takes_a_run_a_folder_or_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from ..target import Prediction
 from .base import Frame, Noise
 from .churn import Churning
 
-
 FAR = 1000
 """sigma / alpha that counts as pure noise: EDM begins at 80, the linear schedule at 157, the cosine one at 20,000."""
 
