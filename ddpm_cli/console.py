@@ -89,7 +89,7 @@ def show_help(about: "Help") -> None:
     out.print("\n[bold]keys[/] (key=value)")
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
     table.add_column(no_wrap=True)  # a key must be whole to be copied
-    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", max_width=24)
     table.add_column(overflow="fold")
     for key, value, comment in about.keys:
         table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")

@@ -142,7 +142,7 @@ def child(mutant: Mutant | None, tests: Sequence[str]) -> int:
 
     if mutant is not None:
         sys.meta_path.insert(0, _Finder(mutant))
-    arguments = [t if t.startswith("-") else str(ROOT / "tests" / t) for t in tests]
+    arguments = [str(ROOT / "tests" / t) if t.endswith(".py") else t for t in tests]
     quick = ["-x", "-q", "-n0", "--assert=plain", "-p", "no:cacheprovider"]
     with tempfile.TemporaryDirectory() as folder:
         return int(pytest.main([*quick, f"--basetemp={folder}/t", *arguments]))
