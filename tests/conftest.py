@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from ddpm_cli import console
 from ddpm_cli.config.launch import launch
 
 os.environ["OMP_NUM_THREADS"] = "1"  # programs that tests start add up floats in the same order as this process
@@ -38,7 +39,7 @@ Cli = Callable[..., Result]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """cli("train", "trainer.steps=2", ...) in `tmp_path`, in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS said when the console was made
 
     def run(command: str, *arguments: str) -> Result:
         capsys.readouterr()
