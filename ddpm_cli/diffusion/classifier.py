@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .schedule import Schedule
+from .schedule import Schedule, input_norm
 
 
 class NoisyClassifier(nn.Module):
@@ -25,7 +25,7 @@ class NoisyClassifier(nn.Module):
         alpha, sigma = (v.view(-1, *(1,) * (x0.ndim - 1)) for v in self.schedule(t))
         x = alpha * x0 + sigma * eps
         if not self.schedule.variance_preserving:
-            x = x / (alpha.square() + sigma.square()).sqrt().clamp(min=1)
+            x = x / input_norm(alpha, sigma)
         return self.logits(x, self.schedule.conditioning(t))
 
     def clean(self, x0: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from .schedule import Schedule
+from .schedule import Schedule, input_norm
 from .target import EDM, Prediction, Target
 
 
@@ -48,8 +48,6 @@ class Denoiser(nn.Module):
         self.autocast = autocast
         self.learned_variance = learned_variance
         self.self_condition = bool(getattr(backbone, "self_condition", False))
-        _, last = schedule(torch.ones((), dtype=torch.float64))
-        self.explodes = float(last) > 1
 
     def alpha_sigma(self, t: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma at t (B,), shaped to multiply an `ndim`-dimensional batch."""
@@ -88,13 +86,12 @@ class Denoiser(nn.Module):
         return self.target.invert(out.target, x_t, alpha, sigma)._replace(share=out.share)
 
     def _scaled(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's input: of unit variance where x_t itself is not."""
-        if not self.explodes and not isinstance(self.target, EDM):
-            return x_t
-        alpha, sigma = self.alpha_sigma(t, x_t.ndim)
+        """The network's input: as EDM's target says, else of unit variance where that of x_t grows beyond."""
         if isinstance(self.target, EDM):
-            return x_t * self.target.input_scale(alpha, sigma)
-        return x_t / (alpha.square() + sigma.square()).sqrt()
+            return x_t * self.target.input_scale(*self.alpha_sigma(t, x_t.ndim))
+        if self.schedule.variance_preserving:
+            return x_t
+        return x_t / input_norm(*self.alpha_sigma(t, x_t.ndim))
 
 
 class Remembering:

@@ -25,6 +25,11 @@ class View:
     schedule: Schedule
 
     @property
+    def whole(self) -> Schedule:
+        """What it is a view of."""
+        return self.schedule.whole if isinstance(self.schedule, View) else self.schedule
+
+    @property
     def variance_preserving(self) -> bool:
         return self.schedule.variance_preserving
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from .denoiser import Denoiser, HintedDenoise
+from .schedule import input_norm
 from .target import Prediction
 
 
@@ -117,7 +118,7 @@ class ByClassifier:
             x = x_t.detach().requires_grad_()
             prediction = model(x, t, labels, hint)
             if self.reads == "noisy":
-                scaled = x / (alpha.square() + sigma.square()).sqrt() if model.explodes else x
+                scaled = x if model.schedule.variance_preserving else x / input_norm(alpha, sigma)
                 logits = self.classifier(scaled, model.schedule.conditioning(times))
             else:
                 logits = self.classifier(prediction.x0.clamp(-1, 1), torch.zeros_like(times))

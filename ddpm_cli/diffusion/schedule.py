@@ -158,6 +158,11 @@ class DiscreteSchedule:
         return (t * self.steps).round().clamp(1, self.steps) / self.steps
 
 
+def input_norm(alpha: Tensor, sigma: Tensor) -> Tensor:
+    """What networks divide x_t by: sqrt(alpha^2 + sigma^2) where noise explodes, 1 where it does not."""
+    return (alpha.square() + sigma.square()).sqrt().clamp(min=1)
+
+
 def check_shift(shift: float) -> None:
     if not 0 < shift < math.inf:
         raise ValueError(f"shift: must be positive, got {shift}")

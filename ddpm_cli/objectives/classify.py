@@ -41,14 +41,17 @@ class Classify:
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, NoisyClassifier)
+        times = self.times if model.training else Uniform()  # as in `Denoising`: validation remembers nothing
+        factor = None
         if self.noisy:
-            t, _ = self.times.draw(model.schedule, rng)
+            t, factor = times.draw(model.schedule, rng)
             logits = model(batch.x, rng.normal(*batch.x.shape[1:]), t)
         else:
             logits = model.clean(batch.x)
         smoothing = self.label_smoothing if model.training else 0.0
         each = F.cross_entropy(logits, batch.y, reduction="none", label_smoothing=smoothing)
-        if self.noisy:
-            self.times.observe(t, each.detach(), rng)
+        if self.noisy and model.training:
+            times.observe(t, each.detach(), rng)
         right = (logits.argmax(1) == batch.y).float().mean()
-        return Loss(each.mean(), {"loss": each.mean().detach(), "accuracy": right})
+        value = (each if factor is None else each * factor).mean()
+        return Loss(value, {"loss": value.detach(), "accuracy": right})

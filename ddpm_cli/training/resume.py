@@ -13,6 +13,18 @@ log = logging.getLogger(__name__)
 
 # what the tensors mean: a checkpoint of other values cannot be gone on with
 FIXED = ("model", "schedule", "objective", "optimizer._target_")
+# what a run meant whose config does not have the key yet
+FORMERLY: dict[str, Any] = {
+    "model.learned_variance": False,
+    "model.self_condition": False,
+    "schedule.shift": 1.0,
+    "schedule.zero_terminal_snr": False,
+    "objective.label_dropout": 0.0,
+    "objective.learned_variance": False,
+    "objective.bound_weight": 0.001,
+    "objective.weighting": {"_target_": "ddpm_cli.objectives.weighting.Simple"},
+    "objective.times": {"_target_": "ddpm_cli.objectives.times.Uniform"},
+}
 # what may change without changing what the next step computes
 FREE = [
     "run_dir",
@@ -64,10 +76,11 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
     """Refuse what cannot be resumed, warn of what makes it inexact."""
-    changed = [key for key, a, b in differences(old, new) if a != b]
+    changed = [key for key, a, b in differences(old, new) if (FORMERLY.get(key) if a is None else a) != b]
     fixed = [key for key in changed if _under(key, FIXED)]
     if fixed:
         a, b = _at(old, fixed[0]), _at(new, fixed[0])
+        a = FORMERLY.get(fixed[0]) if a is None else a
         rest = f" (and {', '.join(fixed[1:])})" if fixed[1:] else ""
         raise ConfigError(
             f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"

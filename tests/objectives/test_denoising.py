@@ -1,6 +1,7 @@
 """What one training step minimises, on networks whose answers are known."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ddpm_cli.diffusion.target import EDM, X0, Epsilon, Target, V, Velocity
 from ddpm_cli.models.unet_classifier import UNetClassifier
 from ddpm_cli.objectives.classify import Classify
 from ddpm_cli.objectives.denoising import Denoising
+from ddpm_cli.objectives.times import Importance
 from ddpm_cli.objectives.weighting import MinSNR
 from ddpm_cli.training.randomness import StepRandom
 
@@ -160,6 +162,27 @@ def test_the_bound_trains_the_variance_and_leaves_the_mean_alone() -> None:
 def test_what_makes_no_sense_is_refused(target: Target, schedule: Schedule) -> None:
     with pytest.raises(ValueError, match=r"^objective: .*; use |^objective: .*use "):
         Denoising(target).wrap(Spy(), schedule)
+
+
+def test_a_classifier_draws_by_importance_and_validates_evenly() -> None:
+    """The factor corrects the loss; validation leaves no trace in what the checkpoint holds."""
+    torch.manual_seed(0)
+    many = Batch(torch.zeros(64, 1, 4, 4), torch.arange(64) % 2)
+    times = Importance(bins=4, seen=1)
+    times.moment.copy_(torch.tensor([1.0, 4.0, 9.0, 16.0]))
+    times.images.fill_(10)
+    objective = Classify(times=times)
+    module = UNetClassifier(1, 4, channels=8, multipliers=(1,), attention_resolutions=(), num_classes=2, dropout=0.0)
+    model = objective.wrap(module, CosineSchedule())
+    before = {k: v.clone() for k, v in times.state_dict().items()}
+    objective(model.eval(), many, step_random(0, many))
+    assert all(torch.equal(v, before[k]) for k, v in times.state_dict().items())
+    nn.init.zeros_(module.out.weight)  # every image costs ln 2, and the mean of the factors is left
+    _, factor = deepcopy(times).draw(CosineSchedule(), step_random(0, many))
+    loss = objective(model.train(), many, step_random(0, many))
+    assert factor is not None and float(factor.std()) > 0.1
+    torch.testing.assert_close(loss.value, math.log(2) * factor.mean())
+    assert float(times.fresh_images.sum()) == 64
 
 
 @pytest.mark.parametrize("noisy", [True, False])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddpm_cli.errors import CheckpointError
+from ddpm_cli.errors import CheckpointError, ConfigError
 from ddpm_cli.training import checkpoint
+from ddpm_cli.training.resume import compare
 
 MANIFEST = {"seconds": 1.0, "config": {}}
 
@@ -147,3 +148,18 @@ def test_find_takes_a_run_a_folder_or_a_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=message):
             checkpoint.find(where)
+
+
+def test_a_run_from_before_an_option_goes_on_with_what_it_meant() -> None:
+    """Its config does not have the key; asking for something else is refused as ever."""
+    old = {"schedule": {"steps": 10}, "objective": {}, "model": {}}
+    new = {
+        "schedule": {"steps": 10, "shift": 1.0, "zero_terminal_snr": False},
+        "objective": {"label_dropout": 0.0, "weighting": {"_target_": "ddpm_cli.objectives.weighting.Simple"}},
+        "model": {"self_condition": False},
+    }
+    compare(old, new, "here")
+    for group, key, value, was in (("schedule", "shift", 2.0, "1.0"), ("objective", "label_dropout", 0.1, "0.0")):
+        changed = {**new, group: {**new[group], key: value}}
+        with pytest.raises(ConfigError, match=rf"{group}.{key}: is {value}, but here was trained with {was}"):
+            compare(old, changed, "here")

@@ -15,7 +15,8 @@ class Churning(Stepper):
     """The options of churn. Noise levels are sigma / alpha, so that they mean the same on every schedule.
 
     Args:
-        s_churn: how much of it, over all steps; 0 = none, which makes the sampler deterministic.
+        s_churn: how much of it, over all steps of the whole way, also where only a part is walked; 0 = none, which
+            makes the sampler deterministic.
         s_tmin, s_tmax: the noise levels between which it acts; s_tmax None = no limit.
         s_noise: standard deviation of what is added, relative to what would be exact.
     """
@@ -41,7 +42,7 @@ class Churning(Stepper):
         alpha, sigma = schedule(t)
         level = float(sigma / alpha) if alpha > 0 else math.inf
         top = math.inf if self.s_tmax is None else self.s_tmax
-        gamma = min(self.s_churn / self.length(schedule), math.sqrt(2) - 1)
+        gamma = min(self.s_churn / self.length(getattr(schedule, "whole", schedule)), math.sqrt(2) - 1)
         if not gamma or not math.isfinite(level) or not self.s_tmin <= level <= top:
             return x, t
         raised = schedule.time_of(torch.as_tensor(level * (1 + gamma), dtype=torch.float64))

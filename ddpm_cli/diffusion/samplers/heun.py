@@ -26,7 +26,7 @@ class Heun(Churning):
     """
 
     def calls(self, schedule: Schedule) -> int:
-        return 2 * self.length(schedule) - 1
+        return 2 * self.length(schedule) - int(self.times(schedule)[-1] == 0)
 
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:
         times = self.times(schedule)
