@@ -171,6 +171,8 @@ def test_a_classifier_draws_by_importance_and_validates_evenly() -> None:
     times = Importance(bins=4, seen=1)
     times.moment.copy_(torch.tensor([1.0, 4.0, 9.0, 16.0]))
     times.images.fill_(10)
+    times.fresh.fill_(5)  # of the step before, to be taken in by the next one
+    times.fresh_images.fill_(1)
     objective = Classify(times=times)
     module = UNetClassifier(1, 4, channels=8, multipliers=(1,), attention_resolutions=(), num_classes=2, dropout=0.0)
     model = objective.wrap(module, CosineSchedule())
