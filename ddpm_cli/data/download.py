@@ -56,6 +56,7 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
         StorageError: the folder cannot be written.
     """
     before = {path: _stamp(path) for path, _ in files.written}
+    new = [folder for folder in (files.folder, *files.folder.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _reporting(f"downloading {files.title}", progress):
@@ -64,6 +65,9 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
         for path, md5 in files.written:
             if _stamp(path) != before[path] and not matches(path, md5):
                 _remove(path)
+        for folder in new:  # nothing came, so leave no empty folder behind
+            with suppress(OSError):
+                folder.rmdir()
         if not isinstance(error, Exception):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__

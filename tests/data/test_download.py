@@ -77,7 +77,7 @@ def test_the_second_time_needs_no_server(served: Path, tmp_path: Path) -> None:
 
 def test_a_failed_download_is_one_line_that_names_files_and_folder(served: Path, tmp_path: Path) -> None:
     (served / "train-images-idx3-ubyte.gz").unlink()
-    root = tmp_path / "data"
+    root = tmp_path / "new" / "data"
     with pytest.raises(DataError) as caught:
         mnist(root).load("train")
     message = str(caught.value)
@@ -87,6 +87,7 @@ def test_a_failed_download_is_one_line_that_names_files_and_folder(served: Path,
         "; put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, "
         f"t10k-labels-idx1-ubyte.gz into {root}/MNIST/raw or set dataset.root"
     )
+    assert not (tmp_path / "new").exists()
 
 
 def test_damaged_halves_go_whole_files_stay_and_the_next_try_works(served: Path, tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """Every sampler against diffusers' scheduler of the same name: same network function, times, start and injected noise.
 
-The whole trajectory is compared, not only its end: <= 1e-4 in float32, <= 1e-9 in float64. In float32 the peer uses its
-own tables, which it makes in float32. For float64 they are replaced by ours; then ddpm, ddim, heun and unipc compute in
-float64 throughout, while euler, dpmpp_2m and dpmpp_2m_sde cast the sample itself to float32 inside `step` (`double`).
+The whole trajectory is compared, not only its end: <= 1e-4 in float32, <= 1e-9 in float64, no exceptions. In float32 the
+peer uses its own tables, which it makes in float32. For float64 they are replaced by ours; then ddpm, ddim, heun and
+unipc compute in float64 throughout, while euler, dpmpp_2m and dpmpp_2m_sde cast the sample itself to float32 inside
+`step` (`double`).
 
 Deliberate differences:
 - Times. Each of our steps ends where the next one starts. DDIMScheduler's end T // steps below their start, which
   leaves gaps when steps does not divide T (`test_ddim_steps_join_where_the_peers_do_not`). `linspace` of the peers
   visits times between grid points (euler, heun) or N of N + 1 points (dpm, unipc), ours N grid points from T to 1;
   `leading` of dpm and unipc divides T by N + 1. So `trailing` is compared everywhere, the others where they mean the
-  same.
+  same or where the peer can be given our times.
 - The last noise level is 0. DDIMScheduler's `set_alpha_to_one=False` and the others' `final_sigmas_type="sigma_min"`
   stop earlier; they are compared with the setting that does not.
 - The last step of ddpm adds no noise. DDPMScheduler leaves it out only at index 0, so with trailing and fewer than T
@@ -19,12 +20,12 @@ Deliberate differences:
   Ours start as the forward process ends, so the peer's start is scaled by sqrt(1 + sigma_T^2) here.
 - EulerDiscreteScheduler's churn raises the noise, but calls the network at the old time and beyond the noise of T;
   HeunDiscreteScheduler has none. Ours follows algorithm 2 of the paper, see test_samplers.py.
-- With the cosine schedule sigma / alpha is 2e4 at T. There x / alpha has 1e-3 of absolute precision in float32, and an
-  Heun step from T multiplies the change of eps by 1600 on any machine. So with cosine, euler and heun are compared from
-  `leading`'s first time. An x0 read from eps loses as much at T: dpm and unipc with epsilon are allowed 5e-3 in
-  float32, while x0 and v, which test the same steps, are held to 1e-4, and unipc with epsilon to 1e-9 in float64.
-- DDPMScheduler takes beta_t = 1 - abar_t / abar_s from its float32 table, where beta_1 = 1e-4 keeps three digits; the
-  noise of 1000 steps of `fixed_large` is allowed 2e-4 for it. In float64 it agrees to 1e-9.
+- With the cosine schedule sigma / alpha is 2e4 at T, and 6e2 one step below it. At T, x / alpha and an x0 read from eps
+  have 1e-3 of absolute precision in float32 on any machine, and an Heun step in that clock multiplies the change of eps
+  by 1600, so that ours walks in another clock (heun.py). So there euler, heun and, with epsilon, dpm and unipc are
+  compared from `leading`'s first time, which with 999 steps is the one below T (`FROM_BELOW`); x0 and v start at T.
+- DDPMScheduler takes beta_t = 1 - abar_t / abar_s from its float32 table, where beta_1 = 1e-4 keeps three digits. For
+  the noise of 1000 steps of `fixed_large` it is given our table in float64; the sample stays float32.
 """
 
 import importlib
@@ -143,10 +144,21 @@ def in_double(scheduler: Any, schedule: DiscreteSchedule) -> None:
     if hasattr(scheduler, "final_alpha_cumprod"):
         scheduler.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
     if hasattr(scheduler, "sigmas"):
-        abar = schedule.alphas_cumprod[scheduler.timesteps.long() + 1]
-        sigmas = torch.cat([((1 - abar) / abar).sqrt(), torch.zeros(1, dtype=torch.float64)])
+        sigmas = levels(schedule, scheduler.timesteps)
         assert torch.allclose(sigmas.float(), scheduler.sigmas, rtol=1e-3)
         scheduler.sigmas = sigmas
+
+
+def levels(schedule: DiscreteSchedule, indices: Tensor) -> Tensor:
+    """sigma / alpha at the peer's time indices, then 0."""
+    abar = schedule.alphas_cumprod[indices.long() + 1]
+    return torch.cat([((1 - abar) / abar).sqrt(), torch.zeros(1, dtype=torch.float64)])
+
+
+def at_our_times(scheduler: Any, schedule: DiscreteSchedule, times: Tensor) -> None:
+    """A multistep peer, whose `leading` is another, visits our times (after set_timesteps)."""
+    scheduler.timesteps = (times[:-1] * schedule.steps).round().long() - 1
+    scheduler.sigmas = levels(schedule, scheduler.timesteps).float()
 
 
 def injected(noise: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -186,14 +198,22 @@ def compare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
     """The largest difference anywhere on the way."""
 
     def difference(
-        sampler: Walker, peer: Peer, beta_schedule: str, kind: str, dtype: torch.dtype, **options: Any
+        sampler: Walker,
+        peer: Peer,
+        beta_schedule: str,
+        kind: str,
+        dtype: torch.dtype,
+        our_table: bool = False,
+        **options: Any,
     ) -> float:
         if peer.module == "ddpm":
             monkeypatch.setattr(loaded(peer.module), "randn_tensor", injected)  # restored after the test
         schedule, spacing = SCHEDULES[beta_schedule], sampler.spacing
         scheduler = made(peer, beta_schedule, kind, "trailing" if spacing == "auto" else spacing, **options)
         scheduler.set_timesteps(sampler.length(schedule))
-        if dtype == torch.float64:
+        if spacing == "leading" and "multistep" in peer.module:
+            at_our_times(scheduler, schedule, sampler.times(schedule))
+        if dtype == torch.float64 or our_table:
             in_double(scheduler, schedule)
         network = Network(schedule, kind, size=2.0 if sampler.clip else 0.5)
         x = next(draws(0, dtype))
@@ -206,8 +226,14 @@ def compare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
     return difference
 
 
-def spaced(case: str, beta_schedule: str) -> Spacing:
-    return "leading" if case in ("euler", "heun") and beta_schedule == "squaredcos_cap_v2" else "trailing"
+FROM_BELOW = ("euler", "heun")
+
+
+def spaced(case: str, beta_schedule: str, kind: str) -> Spacing:
+    if beta_schedule != "squaredcos_cap_v2":
+        return "trailing"
+    blunt = kind == "epsilon" and "multistep" in CASES[case][1].module
+    return "leading" if case in FROM_BELOW or blunt else "trailing"
 
 
 @pytest.mark.parametrize("steps", [10, 50])
@@ -218,9 +244,8 @@ def test_the_same_in_float32(
     compare: Callable[..., float], case: str, beta_schedule: str, kind: str, steps: int
 ) -> None:
     sampler, peer = CASES[case]
-    sampler = replace(sampler, steps=steps, clip=False, spacing=spaced(case, beta_schedule))
-    blunt = kind == "epsilon" and beta_schedule == "squaredcos_cap_v2" and "multistep" in peer.module
-    assert compare(sampler, peer, beta_schedule, kind, torch.float32) <= (5e-3 if blunt else 1e-4)
+    sampler = replace(sampler, steps=steps, clip=False, spacing=spaced(case, beta_schedule, kind))
+    assert compare(sampler, peer, beta_schedule, kind, torch.float32) <= 1e-4
 
 
 @pytest.mark.parametrize("steps", [10, 50])
@@ -231,7 +256,7 @@ def test_the_same_in_float64(
     compare: Callable[..., float], case: str, beta_schedule: str, kind: str, steps: int
 ) -> None:
     sampler, peer = CASES[case]
-    sampler = replace(sampler, steps=steps, clip=False, spacing=spaced(case, beta_schedule))
+    sampler = replace(sampler, steps=steps, clip=False, spacing=spaced(case, beta_schedule, "sample"))
     assert compare(sampler, peer, beta_schedule, kind, torch.float64) <= 1e-9
 
 
@@ -244,11 +269,17 @@ THOUSAND = [
     ("ddim", "linear", "epsilon", torch.float64),
     ("ddim_eta_1", "scaled_linear", "sample", torch.float64),
     ("euler", "scaled_linear", "epsilon", torch.float32),
+    ("euler", "squaredcos_cap_v2", "epsilon", torch.float32),
     ("heun", "linear", "sample", torch.float32),
+    ("heun", "squaredcos_cap_v2", "epsilon", torch.float32),
+    ("heun", "squaredcos_cap_v2", "sample", torch.float64),
     ("heun", "scaled_linear", "v_prediction", torch.float64),
     ("dpmpp_2m", "squaredcos_cap_v2", "v_prediction", torch.float32),
     ("dpmpp_2m_sde", "scaled_linear", "sample", torch.float32),
+    ("dpmpp_2m", "squaredcos_cap_v2", "epsilon", torch.float32),
+    ("dpmpp_2m_sde", "squaredcos_cap_v2", "v_prediction", torch.float32),
     ("unipc", "linear", "epsilon", torch.float32),
+    ("unipc", "squaredcos_cap_v2", "epsilon", torch.float32),
     ("unipc", "squaredcos_cap_v2", "sample", torch.float64),
 ]
 
@@ -258,8 +289,10 @@ def test_the_same_over_all_the_steps(
     compare: Callable[..., float], case: str, beta_schedule: str, kind: str, dtype: torch.dtype
 ) -> None:
     sampler, peer = CASES[case]
-    difference = compare(replace(sampler, steps=1000, clip=False), peer, beta_schedule, kind, dtype)
-    assert difference <= (1e-9 if dtype == torch.float64 else 2e-4 if case == "ddpm_beta" else 1e-4)
+    spacing = spaced(case, beta_schedule, "sample" if dtype == torch.float64 else kind)
+    sampler = replace(sampler, steps=999 if spacing == "leading" else 1000, clip=False, spacing=spacing)
+    difference = compare(sampler, peer, beta_schedule, kind, dtype, our_table=case == "ddpm_beta")
+    assert difference <= (1e-9 if dtype == torch.float64 else 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,13 @@ class Churning(Stepper):
 
         Never more than the schedule has at t = 1; nothing where no signal is left.
         """
+        if not self.s_churn:
+            return x, t
         alpha, sigma = schedule(t)
         level = float(sigma / alpha) if alpha > 0 else math.inf
         top = math.inf if self.s_tmax is None else self.s_tmax
         gamma = min(self.s_churn / self.length(getattr(schedule, "whole", schedule)), math.sqrt(2) - 1)
-        if not gamma or not math.isfinite(level) or not self.s_tmin <= level <= top:
+        if not math.isfinite(level) or not self.s_tmin <= level <= top:
             return x, t
         raised = schedule.time_of(torch.as_tensor(level * (1 + gamma), dtype=torch.float64))
         alpha_up, sigma_up = schedule(raised)
