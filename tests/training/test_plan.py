@@ -10,15 +10,15 @@ from ddpm_cli.training.randomness import StepRandom, seed_of
 
 def test_warmup_then_constant() -> None:
     plan = Plan(warmup_steps=4)
-    assert [plan.learning_rate(step, 100) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert [plan.learning_rate(step, 100, 1000) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_warmup_then_half_a_cosine() -> None:
     plan = Plan(warmup_steps=10, lr_decay="cosine")
-    assert plan.learning_rate(10, 110) == pytest.approx(1.0)
-    assert plan.learning_rate(60, 110) == pytest.approx(0.5)
-    assert plan.learning_rate(109, 110) < 0.001
-    assert plan.learning_rate(500, 110) == 0  # a run that was made longer and resumed never turns negative
+    assert plan.learning_rate(10, 110, 1000) == pytest.approx(1.0)
+    assert plan.learning_rate(60, 110, 1000) == pytest.approx(0.5)
+    assert plan.learning_rate(109, 110, 1000) < 0.001
+    assert plan.learning_rate(500, 110, 1000) == 0  # a run that was made longer and resumed never turns negative
 
 
 def test_epochs_replace_steps() -> None:
