@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .convert import fit, split_indices
-from .images import Images
+from .images import Images, Progress
 
 Split = Literal["train", "val", "test"]
 """Pictures to learn from, to choose by, and (the official test pictures) to report."""
@@ -18,7 +18,7 @@ Split = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Source:
-    """Fields of every dataset. Subclasses add `load(split, progress) -> Images`.
+    """Fields of every dataset. Subclasses add `load`.
 
     Args:
         name: a label.
@@ -71,6 +71,10 @@ class Source:
         if not self.root:
             raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
         return Path(self.root).expanduser()
+
+    def load(self, split: Split, progress: Progress | None = None) -> Images:
+        """The pictures of `split`. Raises DataError when there are none such or they cannot be read."""
+        raise NotImplementedError
 
     def chosen(self, n: int, split: Split) -> Tensor:
         """The (M,) int64 ascending indices of the pictures of `split`, of n that are not official test pictures.

@@ -61,9 +61,10 @@ class Plan:
 
         if self.lr_factor <= 0:
             raise ValueError(f"lr_factor: must be positive, got {self.lr_factor}")
-        if any(epoch <= 0 for epoch in self.lr_milestones) or (self.lr_decay == "steps") != bool(self.lr_milestones):
-            wanted = "positive epochs such as [100, 150] with lr_decay=steps, and [] without"
-            raise ValueError(f"lr_milestones: must be {wanted}, got {list(self.lr_milestones)}")
+        if self.lr_decay == "steps" and min(self.lr_milestones, default=0) <= 0:
+            raise ValueError(
+                f"lr_milestones: needs positive epochs with lr_decay=steps, got {list(self.lr_milestones)}"
+            )
 
     def length(self, images: int) -> int:
         """How many steps there are with `images` training images."""
