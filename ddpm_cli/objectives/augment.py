@@ -17,7 +17,7 @@ def random_resized_crop(x: Tensor, rng: Random, scale: tuple[float, float], rati
 
     The law is that of torchvision's RandomResizedCrop, without its rounding to whole pixels: area uniform in `scale`
     (as a share of the image), ln(width / height) uniform in ln `ratio`, drawn again until the part fits, then its
-    place uniform. Where none of `TRIES` fits, the first is cut down to the image.
+    place uniform. Where none of `TRIES` fits, the largest part in the middle whose width / height is in `ratio`.
     """
     height, width = x.shape[-2:]
     u = rng.uniform(2 * TRIES + 2)
@@ -26,9 +26,12 @@ def random_resized_crop(x: Tensor, rng: Random, scale: tuple[float, float], rati
     # of the part, as shares of the image's width and height
     aspect = torch.exp(low + (high - low) * u[:, TRIES : 2 * TRIES]) * (height / width)
     wide, tall = (area * aspect).sqrt(), (area / aspect).sqrt()
-    first = ((wide <= 1) & (tall <= 1)).int().argmax(1, keepdim=True)  # 0 when none fits
-    w, h = (v.gather(1, first)[:, 0].clamp(max=1) for v in (wide, tall))
-    left, top = (1 - w) * u[:, -2], (1 - h) * u[:, -1]
+    fits = (wide <= 1) & (tall <= 1)
+    some, first = fits.any(1), fits.int().argmax(1, keepdim=True)
+    squeeze = min(max(width / height, ratio[0]), ratio[1]) * height / width
+    w = torch.where(some, wide.gather(1, first)[:, 0], min(1.0, squeeze))
+    h = torch.where(some, tall.gather(1, first)[:, 0], min(1.0, 1 / squeeze))
+    left, top = ((1 - size) * torch.where(some, place, 0.5) for size, place in ((w, u[:, -2]), (h, u[:, -1])))
     return part(x, left, top, w, h)
 
 

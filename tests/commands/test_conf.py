@@ -133,6 +133,7 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
         (["objective=classify"], "objective: classify needs a classifier"),
         (["model=resnet", "objective=classify"], "objective.noisy: this network is told nothing of the noise"),
+        (["model=unet_classifier", "objective=v"], "objective: a classifier cannot denoise"),
         (["model=resnet", "objective=v"], "objective: a classifier cannot denoise"),
         (["model=densenet", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
         (["model=googlenet", "model.activation=step"], "model.activation: must be 'relu' or"),
