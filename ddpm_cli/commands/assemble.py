@@ -29,11 +29,25 @@ def network(config: dict[str, Any], images: Images | None = None, trust: Collect
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
         node["num_classes"] = images.classes if images is not None else 1
-        if images is not None:
-            config["model"] = node  # the checkpoint must know
+    if images is not None:
+        unknown = [name for name in ("mean", "std") if name in node and node[name] is None]
+        node |= {name: value for name, value in _statistics(images).items() if name in unknown} if unknown else {}
+        config["model"] = node  # the checkpoint must know
     torch.manual_seed(int(config["seed"]))
     module: nn.Module = build(node, "model", trust=trust)
     return module
+
+
+def _statistics(images: Images) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel over all pixels, in units of [-1, 1]; 1 for one that never varies."""
+    values = torch.linspace(-1, 1, 256, dtype=torch.float64)
+    means, deviations = [], []
+    for channel in images.pixels.unbind(1):
+        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        mean = (share * values).sum()
+        means.append(float(mean))
+        deviations.append(float((share * (values - mean).square()).sum().sqrt()) or 1.0)
+    return {"mean": means, "std": deviations}
 
 
 def wrapper_of(

@@ -14,6 +14,7 @@ from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
 from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
+from .verdict import verdict_of
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,13 @@ def run(
         console.show_config(config, f"ddpm train: {shown(folder)}")
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
+            verdict = verdict_of(loss, plan, source, validation, progress)
         module = network(config, images)  # this also writes into config what only the data can tell
         if plan.best_by and not len(validation):
             raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
         state = prepare(module, adam, plan, runtime, start, loss)
-        if finished(state, plan, len(images)):
+        if finished(state, plan, len(images)) and not verdict.due(folder, state):
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
         labels = labels_of(module, images.classes, plan.samples)
@@ -71,8 +73,11 @@ def run(
         log.info("%s", summary(runtime, images, state.module))
         if start is not None:
             log.info("going on from step %d (%s)", start.step, shown(start.path))
+        elif not generates:
+            place.graph(state.module, images.shape)
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
+        verdict(place, state, wrap)
     why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
     use = (
         "draw from it with ddpm sample ckpt"

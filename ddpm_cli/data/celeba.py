@@ -3,12 +3,11 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from ..errors import DataError
-from .convert import split_indices
 from .decode import Decoder
 from .download import Files
 from .images import Images, Progress
@@ -38,12 +37,14 @@ class CelebA(Source):
     flip: bool = True
     download: bool = True
 
+    has_test: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_classes(0)
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training or the held-out faces, which are the official test faces when val_fraction is None.
+        """The training, held-out or official test faces; these are the held-out ones when val_fraction is None.
 
         Raises:
             DataError: files are missing and cannot be downloaded, or are damaged.
@@ -52,11 +53,12 @@ class CelebA(Source):
         from torchvision import datasets  # a second to import
 
         root = self.folder()
-        layout = _Layout(datasets.CelebA, root, split == "train" or self.val_fraction is not None)
+        official_train = split == "train" or (split == "val" and self.val_fraction is not None)
+        layout = _Layout(datasets.CelebA, root, official_train)
         obtain(layout, root, self.download, progress)
         files = layout.pictures()
-        if self.val_fraction is not None:
-            files = [files[i] for i in split_indices(len(files), self.val_fraction, split == "val").tolist()]
+        if official_train and self.val_fraction is not None:
+            files = [files[i] for i in self.chosen(len(files), split).tolist()]
         pixels, _ = Decoder(self.height_width, self.channels)(files, progress)
         return self.pack(pixels, torch.zeros(len(files), dtype=torch.int64), (), split)
 

@@ -72,12 +72,16 @@ def _resize(pixels: Tensor, height_width: tuple[int, int]) -> Tensor:
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def split_indices(n: int, fraction: float, held_out: bool) -> Tensor:
+def split_indices(n: int, fraction: float, held_out: bool, seed: int | None = None) -> Tensor:
     """The (M,) int64 ascending indices of the held-out (or the remaining) pictures of n.
 
-    A fixed shuffle decides, never the training seed. Of two pictures or more, at least one is held out when
+    A fixed shuffle decides, never the training seed; with `seed`, the one that torch.utils.data.random_split makes with
+    a generator of that seed, whose last pictures are held out. Of two pictures or more, at least one is held out when
     fraction > 0 and at least one remains; of a single picture, none is held out.
     """
     held = min(max(round(n * fraction), 1), n - 1) if n > 1 and fraction > 0 else 0
+    if seed is not None:
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        return (order[n - held :] if held_out else order[: n - held]).sort().values
     shuffled = np.random.default_rng([_SPLIT_SEED, n]).permutation(n)
     return torch.from_numpy(np.sort(shuffled[:held] if held_out else shuffled[held:]))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .convert import split_indices
 from .images import Images, Progress
 from .source import Source, Split
 
@@ -31,11 +30,15 @@ class Digits(Source):
             raise ValueError("val_fraction: must be a number, the digits have no official test pictures")
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training or the held-out digits. Nothing is slow enough to report to `progress`."""
+        """The training or the held-out digits. Nothing is slow enough to report to `progress`.
+
+        Raises:
+            DataError: test pictures are asked for: there are none.
+        """
         from sklearn.datasets import load_digits  # a second to import
 
         digits = load_digits()
-        chosen = split_indices(len(digits.images), self.val_fraction, held_out=split == "val")
+        chosen = self.chosen(len(digits.images), split)
         pixels = torch.from_numpy(np.round(digits.images * 255 / 16).astype(np.uint8))[:, None]
         labels = torch.from_numpy(digits.target.astype(np.int64))
         return self.pack(pixels[chosen], labels[chosen], [str(d) for d in range(10)], split)

@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 
 from ..errors import DataError
-from .convert import split_indices
 from .decode import Decoder
 from .images import Images, Progress
 from .listing import find_classes, list_pictures
@@ -45,7 +44,8 @@ class ImageFolder(Source):
         """Decode the training or the held-out pictures. The held-out part of a single picture is empty.
 
         Raises:
-            DataError: no folder, no pictures, an unreadable one, or not as many class folders as `classes`.
+            DataError: no folder, no pictures, an unreadable one, not as many class folders as `classes`, or test
+                pictures are asked for: there are none.
         """
         root = self.folder()
         files = list_pictures(root)
@@ -53,7 +53,7 @@ class ImageFolder(Source):
         if self.classes not in (None, 0, len(names)):
             advice = "set dataset.classes=null to take what is there"
             raise DataError(f"{root}: has {len(names)} class folders, not {self.classes}; {advice}")
-        chosen = split_indices(len(files), self.val_fraction, held_out=split == "val")
+        chosen = self.chosen(len(files), split)
         decode = Decoder(self.height_width, self.channels, self.crop == "center", self.skip_damaged)
         pixels, kept = decode([files[i] for i in chosen.tolist()], progress)
         if split == "train" and not len(kept):

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .convert import fit
-from .images import Images
+from .convert import fit, split_indices
+from .images import Images, Progress
 
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "test"]
+"""Pictures to learn from, to choose by, and (the official test pictures) to report."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Fields of every dataset. Subclasses add `load(split, progress) -> Images`.
+    """Fields of every dataset. Subclasses add `load`.
 
     Args:
         name: a label.
@@ -28,6 +29,7 @@ class Source:
         flip: mirror training pictures left to right at random.
         val_fraction: the part held out of training, 0 <= f < 1, the same pictures whatever the training seed;
             None = the set's official test pictures.
+        split_seed: of the shuffle that decides which are held out, as torch.randperm with this seed; None = our own.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -40,6 +42,10 @@ class Source:
     classes: int | None = None
     flip: bool = False
     val_fraction: float | None = None
+    split_seed: int | None = None
+
+    has_test: ClassVar[bool] = False
+    """Whether there are official test pictures."""
 
     def __post_init__(self) -> None:
         sides = list(self.size) if isinstance(self.size, Sequence) else [self.size]
@@ -51,6 +57,8 @@ class Source:
             raise ValueError(f"classes: must be at least 0, got {self.classes}")
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
             raise ValueError(f"val_fraction: must be at least 0 and less than 1, got {self.val_fraction}")
+        if self.split_seed is not None and not 0 <= self.split_seed < 2**63:
+            raise ValueError(f"split_seed: must be at least 0 or null, got {self.split_seed}")
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -63,6 +71,20 @@ class Source:
         if not self.root:
             raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
         return Path(self.root).expanduser()
+
+    def load(self, split: Split, progress: Progress | None = None) -> Images:
+        """The pictures of `split`. Raises DataError when there are none such or they cannot be read."""
+        raise NotImplementedError
+
+    def chosen(self, n: int, split: Split) -> Tensor:
+        """The (M,) int64 ascending indices of the pictures of `split`, of n that are not official test pictures.
+
+        Raises:
+            DataError: test pictures are asked for.
+        """
+        if split == "test":
+            raise DataError(f"split: {self.name} has no official test pictures; use split=val, which are held out")
+        return split_indices(n, self.val_fraction or 0.0, split == "val", self.split_seed)
 
     def pack(self, pixels: Tensor, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
         """(N,C,H,W) uint8 of any size and channels, (N,) labels -> `Images` of the size and channels asked for."""

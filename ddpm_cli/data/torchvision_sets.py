@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import DataError, DdpmError
-from .convert import split_indices
 from .images import Images, Progress
 from .layouts import ArrayLayout, Arrays, Cifar, Idx, Svhn, obtain
 from .source import Source, Split
@@ -50,6 +49,8 @@ class TorchvisionSet(Source):
 
     download: bool = True
 
+    has_test: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.name not in FACTS:
@@ -57,7 +58,7 @@ class TorchvisionSet(Source):
         self.require_classes(FACTS[self.name].classes)
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training or the held-out pictures, which are the official test pictures when val_fraction is None.
+        """The training, held-out or official test pictures; these are the held-out ones when val_fraction is None.
 
         Raises:
             DataError: the files are missing and cannot be downloaded, or are damaged.
@@ -66,13 +67,13 @@ class TorchvisionSet(Source):
         from torchvision import datasets  # a second to import
 
         facts, root = FACTS[self.name], self.folder()
-        official_train = split == "train" or self.val_fraction is not None
+        official_train = split == "train" or (split == "val" and self.val_fraction is not None)
         layout = facts.layout(getattr(datasets, facts.title), root, official_train)
         obtain(layout, root, self.download, progress)
         arrays = _read(layout, root)
         pixels, labels = torch.from_numpy(arrays.pixels), torch.from_numpy(arrays.labels.astype(np.int64))
-        if self.val_fraction is not None:
-            chosen = split_indices(len(pixels), self.val_fraction, held_out=split == "val")
+        if official_train and self.val_fraction is not None:
+            chosen = self.chosen(len(pixels), split)
             pixels, labels = pixels[chosen], labels[chosen]
         return self.pack(pixels, labels, facts.names or arrays.names, split)
 

@@ -1,5 +1,7 @@
 """A classifier of noisy images: p(y | x_t), whose gradient guides a generator."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ class NoisyClassifier(nn.Module):
     """backbone(x_t, conditioning) + schedule, so that it is told t as a denoiser is.
 
     Args:
-        backbone: a module (B,C,H,W), (B,) -> logits (B, classes).
+        backbone: a module (B,C,H,W), (B,) -> logits (B, classes), or (B,C,H,W) -> logits when it says `timed = False`.
         autocast: run the backbone in this lower precision (None: as it is).
     """
 
@@ -29,10 +31,21 @@ class NoisyClassifier(nn.Module):
         return self.logits(x, self.schedule.conditioning(t))
 
     def clean(self, x0: Tensor) -> Tensor:
-        """Logits (B, classes), float32, of images, for a backbone that is told nothing."""
-        return self.logits(x0, torch.zeros(len(x0), device=x0.device))
+        """Logits (B, classes), float32, of images: a backbone that is told c is told 0."""
+        with self._autocast(x0):
+            return of_clean(self.backbone, x0).float()
 
     def logits(self, x: Tensor, c: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+        with self._autocast(x):
             out: Tensor = self.backbone(x, c)
         return out.float()
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
+
+
+def of_clean(classifier: Callable[..., Tensor], x0: Tensor) -> Tensor:
+    """Logits (B, classes) of images (B,C,H,W). One that says `timed = False` is called without c."""
+    if not getattr(classifier, "timed", True):
+        return classifier(x0)
+    return classifier(x0, torch.zeros(len(x0), device=x0.device))

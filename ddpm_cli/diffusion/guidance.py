@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from .classifier import of_clean
 from .denoiser import Denoiser, HintedDenoise
 from .schedule import input_norm
 from .target import Prediction
@@ -23,7 +24,10 @@ class Guidance(Protocol):
 
 
 class Classifier(Protocol):
-    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what the denoiser's network is told about t."""
+    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what the denoiser's network is told about t.
+
+    One that says `timed = False` knows images only and is called without c.
+    """
 
     def __call__(self, x: Tensor, c: Tensor) -> Tensor: ...
 
@@ -121,7 +125,7 @@ class ByClassifier:
                 scaled = x if model.schedule.variance_preserving else x / input_norm(alpha, sigma)
                 logits = self.classifier(scaled, model.schedule.conditioning(times))
             else:
-                logits = self.classifier(prediction.x0.clamp(-1, 1), torch.zeros_like(times))
+                logits = of_clean(self.classifier, prediction.x0.clamp(-1, 1))
             log_p = F.log_softmax(logits.float(), 1).gather(1, labels[:, None]).sum()
             (gradient,) = torch.autograd.grad(log_p, x)
         share = None if prediction.share is None else prediction.share.detach()

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.schedule import Schedule
+from .augment import check_crop, random_resized_crop
 from .base import Loss, Pair, Random
 from .times import Times, Uniform
 
@@ -20,6 +21,9 @@ class Classify:
         noisy: show x_t and t. Such a classifier guides at every t; a clean one is applied to estimates of x0.
         times: which t are drawn.
         label_smoothing: in [0, 1).
+        crop_scale: show a part of each training image in place of the whole, with an area between these, in (0, 1];
+            None = the whole.
+        crop_ratio: width of that part over its height, between these.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -28,26 +32,36 @@ class Classify:
     noisy: bool = True
     times: Times = field(default_factory=Uniform)
     label_smoothing: float = 0.0
+    crop_scale: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing}")
+        check_crop(self.crop_scale, self.crop_ratio)
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> NoisyClassifier:
-        """Raises ValueError, naming the objective, unless the module says that it `classifies`."""
+        """Raises ValueError unless the module says that it `classifies`, and is told the time when it needs it."""
         if not getattr(module, "classifies", False):
-            raise ValueError("objective: classify needs a classifier; use model=unet_classifier")
+            raise ValueError("objective: classify needs a classifier; use model=unet_classifier or model=resnet")
+        if self.noisy and not getattr(module, "timed", True):
+            raise ValueError(
+                "objective.noisy: this network is told nothing of the noise; "
+                "use objective=classify_clean, or model=unet_classifier"
+            )
         return NoisyClassifier(module, schedule, autocast)
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, NoisyClassifier)
         times = self.times if model.training else Uniform()  # as in `Denoising`: validation remembers nothing
-        factor = None
+        factor, x = None, batch.x
+        if model.training and self.crop_scale is not None:
+            x = random_resized_crop(x, rng, self.crop_scale, self.crop_ratio)
         if self.noisy:
             t, factor = times.draw(model.schedule, rng)
-            logits = model(batch.x, rng.normal(*batch.x.shape[1:]), t)
+            logits = model(x, rng.normal(*x.shape[1:]), t)
         else:
-            logits = model.clean(batch.x)
+            logits = model.clean(x)
         smoothing = self.label_smoothing if model.training else 0.0
         each = F.cross_entropy(logits, batch.y, reduction="none", label_smoothing=smoothing)
         if self.noisy and model.training:

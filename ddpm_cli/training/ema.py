@@ -28,15 +28,28 @@ class Decay:
 
 
 class EMA:
-    """A copy of `module` whose weights follow: average <- d average + (1 - d) weight."""
+    """A copy of `module` whose weights follow: average <- d average + (1 - d) weight.
+
+    So do its statistics, as batch normalisation keeps them: they belong to the weights they were taken with.
+    """
 
     def __init__(self, module: nn.Module, decay: Decay):
         self.decay = decay
         self.module = deepcopy(module).eval().requires_grad_(False)
-        self._average: list[Tensor] = list(self.module.parameters())
-        self._weights: list[Tensor] = list(module.parameters())
+        self._average, self._counts = _changing(self.module)
+        self._weights, self._counted = _changing(module)
 
     @torch.no_grad()
     def update(self, n: int) -> None:
         """After update number n (from 0). One fused operation over all weights."""
         torch._foreach_lerp_(self._average, self._weights, 1 - self.decay.at(n))
+        for average, count in zip(self._counts, self._counted, strict=True):
+            average.copy_(count)
+
+
+def _changing(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """What has an average (weights, and statistics that are saved), and what is counted."""
+    saved = module.state_dict()
+    buffers = [b for name, b in module.named_buffers() if name in saved]
+    floating = [b for b in buffers if b.is_floating_point()]
+    return [*module.parameters(), *floating], [b for b in buffers if not b.is_floating_point()]

@@ -24,8 +24,10 @@ class Looks:
     sample: Callable[[], Tensor] | None = None
 
 
-def validation_loss(objective: Objective, model: nn.Module, images: Images, batch_size: int) -> dict[str, float]:
-    """Means over held-out `images` of what the objective logs, `val_loss` and others.
+def validation_loss(
+    objective: Objective, model: nn.Module, images: Images, batch_size: int, split: str = "val"
+) -> dict[str, float]:
+    """Means over held-out `images` of what the objective logs, `val_loss` and others (with `split`, `test_loss`).
 
     The times and the noise are the same at every call, so that steps compare.
     """
@@ -37,7 +39,7 @@ def validation_loss(objective: Objective, model: nn.Module, images: Images, batc
             rng = StepRandom(VALIDATION, number, device, len(batch.x))
             for name, value in objective(model, batch, rng).logs.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.float() * len(batch.x)
-    return {f"val_{name}": float(value) / max(len(images), 1) for name, value in sums.items()}
+    return {f"{split}_{name}": float(value) / max(len(images), 1) for name, value in sums.items()}
 
 
 def held_out(images: Images, most: int | None) -> Images:

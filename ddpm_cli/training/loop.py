@@ -48,7 +48,7 @@ def train(
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if done:
             break
-        factor = plan.learning_rate(state.step, total)
+        factor = plan.learning_rate(state.step, total, len(data))
         for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr * factor
         meter.add(update(objective, model, state, batch, plan, seed), len(batch.x))

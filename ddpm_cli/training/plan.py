@@ -1,6 +1,7 @@
 """How long a run trains, how much at a time and how often it looks up. Plain values from conf/trainer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,7 +30,9 @@ class Plan:
     compile: bool | Literal["auto"] = "auto"
     grad_clip: float | None = 1.0
     warmup_steps: int = 0
-    lr_decay: Literal["constant", "cosine"] = "constant"
+    lr_decay: Literal["constant", "cosine", "steps"] = "constant"
+    lr_milestones: Sequence[float] = ()
+    lr_factor: float = 0.1
     ema: Decay = field(default_factory=Decay)
     log_every: int = 50
     save_every: int = 1000
@@ -56,14 +59,27 @@ class Plan:
         if self.best_by and not self.eval_every:
             raise ValueError("best_by: needs trainer.eval_every above 0")
 
+        if self.lr_factor <= 0:
+            raise ValueError(f"lr_factor: must be positive, got {self.lr_factor}")
+        if self.lr_decay == "steps" and min(self.lr_milestones, default=0) <= 0:
+            raise ValueError(
+                f"lr_milestones: needs positive epochs with lr_decay=steps, got {list(self.lr_milestones)}"
+            )
+
     def length(self, images: int) -> int:
         """How many steps there are with `images` training images."""
         return math.ceil(self.epochs * images / self.batch_size) if self.epochs is not None else self.steps
 
-    def learning_rate(self, step: int, total: int) -> float:
-        """The factor on optimizer.lr at `step` (from 0) of `total`: linear warm-up, then constant or half a cosine."""
+    def learning_rate(self, step: int, total: int, images: int) -> float:
+        """The factor on optimizer.lr at `step` (from 0) of `total`: linear warm-up, then constant or half a cosine.
+
+        With "steps", times lr_factor from each of the milestones on, in epochs of so many images.
+        """
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.lr_decay == "constant":
             return warm
+        if self.lr_decay == "steps":
+            passed = sum(step * self.batch_size >= epoch * images for epoch in self.lr_milestones)
+            return warm * self.lr_factor**passed
         share = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
         return warm * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))

@@ -22,8 +22,11 @@ FORMERLY: dict[str, Any] = {
     "objective.label_dropout": 0.0,
     "objective.learned_variance": False,
     "objective.bound_weight": 0.001,
+    "objective.crop_ratio": [0.9, 1.1],
     "objective.weighting": {"_target_": "ddpm_cli.objectives.weighting.Simple"},
     "objective.times": {"_target_": "ddpm_cli.objectives.times.Uniform"},
+    "trainer.lr_milestones": [],
+    "trainer.lr_factor": 0.1,
 }
 # what may change without changing what the next step computes
 FREE = [
@@ -85,7 +88,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         raise ConfigError(
             f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
         )
-    if _at(new, "trainer.lr_decay") == "constant":  # otherwise the rate of every step hangs on how many there will be
+    if _at(new, "trainer.lr_decay") != "cosine":  # with it the rate of every step hangs on how many there will be
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
     soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
     if soft:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
 from ..files import write_json
@@ -24,6 +24,7 @@ from ..render.files import write_png
 from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
+from .graph import add_graph
 from .state import TrainState
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,11 @@ class Run:
             for name, value in row.items():
                 self._writer.add_scalar(name, value, step)
         self.reporter.metrics(step, row)
+
+    def graph(self, module: nn.Module, shape: Sequence[int]) -> None:
+        """The network's graph, for TensorBoard alone."""
+        if self._writer is not None:
+            add_graph(self._writer, module, shape)
 
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""

@@ -1,9 +1,11 @@
 """Every YAML there is composes and trains one step on the CPU; found by glob, so none can be forgotten."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from ddpm_cli.cli import commands, conf_dir
 from ddpm_cli.data.images import Images
@@ -63,23 +65,34 @@ TOGETHER = {
     ("schedule", "flow"): ["objective=flow"],
     ("schedule", "edm"): ["objective=edm"],
     ("objective", "classify"): ["model=unet_classifier"],
+    ("objective", "classify_clean"): ["model=resnet"],
+    ("trainer", "classifier"): ["model=resnet"],
 }
 """What cannot stand alone."""
 
 
+def has(config: dict[str, Any], argument: str) -> bool:
+    """Whether there is such a key: not every network has `multipliers`, say."""
+    group, _, name = argument.partition("=")[0].partition(".")
+    return name in config[group]
+
+
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "guidance"], ids=lambda v: v)
 def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, tmp_path: Path) -> None:
-    thin = [a for a in TINY if not (group == "model" and "multipliers" in a)]
+    chosen = [f"{group}={choice}", *TOGETHER.get((group, choice), [])]
+    config = yaml.safe_load(composed(cli, *chosen))
+    thin = [a for a in TINY if not (group == "model" and "multipliers" in a) and has(config, a)]
     once = [
         "trainer.steps=1",
+        "trainer.epochs=null",
         "trainer.sample_every=1",
         "trainer.eval_every=1",
         "trainer.max_seconds=null",
         "sampler.steps=2",
     ]
-    result = cli("train", f"{group}={choice}", "run_dir=run", *TOGETHER.get((group, choice), []), *thin, *once)
+    result = cli("train", *chosen, "run_dir=run", *thin, *once)
     assert result.code == 0, result.err
-    draws = "classif" not in choice
+    draws = "Classify" not in config["objective"]["_target_"]
     assert (tmp_path / "run/samples/step_00000001.png").is_file() == draws
     assert len(list((tmp_path / "run/checkpoints").glob("*.safetensors"))) == 1
 
@@ -119,7 +132,12 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["objective=flow", "sampler.spacing=karras"], "sampler.spacing: karras needs some signal left"),
         (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
         (["objective=classify"], "objective: classify needs a classifier"),
+        (["model=resnet", "objective=classify"], "objective.noisy: this network is told nothing of the noise"),
         (["model=unet_classifier", "objective=v"], "objective: a classifier cannot denoise"),
+        (["model=resnet", "objective=v"], "objective: a classifier cannot denoise"),
+        (["model=densenet", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
+        (["model=googlenet", "model.activation=step"], "model.activation: must be 'relu' or"),
+        (["trainer.lr_decay=steps"], "trainer.lr_milestones: needs positive epochs"),
         (["model=unet_classifier", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
     ],
 )

@@ -10,15 +10,15 @@ from ddpm_cli.training.randomness import StepRandom, seed_of
 
 def test_warmup_then_constant() -> None:
     plan = Plan(warmup_steps=4)
-    assert [plan.learning_rate(step, 100) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert [plan.learning_rate(step, 100, 1000) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_warmup_then_half_a_cosine() -> None:
     plan = Plan(warmup_steps=10, lr_decay="cosine")
-    assert plan.learning_rate(10, 110) == pytest.approx(1.0)
-    assert plan.learning_rate(60, 110) == pytest.approx(0.5)
-    assert plan.learning_rate(109, 110) < 0.001
-    assert plan.learning_rate(500, 110) == 0  # a run that was made longer and resumed never turns negative
+    assert plan.learning_rate(10, 110, 1000) == pytest.approx(1.0)
+    assert plan.learning_rate(60, 110, 1000) == pytest.approx(0.5)
+    assert plan.learning_rate(109, 110, 1000) < 0.001
+    assert plan.learning_rate(500, 110, 1000) == 0  # a run that was made longer and resumed never turns negative
 
 
 def test_epochs_replace_steps() -> None:
@@ -75,3 +75,38 @@ def test_parts_of_a_batch_draw_what_the_whole_draws() -> None:
 def test_seeds_do_not_collide() -> None:
     assert len({seed_of(a, b, c) for a in range(20) for b in range(20) for c in range(5)}) == 2000
     assert all(0 <= seed_of(a) < 2**63 for a in range(100))
+
+
+def test_milestones_count_epochs() -> None:
+    """45,000 images in batches of 128: epoch 100 begins within step 35,156, epoch 150 within step 52,734."""
+    plan = Plan(epochs=180, batch_size=128, lr_decay="steps", lr_milestones=(100, 150), lr_factor=0.1)
+    steps = [0, 35_156, 35_157, 52_734, 52_735, 63_281]
+    rates = [plan.learning_rate(step, plan.length(45_000), 45_000) for step in steps]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    warm = Plan(batch_size=10, lr_decay="steps", lr_milestones=(0.5,), lr_factor=0.5, warmup_steps=4)
+    assert [warm.learning_rate(step, 9, 40) for step in range(5)] == pytest.approx([0.25, 0.5, 0.375, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("milestones", [(), (0, 10), (-1,)])
+def test_milestones_are_needed_and_positive(milestones: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="^lr_milestones: needs positive epochs"):
+        Plan(lr_decay="steps", lr_milestones=milestones)
+    Plan(lr_decay="cosine", lr_milestones=milestones)  # not looked at
+    with pytest.raises(ValueError, match="^lr_factor: "):
+        Plan(lr_factor=0.0)
+
+
+def test_the_average_has_the_statistics_of_its_weights() -> None:
+    """A network with batch normalisation predicts by running means, which no gradient moves."""
+    module = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
+    norm = module[0]
+    assert isinstance(norm, torch.nn.BatchNorm1d) and norm.running_mean is not None
+    ema = EMA(module, Decay(0.9, warmup=False))
+    expected = norm.running_mean.clone()
+    for n in range(5):
+        module(torch.randn(8, 2) + 3)
+        ema.update(n)
+        expected = 0.9 * expected + 0.1 * norm.running_mean
+    average = ema.module[0]  # type: ignore[index]
+    assert torch.allclose(average.running_mean, expected) and expected.min() > 0.1
+    assert average.num_batches_tracked == norm.num_batches_tracked == 5
