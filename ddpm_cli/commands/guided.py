@@ -77,8 +77,9 @@ def _check(found: LoadedClassifier, loaded: Loaded) -> None:
             "guidance.classifier: was trained with another noise schedule than the model; "
             "train it with the model's, or on clean images (objective.noisy=false)"
         )
-    if loaded.conditional and len(found.class_names) != len(loaded.class_names):
+    if loaded.conditional and tuple(found.class_names) != tuple(loaded.class_names):
+        one, other = (", ".join(names[:5]) for names in (found.class_names, loaded.class_names))
         raise ConfigError(
-            f"guidance.classifier: knows {len(found.class_names)} classes, the model {len(loaded.class_names)}; "
-            "train both on the same dataset"
+            f"guidance.classifier: knows {len(found.class_names)} classes ({one}, ...), "
+            f"the model {len(loaded.class_names)} ({other}, ...); train both on the same dataset"
         )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..data.convert import picture
+from ..data.convert import flatten, picture
 from ..data.images import to_float
 from ..errors import ConfigError, DataError
 
@@ -79,7 +79,9 @@ def picture_of(path: str, shape: tuple[int, ...], key: str) -> Tensor:
 
 
 def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
-    """Where the mask at `path` is white, (1,1,H,W) bool; cut as the picture at `init` is, nearest pixels.
+    """Where the mask at `path` is white, (1,1,H,W) bool; cut as the picture at `init` is.
+
+    A pixel of the model is painted when any part of it is white: what is kept shows nothing that was to go.
 
     Raises:
         DataError: it is missing or unreadable, of another shape than the picture, or all of one colour.
@@ -87,9 +89,9 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
     _, height, width = shape
 
     def convert(image: Image.Image) -> np.ndarray:
-        flat = ImageOps.exif_transpose(image).convert("RGBA")  # what is transparent is not painted
-        grey = Image.alpha_composite(Image.new("RGBA", flat.size, "black"), flat).convert("L")
-        return np.asarray(ImageOps.fit(grey, (width, height), Image.Resampling.NEAREST)) >= 128
+        grey = flatten(ImageOps.exif_transpose(image), 1, behind="black")  # what is transparent is not painted
+        white = Image.fromarray(np.where(np.asarray(grey) >= 128, 255, 0).astype(np.float32))
+        return np.asarray(ImageOps.fit(white, (width, height), Image.Resampling.BOX)) > 0.5
 
     wide, high = _read(path, "mask", _size)
     across, down = _read(init, "init", _size)
@@ -99,7 +101,7 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
     if not white.any():
         raise DataError(f"mask: {path} has no white, which is what would be painted; paint some")
     if white.all():
-        raise DataError(f"mask: {path} is all white, so that nothing of init would be kept; leave some black")
+        raise DataError(f"mask: {path} is white all over at {width}x{height}; leave some black, init is kept there")
     return white
 
 

@@ -14,7 +14,7 @@ from .assemble import network_calls
 from .draw import Draw
 from .inputs import Request, mask_of, picture_of
 
-STRENGTH, RESAMPLE, JUMP = 0.6, 10, 10
+STRENGTH, BETWEEN, RESAMPLE, JUMP = 0.6, 0.4, 10, 10
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _inpaint(request: Request, draw: Draw) -> Task:
 def _between_images(request: Request, draw: Draw) -> Task:
     assert request.between is not None
     one, other = (picture_of(str(path), draw.loaded.shape, "between") for path in request.between)
-    schedule, strength = draw.loaded.model.schedule, request.strength or STRENGTH
+    schedule, strength = draw.loaded.model.schedule, request.strength or BETWEEN
     ends = one.to(draw.loaded.runtime.device), other.to(draw.loaded.runtime.device)
 
     def frames(rows: Sequence[int]) -> Iterator[Frame]:

@@ -50,6 +50,9 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
     keys = _keys(_compose(command, [a for a in arguments if not _about(a, key)]))
     written = next((a.lstrip("+~").partition("=")[0] for a in arguments if _about(a, key)), key)
     parent, _, leaf = written.rpartition(".")
+    if choices := _choices_with(parent, leaf):
+        advice = " or ".join(f"{parent}={choice}" for choice in choices)
+        return f"{written}: belongs to another choice; add {advice}"
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
     if close := difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.6):
         guess = f"{parent}.{close[0]}" if parent else close[0]
@@ -59,6 +62,12 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
         return f"{written}: is not a key; did you mean {' or '.join(map(repr, guesses))}?"
     allowed = ", ".join(siblings) if siblings and parent else f"see ddpm {command} --help"
     return f"{written}: is not a key; {'allowed: ' if siblings and parent else ''}{allowed}"
+
+
+def _choices_with(group: str, key: str) -> list[str]:
+    """The shipped choices of a group that have this key."""
+    files = sorted((Path(conf_dir()) / group).glob("*.yaml")) if group in _groups() else []
+    return [f.stem for f in files if key in OmegaConf.load(f)]
 
 
 def _about(argument: str, key: str) -> bool:

@@ -22,7 +22,7 @@ def picture(image: Image.Image, height_width: tuple[int, int], channels: int, cr
     # JPEG can decode straight to 1/2, 1/4, 1/8; twice the wanted size leaves the rest to the better filter below
     image.draft(None, (2 * max(height, width), 2 * max(height, width)))
     image.load()
-    flat = _flatten(_upright(image), channels)
+    flat = flatten(_upright(image), channels)
     if flat.size != (width, height):
         if crop:
             flat = ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)
@@ -39,8 +39,8 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _flatten(image: Image.Image, channels: int) -> Image.Image:
-    """Any mode -> L or RGB."""
+def flatten(image: Image.Image, channels: int, behind: str = "white") -> Image.Image:
+    """Any mode -> L or RGB, 8 bits; `behind` is the colour that shows where it is transparent."""
     if image.mode.startswith("I"):  # Pillow scales deep PGM and older 16-bit PNG to 0..65535 in mode I as well
         deep = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
@@ -50,7 +50,7 @@ def _flatten(image: Image.Image, channels: int) -> Image.Image:
         image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
     elif image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, behind), rgba)
     return image.convert("L" if channels == 1 else "RGB")
 
 

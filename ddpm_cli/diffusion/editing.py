@@ -135,16 +135,15 @@ class BetweenNoise:
 
 
 def entry(schedule: Schedule, sampler: Sampler, images: Tensor, strength: float, eps: Tensor) -> Tensor:
-    """alpha x0 + sigma eps at the first time of `Shortened`; where that leaves out no step, plain noise.
+    """alpha x0 + sigma eps at the first time of `Shortened`; with a strength of 1 plain noise.
 
     Args:
         images: (B,C,H,W) or (1,C,H,W) in [-1, 1].
         eps: standard normal, (B,C,H,W).
     """
-    times = times_of(sampler, Shortened(schedule, strength))
-    if len(times) == len(times_of(sampler, schedule)):
+    if strength == 1:
         return start(schedule, eps)
-    alpha, sigma = schedule(times[0])
+    alpha, sigma = schedule(times_of(sampler, Shortened(schedule, strength))[0])
     return alpha * images + sigma * eps
 
 
@@ -166,16 +165,17 @@ def interpolate(
     eps: Tensor,
     noise: Noise,
 ) -> Iterator[Frame]:
-    """Between two images: both diffused with the same eps, `slerp`, denoised (Ho et al. 2020, section 4.4).
+    """Between two images: both diffused with the same eps, interpolated, denoised (Ho et al. 2020, section 4.4).
 
-    The paper interpolates linearly, which leaves less noise in the middle than the network expects.
+    As the eps is shared, (1 - w) x_t + w x_t' = alpha ((1 - w) x0 + w x0') + sigma eps: no less noisy in the middle.
 
     Args:
         ends: the two images, (1,C,H,W) or (B,C,H,W) each.
         weights: (B,), 0 = the first image.
     """
     one, other = (entry(schedule, sampler, end, strength, eps) for end in ends)
-    return walk(denoise, Shortened(schedule, strength), sampler, slerp(one, other, weights), noise)
+    middle = torch.lerp(one, other, weights.to(one).view(-1, *(1,) * (one.ndim - 1)))
+    return walk(denoise, Shortened(schedule, strength), sampler, middle, noise)
 
 
 def moves(steps: int, resample: int, jump: int) -> list[tuple[int, int]]:

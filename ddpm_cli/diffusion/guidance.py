@@ -3,6 +3,7 @@
 With eps = -sigma grad log p(x_t), a gradient g of some log-probability is added as eps - sigma g, and x0 follows.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
@@ -15,6 +16,9 @@ from .classifier import of_clean
 from .denoiser import Denoiser, HintedDenoise
 from .schedule import input_norm
 from .target import Prediction
+
+FAINT = 1e-3
+"""alpha / sigma below which x_t says nothing of x0: where the cosine schedule, straight paths and zero SNR begin."""
 
 
 class Guidance(Protocol):
@@ -52,13 +56,14 @@ class ClassifierFree:
             (Kynkaanniemi et al. 2024).
 
     Raises:
-        ValueError: an interval that is not within [0, 1].
+        ValueError: a scale that is no number, an interval that is not within [0, 1].
     """
 
     scale: float = 3.0
     interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        check_scale(self.scale)
         check_interval(self.interval)
 
     def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
@@ -84,6 +89,9 @@ class ClassifierFree:
 class ByClassifier:
     """eps - scale sigma grad log p(y | x_t) (Dhariwal & Nichol 2021, algorithm 2).
 
+    Where alpha < `FAINT` sigma it leaves the model as it is: the exact gradient vanishes with alpha there, what a
+    trained classifier says is its error, and x0 would be that error divided by alpha.
+
     Args:
         classifier: its module, on the model's device.
         reads: `noisy` for one that was trained on x_t with t: the gradient is exact where the classifier is. `clean`
@@ -93,7 +101,7 @@ class ByClassifier:
         interval: [low, high] of t within which it acts.
 
     Raises:
-        ValueError: an unknown `reads`, an interval that is not within [0, 1].
+        ValueError: a scale that is no number, an unknown `reads`, an interval that is not within [0, 1].
     """
 
     classifier: Classifier
@@ -102,6 +110,7 @@ class ByClassifier:
     interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        check_scale(self.scale)
         check_interval(self.interval)
         if self.reads not in ("noisy", "clean"):
             raise ValueError(f"reads: must be noisy or clean, got {self.reads!r}")
@@ -129,10 +138,16 @@ class ByClassifier:
             log_p = F.log_softmax(logits.float(), 1).gather(1, labels[:, None]).sum()
             (gradient,) = torch.autograd.grad(log_p, x)
         share = None if prediction.share is None else prediction.share.detach()
+        gradient = torch.where(alpha < FAINT * sigma, 0.0, gradient)
         eps = prediction.eps.detach() - self.scale * sigma * gradient
         # x0 = (x_t - sigma eps) / alpha, written as a change so that it stays finite where eps is read from x0
         x0 = prediction.x0.detach() + self.scale * sigma.square() * gradient / alpha.clamp(min=1e-6)
         return Prediction(x0, eps, share)
+
+
+def check_scale(scale: float) -> None:
+    if not math.isfinite(scale):
+        raise ValueError(f"scale: must be a finite number, got {scale}")
 
 
 def check_interval(interval: tuple[float, float]) -> None:

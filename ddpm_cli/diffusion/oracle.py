@@ -117,8 +117,6 @@ class Oracle:
         x = x_t.flatten(1).double()
         alpha, sigma = (v.double() for v in self.schedule(t.double()))
         eps = -sigma.reshape(-1, 1) * self.mixture.score(x, alpha, sigma)
-        if alpha.ndim == 0 and float(alpha) == 0:
-            x0 = self.mixture.mean.expand_as(x)
-        else:
-            x0 = (x - sigma.reshape(-1, 1) * eps) / alpha.reshape(-1, 1)
+        blind, divisor = (alpha == 0).reshape(-1, 1), torch.where(alpha == 0, 1.0, alpha).reshape(-1, 1)
+        x0 = torch.where(blind, self.mixture.mean, (x - sigma.reshape(-1, 1) * eps) / divisor)
         return Prediction(x0.view_as(x_t).to(x_t.dtype), eps.view_as(x_t).to(x_t.dtype))

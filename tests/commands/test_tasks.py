@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from ddpm_cli.commands.inputs import mask_of
 from ddpm_cli.config.launch import launch
+from ddpm_cli.errors import DataError
 
 from ..conftest import TINY, Cli, Result
 
@@ -223,10 +226,12 @@ WRONG = {
     "init=a.png mask=broken.png": (3, "mask: broken.png is not a readable picture"),
     "init=a.png mask=narrow.png": (3, "mask: narrow.png is 8x16 and init 8x8"),
     "init=a.png mask=black.png": (3, "mask: black.png has no white"),
-    "init=a.png mask=white.png": (3, "mask: white.png is all white"),
+    "init=a.png mask=white.png": (3, "mask: white.png is white all over"),
     "ckpt=plain guidance=cfg": (2, "guidance: cfg needs a model that knows classes"),
     "ckpt=sure guidance=cfg": (2, "guidance: this model never saw"),
     "guidance=cfg guidance.interval=[0.5,2]": (2, "guidance.interval: must be"),
+    "guidance=cfg guidance.scale=nan": (2, "guidance.scale: must be a finite number"),
+    "guidance.scale=3": (2, "guidance.scale: belongs to another choice; add guidance=cfg or guidance=classifier"),
     "guidance=classifier": (2, "guidance.classifier: is required"),
     "guidance=classifier guidance.classifier=run": (4, "step_00000003.safetensors: is not a classifier"),
     "guidance=classifier guidance.classifier=gone": (4, "gone"),
@@ -260,3 +265,22 @@ def test_what_makes_no_sense_is_one_line(arguments: str, ddpm: Cli, tmp_path: Pa
 def test_gif_kinds_that_make_no_sense(arguments: str, message: str, ddpm: Cli) -> None:
     result = ddpm("gif", "ckpt=run", "out=s", *arguments.split())
     assert result.code == 2 and message in result.err and result.err.count("\n") == 1
+
+
+def test_a_mask_paints_every_pixel_that_it_touches(tmp_path: Path) -> None:
+    """A stroke thinner than a pixel of the model, 16 bits, values in 0..1, and a dark grey that is not white."""
+    Image.new("L", (64, 64)).save(tmp_path / "init.png")
+    stroke = np.zeros((64, 64))
+    stroke[:, 9:12] = 1
+    stroke[0, 60] = 1
+    Image.fromarray((stroke * 255).astype(np.uint8)).save(tmp_path / "byte.png")
+    Image.fromarray((stroke * 65535).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(stroke.astype(np.float32)).save(tmp_path / "float.tiff")
+    Image.fromarray((stroke * 254 + 1000).astype(np.uint16)).save(tmp_path / "dark.png")
+    wanted = torch.zeros(8, 8, dtype=torch.bool)
+    wanted[:, 1] = True
+    wanted[0, 7] = True
+    for name in ("byte.png", "deep.png", "float.tiff"):
+        assert torch.equal(mask_of(str(tmp_path / name), str(tmp_path / "init.png"), (1, 8, 8))[0, 0], wanted), name
+    with pytest.raises(DataError, match="has no white"):
+        mask_of(str(tmp_path / "dark.png"), str(tmp_path / "init.png"), (1, 8, 8))

@@ -218,3 +218,28 @@ def test_there_and_back() -> None:
     assert w[0] == 0 and w[4] == 1 and torch.equal(w[1:4], w[5:].flip(0))
     assert (w[1:5] > w[:4]).all()
     assert w[1] < 0.5 * (w[2] - w[1])  # starts slowly
+
+
+@pytest.mark.parametrize("schedule", [LinearSchedule(), *SCHEDULES])
+@pytest.mark.parametrize("strength", [0.1, 0.4, 1.0])
+def test_between_images_is_as_noisy_as_the_network_expects(schedule: Schedule, strength: float) -> None:
+    """The first x_t is alpha ((1 - w) a + w b) + sigma eps, also between an image and its negative."""
+    one = torch.tensor([0.9, 0.5]).view(1, 1, 1, 2)
+    sampler, weights = DDIM(steps=10, clip=False), torch.linspace(0, 1, 5)
+    eps, stream = noise(5)
+    way = interpolate(Oracle(PAIR, schedule), schedule, sampler, (one, -one), weights, strength, eps, stream)
+    frame = next(way)
+    alpha, sigma = schedule(torch.tensor(frame.t, dtype=torch.float64))
+    middle = one * (1 - 2 * weights.view(-1, 1, 1, 1)) if strength < 1 else torch.zeros(())
+    wanted = alpha * middle + (sigma * eps if strength < 1 else start(schedule, eps))
+    assert torch.allclose(frame.x, wanted.float(), atol=1e-5)
+
+
+def test_a_variation_depends_on_its_image_however_few_the_steps() -> None:
+    schedule, sampler = CosineSchedule(), DDIM(steps=1, clip=False)
+    begun = []
+    for value in (-1.0, 1.0):
+        eps, stream = noise(2)
+        image = torch.full((1, 1, 1, 2), value)
+        begun.append(next(vary(Oracle(PAIR, schedule), schedule, sampler, image, 0.2, eps, stream)).x)
+    assert not torch.equal(*begun)

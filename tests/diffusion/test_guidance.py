@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddpm_cli.diffusion.continuous import EDMSchedule
+from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.diffusion.guidance import ByClassifier, ClassifierFree, Unguided
 from ddpm_cli.diffusion.oracle import GaussianMixture
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule, Schedule
-from ddpm_cli.diffusion.target import Epsilon
+from ddpm_cli.diffusion.target import Epsilon, V, Velocity
 
 WHOLE = GaussianMixture.of([0.2, 0.3, 0.5], [[-1.0, 0.2], [0.8, 0.9], [0.3, -1.0]], [0.2, 0.4, 0.3])
 CLASSES = [WHOLE.only([0, 2]), WHOLE.only([1])]
@@ -150,3 +150,32 @@ def test_scale_one_is_the_identity_bit_for_bit() -> None:
 def test_what_cannot_guide(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+class Opinion(nn.Module):
+    """A trained classifier far from any image: its gradient is small and never zero."""
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        said = 0.01 * x.flatten(1).sum(1)
+        return torch.stack([said, -said], 1)
+
+
+@pytest.mark.parametrize("reads", ["noisy", "clean"])
+@pytest.mark.parametrize("schedule", [FlowSchedule(), CosineSchedule(), CosineSchedule(zero_terminal_snr=True)])
+def test_pure_noise_is_not_guided(schedule: Schedule, reads: str) -> None:
+    target = Velocity() if isinstance(schedule, FlowSchedule) else V()
+    model = Denoiser(Silent(), schedule, target)
+    time = torch.ones((), dtype=torch.float64)
+    found = ByClassifier(Opinion(), reads, scale=3.0)(model, LABELS)(X, time)  # type: ignore[arg-type]
+    plain = model(X, time, LABELS)
+    assert torch.equal(found.x0, plain.x0) and torch.equal(found.eps, plain.eps)
+    soon = torch.tensor(0.95, dtype=torch.float64)  # and acts where something can be seen
+    assert not torch.equal(
+        ByClassifier(Opinion(), reads, scale=3.0)(model, LABELS)(X, soon).x0,  # type: ignore[arg-type]
+        model(X, soon, LABELS).x0,
+    )
+
+
+class Silent(nn.Module):
+    def forward(self, x: Tensor, c: Tensor, y: Tensor | None) -> Tensor:
+        return 0.1 * x

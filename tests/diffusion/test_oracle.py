@@ -103,3 +103,12 @@ def test_rescaling_from_preserving_to_exploding_changes_nothing() -> None:
 def test_what_is_no_mixture(make, name: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"^{name}: "):
         make()
+
+
+def test_times_of_their_own_may_include_pure_noise() -> None:
+    x, t = points(3, 2), torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64)
+    oracle = Oracle(FULL, FlowSchedule())
+    together = oracle(x, t)
+    for i in range(3):
+        alone = oracle(x[i : i + 1], t[i])
+        assert torch.allclose(together.x0[i], alone.x0[0]) and torch.allclose(together.eps[i], alone.eps[0])
