@@ -32,6 +32,8 @@ class UNetClassifier(nn.Module):
     """
 
     classifies = True
+    timed = True
+    """It may be told how noisy x is."""
 
     def __init__(
         self,
@@ -65,12 +67,18 @@ class UNetClassifier(nn.Module):
             if i < len(multipliers) - 1:
                 self.layers.append(Downsample(current))
         self.norm_out = normalize(current)
+        self.num_features = current
         self.out = nn.Linear(current, num_classes)
         initialize(self)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """(B, num_features): what the last linear layer reads. c None = 0, the clean image."""
+        c = x.new_zeros(len(x)) if c is None else c
         embedding = F.silu(self.time(c))
         x = self.conv_in(x)
         for layer in self.layers:
             x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
-        return cast(Tensor, self.out(F.silu(self.norm_out(x)).mean((2, 3))))
+        return F.silu(self.norm_out(x)).mean((2, 3))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return cast(Tensor, self.out(self.features(x, c)))
