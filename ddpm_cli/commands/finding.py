@@ -18,12 +18,14 @@ class Row:
         real: the same figure of real training images against the same held-out ones: what to hope for.
         form: how it is written, as "{:.1%}".
         settings: of the figure itself; part of its protocol.
+        eyes: what it sees the images with; None = the extractor's features.
     """
 
     estimate: Estimate
     real: float | None = None
     form: str = "{:.4f}"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    eyes: str | None = None
 
     def text(self, value: float | None) -> str:
         return "" if value is None else self.form.format(value)
@@ -47,11 +49,11 @@ def table_rows(findings: Mapping[str, Finding]) -> list[list[str]]:
     ]
 
 
-def records(findings: Mapping[str, Finding], protocol: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """What eval.json says of each figure. protocol: settings of the figure -> its whole protocol."""
+def records(findings: Mapping[str, Finding], protocol: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+    """What eval.json says of each figure, with its whole protocol."""
     found: dict[str, Any] = {}
     for finding in findings.values():
         for name, row in finding.rows.items():
             real = {} if row.real is None else {"real": row.real}
-            found[name] = {**row.estimate._asdict(), **real, "protocol": protocol(row.settings)}
+            found[name] = {**row.estimate._asdict(), **real, "protocol": protocol(row)}
     return found

@@ -11,7 +11,7 @@ SUBSET = 1000
 
 
 def kernel_distance(real: Tensor, fake: Tensor, subsets: int, seed: int, size: int | None = None) -> Estimate:
-    """The squared maximum mean discrepancy under k(a, b) = (a.b / F + 1)^3, unbiased (Binkowski et al. 2018, section 4).
+    """The squared maximum mean discrepancy under k(a, b) = (a.b / F + 1)^3, unbiased (Binkowski et al. 2018, sec. 4).
 
     Mean over random subsets, whose standard deviation is the spread; it may be below 0, as 0 is its expectation for
     sets of one distribution.

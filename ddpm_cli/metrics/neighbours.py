@@ -59,7 +59,7 @@ class Nearest(NamedTuple):
     """For each query: the distance to the nearest point, and which one that is. (M,), (M,) int64."""
 
     distance: Tensor
-    index: Tensor
+    which: Tensor
 
 
 def nearest(queries: Tensor, points: Tensor, mirrored: bool = False) -> Nearest:
@@ -79,7 +79,7 @@ def nearest(queries: Tensor, points: Tensor, mirrored: bool = False) -> Nearest:
         return straight
     other = _nearest(queries.flip(-1).flatten(1).float(), points.flatten(1).float())
     closer = other.distance < straight.distance
-    return Nearest(torch.minimum(straight.distance, other.distance), torch.where(closer, other.index, straight.index))
+    return Nearest(torch.minimum(straight.distance, other.distance), torch.where(closer, other.which, straight.which))
 
 
 def _nearest(queries: Tensor, points: Tensor) -> Nearest:
