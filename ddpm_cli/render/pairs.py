@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
 def pairs_plot(path: Path, blocks: Mapping[str, Pairs]) -> None:
     """Two rows a block, named at the left, distances above the pairs. Raises OSError; then nothing is left behind."""
     across = max(len(pairs.images) for pairs in blocks.values())
-    figure = Figure(figsize=(1.6 + 0.95 * across, 2.55 * len(blocks) + 0.5), dpi=140)
+    figure = Figure(figsize=(1.6 + 0.95 * across, 2.3 * len(blocks) + 0.5), dpi=140)
     figure.suptitle("Closest to a training image (root mean square difference of 255 grey levels)",
                     x=0.02, ha="left", fontsize=11, color=INK)  # fmt: skip
     parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
