@@ -36,12 +36,10 @@ def accuracy(
     answers, labels = p.argmax(1), images.labels
     matrix = confusion(labels, answers, len(names))
     loss = -p.gather(1, labels[:, None])[:, 0].clamp_min(1e-30).log()
-    settings = {"resamples": resamples}
+    spread = {"resamples": resamples, "seed": seed}
     rows = {
-        "accuracy": Row(
-            bootstrap(mean, answers == labels, resamples=resamples, seed=seed), None, "{:.2%}", settings, "none"
-        ),
-        "cross-entropy": Row(bootstrap(mean, loss, resamples=resamples, seed=seed), None, "{:.4f}", settings, "none"),
+        "accuracy": Row(bootstrap(mean, answers == labels, **spread), None, "{:.2%}", eyes="none"),
+        "cross-entropy": Row(bootstrap(mean, loss, **spread), None, "{:.4f}", eyes="none"),
     }
     each = dict(zip(names, per_class(matrix), strict=True))
     detail = {"accuracy": {"classes": list(names), "per_class": each, "confusion": matrix.tolist()}}

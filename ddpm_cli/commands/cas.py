@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from ..build import build
 from ..data.images import Images, Progress
 from ..diffusion.classifier import NoisyClassifier
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..metrics.resample import mean
 from ..training.loop import update
 from ..training.runtime import choose
@@ -19,7 +19,6 @@ from ..training.setup import prepare
 from .assemble import network, wrapper_of
 from .case import Case
 from .finding import Finding, Row
-from .judges import known_labels
 
 SEED = 0
 """Of the first weights and the order of the images: one for samples and real images, so that only these differ."""
@@ -29,21 +28,11 @@ def cas(case: Case) -> Finding:
     """Accuracy on held-out images of a classifier that was trained on the samples (Ravuri & Vinyals 2019).
 
     Beside it that of the same classifier after as many steps on as many real training images.
-
-    Raises:
-        ConfigError: features that no classifier of this program made.
-        DataError: samples or images without classes.
     """
-    data = case.eyes.data
-    if data is None:
-        raise ConfigError("metrics: cas trains the classifier of features=RUN anew; it cannot train inception")
-    names, real = case.eyes.class_names, case.real
-    if case.samples.labels is None:
-        raise DataError("samples: have no classes, which cas must learn; draw them from a class-conditional model")
-    if real.classes != len(names):
-        raise DataError(f"split: has {real.classes} classes, the classifier {len(names)}; use the same data set")
+    data, names, real = case.eyes.data, case.eyes.class_names, case.real
+    assert data is not None and case.samples.labels is not None
     steps, config = case.options.cas_steps, dict(data.config)
-    fake = Images(case.samples.pixels, known_labels(case), names, flip=case.train.flip)
+    fake = Images(case.samples.pixels, case.samples.labels, names, flip=case.train.flip)
     learned = taught(fake, config, data.trusted, steps, case.eyes.device.type, case.progress, "samples")
     right = _right(learned, real, case.batch_size)
     best = None

@@ -65,10 +65,14 @@ class Case:
 
     @cached_property
     def control(self) -> Images | None:
-        """As many real training images as there are samples: what a perfect generator would give."""
-        if self.split == "train" or not len(self.train):
+        """As many real training images as there are samples, None when there are not: what to hope for.
+
+        A classifier that was trained on them may see them with more confidence than any new image.
+        """
+        n = len(self.samples.pixels)
+        if self.split == "train" or len(self.train) < n:
             return None
-        return self.train.subset(shuffled(len(self.train), self.seed)[: len(self.samples.pixels)])
+        return self.train.subset(shuffled(len(self.train), self.seed)[:n])
 
     @cached_property
     def sample_features(self) -> Tensor:

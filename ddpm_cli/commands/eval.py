@@ -24,6 +24,9 @@ ROWS = {
     "denoising": "  sum of L_t-1, denoising",
     "reconstruction": "  L_0, reconstruction",
     "ode": "probability-flow ODE",
+    "elbo": "evidence lower bound",
+    "iw_bound": "importance-weighted bound",
+    "exact": "exact likelihood",
 }
 
 

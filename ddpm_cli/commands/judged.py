@@ -33,12 +33,17 @@ class Drawn(NamedTuple):
     facts: dict[str, Any]
 
 
-Draws = Callable[[Progress], Drawn]
+class Drawing(NamedTuple):
+    """n samples of these labels (n,), or of none, that `draw` makes."""
+
+    n: int
+    labels: Tensor | None
+    draw: Callable[[Progress], Drawn]
 
 
 def drawing(
     loaded: Loaded, sampler: Node, guidance: Node, n: int, batch_size: int, seed: int, trust: Sequence[str]
-) -> Draws:
+) -> Drawing:
     """What draws `n` samples, all classes in turn where the model knows some. It is checked now and drawn when called.
 
     Raises:
@@ -63,7 +68,7 @@ def drawing(
         images = finite(torch.cat([x.cpu() for x in task.images(n, batch_size, counter(progress, task.steps, n))]))
         return Drawn(to_uint8(images), draw.known_labels, facts)
 
-    return drawn
+    return Drawing(n, draw.known_labels, drawn)
 
 
 def read(samples: str, n: int | None) -> Drawn:

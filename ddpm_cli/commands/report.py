@@ -53,12 +53,14 @@ class Report:
 
 def bits_content(bits: Bits) -> dict[str, Any]:
     figures = {name: figure._asdict() for name, figure in bits.figures.items()}
-    return {"bits_per_dim": figures, "per_time": {"t": bits.times.tolist(), "bits": bits.each.tolist()}}
+    per_time = {"t": bits.times.tolist(), "bits": bits.each.tolist()}
+    return {"bits_per_dim": figures} | ({"per_time": per_time} if len(bits.times) else {})
 
 
 def bits_pictures(bits: Bits) -> dict[str, Callable[[Path], None]]:
+    """The bound over time, of a model that has one."""
     means = {name: figure.mean for name, figure in bits.figures.items()}
-    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means)}
+    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means)} if len(bits.times) else {}
 
 
 def sample_pictures(drawn: Drawn) -> dict[str, Callable[[Path], None]]:

@@ -1,6 +1,6 @@
 """Under which conditions a figure was measured, and which figures may stand side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,17 +47,21 @@ class Protocol:
         return asdict(self)
 
 
-def comparable(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], figure: str = "") -> None:
-    """Whether two records of protocols measure with one yardstick.
+def comparable(
+    one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str] = MEASURED_BY
+) -> None:
+    """Whether two records have the same `fields`: whether figures may stand side by side.
+
+    Args:
+        names: of the two evaluations, for the message.
 
     Raises:
-        ValueError: they do not; names the field, what each has and which evaluations they are.
+        ValueError: they may not; names the first field that differs and what each has.
     """
-    for name in MEASURED_BY:
+    for name in fields:
         if one.get(name) != other.get(name):
             values = " but ".join(f"{_short(r.get(name))} in {who}" for r, who in zip((one, other), names, strict=True))
-            what = f" of {figure}" if figure else ""
-            raise ValueError(f"{name}{what}: is {values}; evaluate both in the same way to compare them")
+            raise ValueError(f"{name}: is {values}; measure both in the same way to compare them")
 
 
 def _short(value: Any) -> str:

@@ -30,9 +30,9 @@ def mistakes_plot(path: Path, pixels: Tensor, mistakes: Sequence[Mistake], wrong
     Args:
         wrong, total: how many mistakes there are in all, of so many images.
     """
-    across = min(ACROSS, len(mistakes))
+    across = min(ACROSS, max(len(mistakes), 4))
     down = math.ceil(len(mistakes) / across)
-    figure = Figure(figsize=(max(1.75 * across, 5.5), 2.15 * down + 0.7), dpi=130, layout="constrained")
+    figure = Figure(figsize=(1.75 * across, 2.15 * down + 0.7), dpi=130, layout="constrained")
     shown = f", the worst {len(mistakes)}" if wrong > len(mistakes) else ""
     figure.suptitle(f"{wrong:,} of {total:,} wrong{shown}", x=0.01, ha="left", fontsize=12, color=INK)
     grid = figure.subplots(down, across, squeeze=False)
