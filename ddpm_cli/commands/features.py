@@ -17,7 +17,8 @@ from ..training.runtime import Runtime, choose
 from .held_out import DataOf
 from .loaded import classifier_of
 
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION, SHA256 = "weights-inception-2015-12-05-6726825d.pth", "6726825d"
+"""The file that torch-fidelity downloads, and how its digest begins."""
 Network = Callable[[Tensor], Tensor]
 
 
@@ -99,6 +100,12 @@ def _inception(runtime: Runtime) -> Extractor:
         raise ConfigError(
             f"features: the weights of inception are not at {weights}; put {INCEPTION} of torch-fidelity there"
         )
+    sha256 = digest(weights)
+    if not sha256.startswith(SHA256):
+        raise ConfigError(
+            f"features: {weights} is damaged or another file (sha256 {sha256[:8]}); put the right one there"
+        )
+    torch.load(weights, map_location="cpu", weights_only=True)  # refuses code, which torch-fidelity would run
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     layers = ["2048", "logits_unbiased"]
@@ -109,7 +116,7 @@ def _inception(runtime: Runtime) -> Extractor:
         return lambda pixels: network(pixels.expand(-1, 3, -1, -1).contiguous())[number]
 
     return Extractor(
-        f"inception {digest(weights)}",
+        f"inception {sha256}",
         "299x299, bilinear as TensorFlow 1.x",
         layer(0),
         layer(1),

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from ..metrics.protocol import MEASURED_BY, UNKNOWN, comparable
+from ..metrics.protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
 from .entries import Evaluation, Trained
 
 BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
 """Must be equal for bits per dimension to be compared: the images, and the seed of what is drawn for each."""
 KINDS = ("exact", "elbo", "iw_bound", "bound", "ode")
 """Of bits per dimension: what the figure is. Bounds are above the truth; the ODE's is the model's own likelihood."""
-COMPARED = ("checkpoint", "step", "weights", "sampler", "steps", "network_calls", "guidance", "seeds")
-"""May differ between figures: shown above them where they do."""
 FORMS = {"fd": "{:.3f}", "kd": "{:.5f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
 SHARES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
 
@@ -86,7 +84,7 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     """A row for the model and for each thing that one compares, where they are not all the same."""
     firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
     found = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
-    for field in COMPARED:
+    for field in COMPARED_ANYWAY:
         found.append([field.replace("_", " "), *(_named(field, p.get(field)) for p in firsts)])
     return [row for row in found if len(set(row[1:])) > 1 or (row[0] == "model" and row[1] != UNKNOWN)]
 

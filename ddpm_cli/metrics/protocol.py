@@ -6,7 +6,9 @@ from typing import Any
 
 UNKNOWN = "unknown"
 MEASURED_BY = ("data", "split", "n", "n_real", "real_sha256", "resize", "extractor", "settings")
-"""Must be equal: these are the yardstick. The other fields are what one compares."""
+"""Must be equal: these are the yardstick."""
+COMPARED_ANYWAY = ("checkpoint", "step", "weights", "sampler", "steps", "network_calls", "guidance", "seeds")
+"""May differ: these are what one compares."""
 
 
 @dataclass(frozen=True)
