@@ -7,7 +7,9 @@ from typing import Any
 UNKNOWN = "unknown"
 MEASURED_BY = ("data", "split", "n", "n_real", "real_sha256", "resize", "extractor", "settings")
 """Must be equal: these are the yardstick."""
-COMPARED_ANYWAY = ("checkpoint", "step", "weights", "sampler", "steps", "network_calls", "guidance", "seeds")
+COMPARED_ANYWAY = (
+    "checkpoint", "step", "weights", "precision", "sampler", "steps", "network_calls", "guidance", "seeds",
+)  # fmt: skip
 """May differ: these are what one compares."""
 
 
@@ -23,7 +25,7 @@ class Protocol:
         resize: what was done to the images before the extractor.
         extractor: whose features: kind and sha256 of the weights. "pixels" where there are none.
         settings: of the figure itself, as the k of precision and recall.
-        checkpoint, step, weights: what the samples were drawn from.
+        checkpoint, step, weights, precision: what the samples were drawn from, computing how exactly.
         sampler, steps, network_calls, seeds, guidance: how. UNKNOWN for samples that nobody described.
     """
 
@@ -38,6 +40,7 @@ class Protocol:
     checkpoint: str = UNKNOWN
     step: int | str = UNKNOWN
     weights: str = UNKNOWN
+    precision: str = UNKNOWN
     sampler: Any = UNKNOWN
     steps: int | str = UNKNOWN
     network_calls: int | str = UNKNOWN
