@@ -14,10 +14,13 @@ from ..metrics.resample import mean
 from ..render.pairs import Pairs, pairs_plot
 from .case import Case
 from .finding import Finding, Row
+from .held_out import shuffled
 
 CLOSEST = 0.01
 """Share of the held-out images that are nearest to a training image: closer than these, a sample is suspect."""
 SHOWN = 10
+UNSEEN = 2000
+"""Held-out images that are compared, unless there are more samples: a percent of them is enough to be a measure."""
 
 
 def fd(case: Case) -> Finding:
@@ -89,10 +92,12 @@ def memorisation(case: Case) -> Finding:
     """How near samples are to training images, against held-out images; root mean square grey levels of 255."""
     mirrored = case.train.flip
     of_samples = nearest(case.samples.pixels, case.train.pixels, mirrored)
-    of_unseen = nearest(case.unseen.pixels, case.train.pixels, mirrored)
+    order = shuffled(len(case.unseen), case.seed)[: max(UNSEEN, len(case.samples.pixels))]
+    unseen = case.unseen.pixels[order]
+    of_unseen = nearest(unseen, case.train.pixels, mirrored)
     limit = float(of_unseen.distance.double().quantile(CLOSEST))
     median = float(of_unseen.distance.double().median())
-    settings = {"unseen": len(case.unseen), "train": len(case.train), "mirrored": mirrored}
+    settings = {"unseen": len(unseen), "train": len(case.train), "mirrored": mirrored}
     rows = {
         "distance to training, median": Row(
             case.bootstrap(lambda d: float(d.double().median()), of_samples.distance),
@@ -115,18 +120,18 @@ def memorisation(case: Case) -> Finding:
         "samples": _quantiles(of_samples.distance),
         "unseen": _quantiles(of_unseen.distance),
     }
-    pictures = {"pairs.png": _painter(case, of_samples, of_unseen)}
+    pictures = {"pairs.png": _painter(case, of_samples, unseen, of_unseen)}
     return Finding(rows, {"memorisation": detail}, pictures)
 
 
-def _painter(case: Case, of_samples: Nearest, of_unseen: Nearest) -> Callable[[Path], None]:
+def _painter(case: Case, of_samples: Nearest, unseen: Tensor, of_unseen: Nearest) -> Callable[[Path], None]:
     def closest(pixels: Tensor, found: Nearest) -> Pairs:
         order = found.distance.argsort()[:SHOWN]
         return Pairs(pixels[order], case.train.pixels[found.which[order]], found.distance[order].tolist())
 
     blocks = {
         "samples": closest(case.samples.pixels, of_samples),
-        "held-out images": closest(case.unseen.pixels, of_unseen),
+        "held-out images": closest(unseen, of_unseen),
     }
     return lambda path: pairs_plot(path, blocks)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -32,8 +33,7 @@ class UNetClassifier(nn.Module):
     """
 
     classifies = True
-    timed = True
-    """It may be told how noisy x is."""
+    timed = True  # it is told c, which says how noisy an image is
 
     def __init__(
         self,
@@ -71,14 +71,13 @@ class UNetClassifier(nn.Module):
         self.out = nn.Linear(current, num_classes)
         initialize(self)
 
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return cast(Tensor, self.out(self.features(x, c)))
+
     def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """(B, num_features): what the last linear layer reads. c None = 0, the clean image."""
-        c = x.new_zeros(len(x)) if c is None else c
-        embedding = F.silu(self.time(c))
+        """(B, num_features), what the last layer sees. Without c it is told 0: the images are clean."""
+        embedding = F.silu(self.time(torch.zeros(len(x), device=x.device) if c is None else c))
         x = self.conv_in(x)
         for layer in self.layers:
             x = layer(x, embedding) if isinstance(layer, ResidualBlock) else layer(x)
         return F.silu(self.norm_out(x)).mean((2, 3))
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return cast(Tensor, self.out(self.features(x, c)))
