@@ -13,7 +13,7 @@ def commands() -> dict[str, str]:
     for path in conf_dir().glob("*.yaml"):
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().lstrip("# ").strip()
-    order = ("train", "sample", "gif", "eval", "bench")
+    order = ("train", "sample", "gif", "eval", "table", "bench")
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )

@@ -8,22 +8,25 @@ from .. import console
 from ..build import Node, bind
 from ..data.source import Split
 from ..errors import ConfigError
-from ..files import write_json
-from ..render.plot_bound import plot_bound
 from ..training.plan import Precision
+from .accuracy import class_rows
 from .assemble import check_positive, check_seed, shown
-from .held_out import held_out
-from .loaded import Loaded
-from .measure import Bits, BitsOptions, Judge
+from .case import Options
+from .evaluate import Asked, Found, evaluate
+from .finding import table_rows
+from .measure import Bits, BitsOptions
+from .report import Report
+from .subject import chosen, subject_of
 
-FILES = {"eval.json", "bound.png"}
-METRICS = ("bpd",)
 ROWS = {
     "bound": "variational bound",
     "prior": "  L_T, prior",
     "denoising": "  sum of L_t-1, denoising",
     "reconstruction": "  L_0, reconstruction",
     "ode": "probability-flow ODE",
+    "elbo": "evidence lower bound",
+    "iw_bound": "importance-weighted bound",
+    "exact": "exact likelihood",
 }
 
 
@@ -31,69 +34,85 @@ def run(
     config: dict[str, Any],
     folder: Path,
     *,
-    ckpt: str,
-    metrics: list[str],
+    sampler: Node,
+    guidance: Node,
+    ckpt: str | None,
+    samples: str | None,
+    features: str | None,
+    metrics: list[str] | Literal["auto"],
     split: Split,
-    n: int | None,
+    n: int | Literal["auto"] | None,
+    real: int | None,
     batch_size: int,
     seed: int,
     root: str | None,
+    resamples: int,
+    neighbours: int,
+    cas: Node,
     bpd: Node,
     weights: Literal["ema", "raw"],
     device: str,
     precision: Precision,
+    tensorboard: bool,
     out: str,
     trust: list[str],
     debug: bool,
 ) -> None:
-    """Judge a checkpoint by `n` real images, into `folder`."""
+    """Judge a checkpoint, or samples, into `folder`."""
     check_seed(seed)
-    check_positive(n=1 if n is None else n, batch_size=batch_size)
-    _check(metrics, folder)
-    options = _options(bpd)
-    loaded = Loaded(ckpt, weights, device, precision, trust)
-    judge = Judge(loaded, options, seed)
-    console.show_config(config, f"ddpm eval: {shown(folder)}")
-    began = time.perf_counter()
+    check_positive(**{k: v for k, v in (("n", n), ("real", real), ("batch_size", batch_size)) if isinstance(v, int)})
+    options, bits = _options(resamples, neighbours, cas), _bits(bpd)
+    report, began = Report(folder), time.perf_counter()
+    subject = subject_of(ckpt, samples, features, weights, device, precision, trust)
+    asked = Asked(
+        subject, chosen(metrics, subject, samples is not None), split, root, n, real, batch_size, seed,
+        samples, sampler, guidance, trust, options, bits,
+    )  # fmt: skip
     with console.Counter() as progress:
-        images = held_out(loaded, root, split, n, seed, progress)
-        bits = judge(images, batch_size, progress)
+        found = evaluate(asked, progress, lambda: console.show_config(config, f"ddpm eval: {shown(folder)}"))
     seconds = time.perf_counter() - began
-    about = {"split": split, "n": len(images), "batch_size": batch_size, "seed": seed, "seconds": round(seconds, 3)}
-    _write(folder, bits, {**loaded.facts(), **about, "bpd": judge.protocol(len(images), batch_size)})
-    console.table(f"bits/dim of {len(images)} {split} images", ["", "bits/dim", "standard error"], _rows(bits))
-    console.note(f"{len(images)} images in {seconds:.1f} s: {shown(folder)}/eval.json, bound.png")
+    report.write(found.content(round(seconds, 3)), found.pictures)
+    if tensorboard:
+        report.write_scalars(found.scalars, int(subject.facts.get("checkpoint_step", 0)))
+    _tell(found, split)
+    console.note(f"{seconds:.1f} s: {report.said()} in {shown(folder)}")
 
 
-def _check(metrics: list[str], folder: Path) -> None:
-    """Raises ConfigError for a metric that is not there, for none, and where `out` holds other files."""
-    for metric in metrics or ["nothing"]:
-        if metric not in METRICS:
-            raise ConfigError(f"metrics: there is no {metric!r}; allowed: [{', '.join(METRICS)}]")
-    if folder.is_dir() and any(p.name not in FILES for p in folder.iterdir()):
-        raise ConfigError(f"out: {folder} has other files; name an empty or a new folder")
+def _options(resamples: int, neighbours: int, cas: Node) -> Options:
+    steps = {**bind(_steps, cas, "cas")}
+    try:
+        return Options(resamples, neighbours, steps["steps"])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
-def _options(bpd: Node) -> BitsOptions:
+def _steps(steps: int) -> None:
+    """The keys below `cas`."""
+
+
+def _bits(bpd: Node) -> BitsOptions:
     try:
         return BitsOptions(**bind(BitsOptions, bpd, "bpd"))
     except ValueError as error:
         raise ConfigError(f"bpd.{error}") from error
 
 
-def _write(folder: Path, bits: Bits, protocol: dict[str, Any]) -> None:
-    """bound.png and, last of all, eval.json: with it, all is there."""
-    facts = folder / "eval.json"
-    facts.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {name: figure._asdict() for name, figure in bits.figures.items()}
-    plot_bound(folder / "bound.png", bits.times, bits.each, {k: f.mean for k, f in bits.figures.items()})
-    per_time = {"t": bits.times.tolist(), "bits": bits.each.tolist()}
-    write_json(facts, {"bits_per_dim": figures, "per_time": per_time, "protocol": protocol})
+def _tell(found: Found, split: Split) -> None:
+    """The tables."""
+    if found.bits is not None:
+        title = f"bits/dim of {found.images} {split} images"
+        console.table(title, ["", "bits/dim", "standard error"], _bits_rows(found.bits))
+    if found.findings:
+        columns = ["", "value", "spread", "real images"]
+        rows = table_rows(found.findings)
+        drop = not any(row[-1] for row in rows)
+        console.table(found.title, columns[:-1] if drop else columns, [row[:-1] if drop else row for row in rows])
+    if accuracy := found.findings.get("accuracy"):
+        console.table("classes", ["", "images", "right", "most often taken for"], class_rows(accuracy))
 
 
-def _rows(bits: Bits) -> list[list[str]]:
+def _bits_rows(bits: Bits) -> list[list[str]]:
     return [
-        [ROWS[name], f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
+        [ROWS.get(name, name), f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
         for name, figure in bits.figures.items()
     ]

@@ -1,1 +1,1 @@
-"""How far two sets of points are apart."""
+"""Figures of samples, classifiers and point sets, from tensors alone."""

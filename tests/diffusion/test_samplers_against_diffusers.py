@@ -1,9 +1,9 @@
 """Every sampler against diffusers' scheduler of the same name: same network function, times, start and injected noise.
 
 The whole trajectory is compared, not only its end: <= 1e-4 in float32, <= 1e-9 in float64, no exceptions. In float32
-the peer uses its own tables, which it makes in float32. For float64 they are replaced by ours; then ddpm, ddim, heun and
-unipc compute in float64 throughout, while euler, dpmpp_2m and dpmpp_2m_sde cast the sample itself to float32 inside
-`step` (`double`).
+the peer uses its own tables, which it makes in float32. For float64 they are replaced by ours; then ddpm, ddim, heun
+and unipc compute in float64 throughout; euler, dpmpp_2m and dpmpp_2m_sde cast the sample itself to float32 in `step`
+(`double`).
 
 Deliberate differences:
 - Times. Each of our steps ends where the next one starts. DDIMScheduler's end T // steps below their start, which

@@ -1,0 +1,91 @@
+"""ddpm table."""
+
+from pathlib import Path
+from typing import Any
+
+from .. import console
+from ..errors import ConfigError
+from ..files import write_atomically
+from .assemble import shown
+from .entries import Evaluation, Trained
+from .tabled import Table, tables
+
+WILD = "*?["
+
+
+def run(
+    config: dict[str, Any],
+    folder: Path,
+    *,
+    of: list[str] | str,
+    out: str | None,
+    trust: list[str],
+    debug: bool,
+) -> None:
+    """Show what is comparable side by side; write table.md into `out` when it is given."""
+    found = entries([of] if isinstance(of, str) else of, trust)
+    made = tables(found)
+    for each in made:
+        console.table(each.title, each.columns, each.rows)
+    if out is not None:
+        place = Path(out)
+        place.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(map(markdown, made))
+        write_atomically(place / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+        console.note(f"written to {shown(place)}/table.md")
+
+
+def entries(of: list[str], trust: list[str]) -> list[Evaluation | Trained]:
+    """What lies at the paths and patterns, each folder once.
+
+    Raises:
+        ConfigError: a folder that is neither an evaluation nor a run of a classifier, or a pattern without any.
+        CheckpointError, DataError: one that is damaged.
+    """
+    folders: list[Path] = []
+    for text in of or [""]:
+        if any(c in text for c in WILD) and not Path(text).exists():
+            hits = _matching(Path(text))
+            hits = [hit for hit in hits if Evaluation.at(hit) or Trained.at(hit)]
+            if not hits:
+                raise ConfigError(f"of: {text} matches no evaluation and no run of a classifier; check the pattern")
+            folders += hits
+        else:
+            folders.append(_one(text))
+    distinct = list({folder.resolve(): folder for folder in folders}.values())
+    names = [f.resolve().name for f in distinct]
+    if len(set(names)) < len(names):
+        names = [str(f) for f in distinct]
+    return [
+        Evaluation.read(folder, name) if Evaluation.at(folder) else Trained.read(folder, name, trust)
+        for folder, name in zip(distinct, names, strict=True)
+    ]
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """In the order of their names."""
+    anchor = Path(pattern.anchor or ".")
+    return sorted(anchor.glob(str(pattern.relative_to(pattern.anchor) if pattern.anchor else pattern)))
+
+
+def _one(text: str) -> Path:
+    folder = Path(text)
+    if not text or not folder.is_dir():
+        raise ConfigError(
+            f"of: {text or 'is empty'}: is no folder; name out folders of ddpm eval or runs of classifiers"
+        )
+    if Evaluation.at(folder) or Trained.at(folder):
+        return folder
+    if (folder / "config.json").is_file():
+        raise ConfigError(f"of: {text} is a run that nobody has judged; name the out folder of ddpm eval ckpt={text}")
+    raise ConfigError(f"of: {text} has no eval.json; name out folders of ddpm eval or runs of classifiers")
+
+
+def markdown(table: Table) -> str:
+    """A heading and a pipe table, numbers to the right."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+    rule = "|---|" + "---:|" * (len(table.columns) - 1)
+    return "\n".join([f"## {table.title}", "", line(table.columns), rule, *map(line, table.rows), ""])

@@ -1,0 +1,43 @@
+"""Which class is taken for which."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .figure import INK, write_figure
+
+MANY = 25
+"""Classes above which the numbers would not be legible."""
+
+
+def confusion_plot(path: Path, matrix: Tensor, names: Sequence[str]) -> None:
+    """(K,K) counts, a row for each true class; the shade is the share of the row.
+
+    Raises OSError; then nothing is left behind.
+    """
+    k = len(names)
+    shares = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
+    side = min(2.4 + 0.55 * k, 14)
+    figure = Figure(figsize=(side + 0.6, side), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a root, so that rare mistakes are seen
+    if k <= MANY:
+        for i in range(k):
+            for j in range(k):
+                if count := int(matrix[i, j]):
+                    dark = float(shares[i, j]) > 0.3
+                    axes.text(j, i, str(count), ha="center", va="center", fontsize=9, color="white" if dark else INK)
+    ticks, size = range(k), 10 if k <= MANY else 6
+    upright = max(map(len, names)) <= 3
+    axes.set_xticks(ticks, names, rotation=0 if upright else 45, ha="center" if upright else "right", fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
+    axes.tick_params(colors=INK, length=0)
+    axes.set_xlabel("answer", color=INK)
+    axes.set_ylabel("class", color=INK)
+    total, right = int(matrix.sum()), int(matrix.diagonal().sum())
+    axes.set_title(f"{right:,} of {total:,} right ({right / max(total, 1):.2%})", loc="left", fontsize=11, color=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    write_figure(path, figure)

@@ -1,0 +1,254 @@
+"""ddpm eval of samples against real digits, seen by a classifier of digits, and of the classifier itself."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_cli.commands import features
+from ddpm_cli.config.launch import launch
+from ddpm_cli.data.digits import Digits
+from ddpm_cli.data.images import Images
+
+from ..conftest import TINY, Cli
+
+QUIET = ["trainer.sample_every=0", "trainer.eval_every=0", "logger=none", "trainer.steps=30", "optimizer.lr=0.01"]
+CLASSIFIER = ["model=unet_classifier", "objective.noisy=false", "model.channels=16", "trainer.batch_size=32"]
+QUICK = ["sampler.steps=3", "resamples=4", "batch_size=100"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """generator, free (knows no classes), judge (clean), noisy."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", list(sys.argv))
+        tiny = [*TINY, *QUIET]
+        assert launch("train", ["run_dir=generator", *tiny]) == 0
+        assert launch("train", ["run_dir=free", *tiny, "model.class_conditional=false", "trainer.steps=2"]) == 0
+        judge = [*tiny, *CLASSIFIER, "trainer.steps=90"]
+        assert launch("train", ["run_dir=judge", *judge]) == 0
+        assert launch("train", ["run_dir=noisy", *judge, "objective.noisy=true", "trainer.steps=2"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, Images]:
+    return {"train": Digits().load("train"), "val": Digits().load("val")}
+
+
+def npz(path: Path, images: Images, labels: bool = True) -> str:
+    arrays = [images.pixels.permute(0, 2, 3, 1).numpy(), *([images.labels.numpy()] if labels else [])]
+    np.savez(path, *arrays)
+    return f"samples={path}"
+
+
+def evaluated(cli: Cli, folder: Path, *arguments: str) -> dict[str, Any]:
+    result = cli("eval", f"out={folder}", *QUICK, *arguments)
+    assert result.code == 0, result.err
+    found: dict[str, Any] = json.loads((folder / "eval.json").read_text())
+    return found
+
+
+def values(facts: dict[str, Any]) -> dict[str, float]:
+    return {name: figure["value"] for name, figure in facts["figures"].items()}
+
+
+def test_a_generator_seen_by_a_classifier(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "e"
+    facts = evaluated(cli, out, f"ckpt={runs}/generator", f"features={runs}/judge", "n=60", "tensorboard=true")
+    assert {p.name for p in out.iterdir()} == {"eval.json", "pairs.png", "samples.png", "tensorboard"}
+    figures = facts["figures"]
+    assert {"fd", "kd", "precision", "recall", "confidence", "seen as asked"} <= set(figures)
+    assert all(figure["spread"] is not None and "real" in figure for figure in figures.values())
+    sha = {name: manifest(runs / name)["sha256"] for name in ("generator", "judge")}
+    protocol = figures["fd"]["protocol"]
+    assert protocol["extractor"] == f"classifier {sha['judge']}" and protocol["checkpoint"] == sha["generator"]
+    assert (protocol["n"], protocol["n_real"], protocol["split"], protocol["resize"]) == (60, 180, "val", "none")
+    assert (protocol["sampler"]["name"], protocol["steps"], protocol["network_calls"]) == ("ddim", 3, 3)
+    assert (protocol["seeds"], protocol["guidance"]["name"]) == ("0-59", "none")
+    assert figures["precision"]["protocol"]["settings"] == {"neighbours": 3}
+    assert values(facts)["fd"] > 3 * figures["fd"]["real"]  # thirty steps draw worse than people write
+    for name in ("pairs.png", "samples.png"):
+        with Image.open(out / name) as picture:
+            assert picture.width > 500 and len(picture.convert("L").getcolors() or []) > 10
+    assert scalar_names(out / "tensorboard") >= {"eval/fd", "eval/seen_as_asked"}
+
+
+def scalar_names(folder: Path) -> set[str]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return set(events.Tags()["scalars"])
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sorted((run / "checkpoints").glob("*.json"))[-1].read_text())
+    return found
+
+
+def test_real_images_as_samples_are_perfect(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
+    same = npz(tmp_path / "same.npz", digits["val"])
+    facts = evaluated(cli, tmp_path / "e", same, f"features={runs}/judge")
+    found = values(facts)
+    assert found["fd"] == pytest.approx(0, abs=1e-3)
+    assert found["precision"] == found["recall"] == 1
+    assert facts["figures"]["seen as asked"]["real"] == found["seen as asked"] > 0.7
+    assert facts["memorisation"]["ratio_of_medians"] == pytest.approx(1)
+    protocol = facts["figures"]["fd"]["protocol"]
+    assert protocol["sampler"] == protocol["checkpoint"] == protocol["seeds"] == "unknown"
+    assert facts["protocol"]["model"] is None and len(facts["protocol"]["samples"]["samples_sha256"]) == 64
+    answers = facts["classes"]["answers"]
+    assert sum(answers) == 180 and set(facts["classes"]["seen_as_asked"]) == set("0123456789")
+
+
+def test_copies_of_training_images_are_found(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
+    mixed = Images(
+        torch.cat([digits["train"].pixels[:30], digits["val"].pixels[:30]]),
+        torch.cat([digits["train"].labels[:30], digits["val"].labels[:30]]),
+        digits["val"].class_names,
+    )
+    given = npz(tmp_path / "mixed.npz", mixed)
+    facts = evaluated(cli, tmp_path / "e", given, f"ckpt={runs}/generator")  # no features: memorisation is what is left
+    assert set(facts["figures"]) == {"distance to training, median", "closer than closest 1%"}
+    share = facts["figures"]["closer than closest 1%"]
+    assert 0.5 <= share["value"] < 0.55 and share["real"] < 0.02
+    assert share["protocol"]["extractor"] == "pixels" and facts["memorisation"]["samples"]["10%"] == 0
+
+
+def test_a_folder_of_ddpm_sample_keeps_its_protocol(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    assert (
+        cli("sample", f"ckpt={runs}/generator", "n=40", "seed=7", "out=s", "sampler.steps=3", "precision=fp32").code
+        == 0
+    )
+    drawn = evaluated(
+        cli, tmp_path / "a", f"ckpt={runs}/generator", f"features={runs}/judge", "n=40", "seed=7", "metrics=[fd,kd]"
+    )
+    read = evaluated(cli, tmp_path / "b", "samples=s", f"features={runs}/judge", "seed=7", "metrics=[fd,kd]")
+    few = evaluated(cli, tmp_path / "c", "samples=s", f"features={runs}/judge", "n=10", "metrics=[fd]")
+    assert values(read) == pytest.approx(values(drawn), rel=1e-4)
+    protocols = [f["figures"]["fd"]["protocol"] for f in (drawn, read)]
+    same = ("checkpoint", "precision", "seeds", "steps", "guidance", "n", "extractor", "real_sha256")
+    assert all(protocols[0][name] == protocols[1][name] for name in same)
+    assert protocols[1]["seeds"] == "7-46" and few["figures"]["fd"]["protocol"]["seeds"] == "7-16"
+    np.savez(tmp_path / "s/samples.npz", np.zeros((3, 8, 8, 1), np.uint8))  # sample.json is about others now
+    strange = evaluated(cli, tmp_path / "d", "samples=s", f"features={runs}/judge", "metrics=[fd]")
+    assert strange["figures"]["fd"]["protocol"]["checkpoint"] == "unknown"
+
+
+def test_a_teacher_is_judged_by_its_pupil(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
+    train = digits["train"].subset(torch.arange(800))
+    wrong = Images(train.pixels, (train.labels + 1) % 10, train.class_names)
+    teach = [f"features={runs}/judge", "metrics=[cas]", "cas.steps=80"]
+    good = evaluated(cli, tmp_path / "a", npz(tmp_path / "a.npz", train), *teach)["figures"]
+    bad = evaluated(cli, tmp_path / "b", npz(tmp_path / "b.npz", wrong), *teach)["figures"]
+    (good,), (bad,) = good.values(), bad.values()
+    assert good["value"] > 0.7 > 0.2 > bad["value"]
+    assert good["real"] == bad["real"] > 0.7 and good["protocol"]["settings"] == {"steps": 80}
+
+
+def test_guidance_and_samples_without_classes(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    some = [f"features={runs}/judge", "n=20", "metrics=[classes]", "real=50"]
+    free = evaluated(cli, tmp_path / "a", f"ckpt={runs}/free", *some)
+    assert "seen as asked" not in free["figures"] and free["figures"]["confidence"]["protocol"]["n_real"] == 50
+    guided = evaluated(
+        cli, tmp_path / "b", f"ckpt={runs}/free", *some, "guidance=classifier", f"guidance.classifier={runs}/judge"
+    )
+    assert "seen as asked" in guided["figures"]
+    assert guided["figures"]["confidence"]["protocol"]["guidance"]["reads"] == "clean"
+
+
+def test_bits_and_samples_together(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    bits = ["bpd.steps=3", "bpd.ode_steps=0"]
+    facts = evaluated(
+        cli, tmp_path / "e", f"ckpt={runs}/generator", "n=12", "metrics=[bpd,memorisation,bpd]", "split=train", *bits
+    )
+    assert {"bits_per_dim", "per_time", "figures", "memorisation", "protocol"} == set(facts)
+    assert {p.name for p in (tmp_path / "e").iterdir()} == {"bound.png", "eval.json", "pairs.png", "samples.png"}
+    again = evaluated(cli, tmp_path / "e", f"ckpt={runs}/generator", "n=12", *bits)
+    assert "figures" not in again  # without features it is bits/dim, and nothing of before is left
+    assert {p.name for p in (tmp_path / "e").iterdir()} == {"bound.png", "eval.json"}
+    assert again["protocol"]["model"] == "UNet"
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_a_classifier(weights: str, runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
+    facts = evaluated(cli, tmp_path / "e", f"ckpt={runs}/judge", f"weights={weights}")
+    figure, detail = facts["figures"]["accuracy"], facts["accuracy"]
+    matrix = torch.tensor(detail["confusion"])
+    assert matrix.sum(1).tolist() == torch.bincount(digits["val"].labels, minlength=10).tolist()
+    assert figure["value"] == pytest.approx(float(matrix.diagonal().sum() / matrix.sum())) and figure["value"] > 0.6
+    assert detail["per_class"]["3"] == pytest.approx(float(matrix[3, 3] / matrix[3].sum()))
+    assert facts["protocol"]["weights"] == weights and facts["protocol"]["n"] == 180
+    for name in ("confusion.png", "mistakes.png"):
+        with Image.open(tmp_path / "e" / name) as picture:
+            assert picture.width > 500 and len(picture.convert("L").getcolors() or []) > 10
+
+
+def test_a_noisy_classifier_is_told_that_there_is_no_noise(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    facts = evaluated(cli, tmp_path / "e", f"ckpt={runs}/noisy", "n=50", "split=train")
+    assert sum(map(sum, facts["accuracy"]["confusion"])) == 50
+
+
+def test_what_cannot_be_is_one_line(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
+    ckpt, eyes = f"ckpt={runs}/generator", f"features={runs}/judge"
+    few = digits["val"].take(5)
+    good, bare = npz(tmp_path / "good.npz", few), npz(tmp_path / "bare.npz", few, labels=False)
+    (tmp_path / "text.npz").write_text("x")
+    np.savez(tmp_path / "float.npz", np.zeros((3, 8, 8, 1)))
+    np.savez(tmp_path / "big.npz", np.zeros((9, 16, 16, 1), np.uint8))
+    np.savez(tmp_path / "class.npz", np.zeros((9, 8, 8, 1), np.uint8), np.full(9, 10))
+    wrong = [
+        (2, [ckpt, "metrics=[fd]"], "metrics: fd needs features; set features=RUN"),
+        (2, [ckpt, "metrics=[accuracy]"], "metrics: accuracy does not suit a generator"),
+        (2, [f"ckpt={runs}/judge", "metrics=[bpd]"], "metrics: bpd does not suit a classifier; use metrics=[accuracy]"),
+        (2, [f"ckpt={runs}/judge", eyes], "features: are of no use to a classifier"),
+        (2, [ckpt, f"features={runs}/noisy"], "was trained on noisy images; train one with objective.noisy=false"),
+        (4, [ckpt, f"features={runs}/generator"], "is not a classifier"),
+        (4, [ckpt, "features=nowhere"], "nowhere: does not exist"),
+        (2, [ckpt, eyes, "n=1"], "n: fd needs at least 2 samples, got 1"),
+        (2, [ckpt, eyes, "metrics=[pr]", "n=9", "real=3"], "real: pr needs at least 4 real images, got 3"),
+        (2, [ckpt, eyes, "neighbours=0"], "neighbours: must be at least 1"),
+        (2, [ckpt, eyes, "resamples=-1"], "resamples: must be at least 0"),
+        (2, [ckpt, eyes, "cas.steps=0"], "cas.steps: must be at least 1"),
+        (2, [ckpt, eyes, "n=many"], "n: must be"),
+        (2, [ckpt, eyes, "sampler.steps=5000"], "sampler.steps: must be between"),
+        (2, [f"ckpt={runs}/free", eyes, "guidance=cfg"], "guidance: cfg needs a model that knows classes"),
+        (
+            3,
+            [f"ckpt={runs}/free", eyes, "metrics=[cas]", "n=9"],
+            "metrics: cas learns classes and the samples have none",
+        ),
+        (2, [good], "ckpt: is needed to know the data set"),
+        (2, [good, eyes, "metrics=[bpd]"], "metrics: bpd needs a model"),
+        (3, [bare, eyes, "metrics=[cas]"], "metrics: cas learns classes"),
+        (3, ["samples=nowhere.npz", eyes], "samples: there is no nowhere.npz"),
+        (3, ["samples=text.npz", eyes], "samples: text.npz cannot be read as npz"),
+        (3, ["samples=float.npz", eyes], "samples: arr_0 of float.npz is float64 (3, 8, 8, 1); it must be uint8"),
+        (3, ["samples=big.npz", eyes], "samples: are 1x16x16, the real images 1x8x8"),
+        (3, ["samples=class.npz", eyes], "samples: have class 10, the classifier knows 0 to 9"),
+    ]
+    for code, arguments, says in wrong:
+        result = cli("eval", "out=e", *arguments)
+        assert result.code == code and says in result.err, (arguments, result.err)
+        assert len(result.err.splitlines()) == 1 and not (tmp_path / "e").exists()
+
+
+def test_inception_is_never_fetched(runs: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = ["eval", f"ckpt={runs}/generator", "features=inception", "out=e"]
+    monkeypatch.setattr(features, "find_spec", lambda name: None)
+    assert "features: inception needs torch-fidelity" in (first := cli(*ask)).err and first.code == 2
+    monkeypatch.setattr(features, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    assert "features: the weights of inception are not at" in (second := cli(*ask)).err and second.code == 2
+    weights = tmp_path / "hub/checkpoints" / features.INCEPTION
+    weights.parent.mkdir(parents=True)
+    weights.write_text("not these")
+    assert "is damaged or another file" in (third := cli(*ask)).err and third.code == 2

@@ -1,0 +1,146 @@
+"""ddpm table of evaluations and runs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddpm_cli.config.launch import launch
+
+from ..conftest import TINY, Cli
+
+SHORT = ["trainer.sample_every=0", "logger=none", "trainer.steps=10", "trainer.eval_every=10", *TINY]
+CLASSIFIER = ["model=unet_classifier", "objective.noisy=false", "trainer.eval_images=null"]
+SEEN = ["features=judge", "resamples=3", "sampler.steps=2", "metrics=[fd,kd,pr]", "batch_size=100"]
+BITS = ["metrics=[bpd]", "bpd.steps=4", "bpd.ode_steps=1", "n=8"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", list(sys.argv))
+        jobs = [
+            ["train", "run_dir=generator", *SHORT],
+            ["train", "run_dir=judge", *SHORT, *CLASSIFIER],
+            ["train", "run_dir=wider", *SHORT, *CLASSIFIER, "model.channels=16"],
+            ["train", "run_dir=noisy", *SHORT, "model=unet_classifier"],
+            ["eval", "out=two", "ckpt=generator", *SEEN, "n=20"],
+            ["eval", "out=three", "ckpt=generator", *SEEN, "n=20", "sampler.steps=3", "sampler.eta=1"],
+            ["eval", "out=fewer", "ckpt=generator", *SEEN, "n=19"],
+            ["eval", "out=eyes", "ckpt=generator", *SEEN, "n=20", "features=wider"],
+            ["eval", "out=bits", "ckpt=generator", *BITS],
+            ["eval", "out=bits_other", "ckpt=generator", *BITS, "seed=1"],
+            ["eval", "out=bits_raw", "ckpt=generator", *BITS, "weights=raw"],
+            ["eval", "out=right", "ckpt=judge"],
+        ]
+        for command, *arguments in jobs:
+            assert launch(command, arguments) == 0, arguments
+    return folder
+
+
+@pytest.fixture
+def at(place: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Cli:
+    monkeypatch.chdir(place)
+    return cli
+
+
+def content(place: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / name / "eval.json").read_text())
+    return found
+
+
+def test_samplers_side_by_side(place: Path, at: Cli, tmp_path: Path) -> None:
+    before = sorted(place.iterdir())
+    result = at("table", "of=[two,three]")
+    assert result.code == 0, result.err
+    assert sorted(place.iterdir()) == before  # without out= nothing is written
+    assert "20 samples, 180 val images of digits" in result.out
+    figure = content(place, "three")["figures"]["fd"]
+    assert f"{figure['value']:.3f} ± {figure['spread']:.3f}" in result.out
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.strip()}
+    assert rows["steps"] == ["2", "3"] and rows["sampler"] == ["ddim", "eta=0", "ddim", "eta=1"]
+    assert "guidance" not in rows and "seeds" not in rows  # they are the same
+    written = at("table", "of=[two,three]", f"out={tmp_path}/t")
+    assert written.code == 0
+    text = (tmp_path / "t/table.md").read_text()
+    assert text.startswith("## samples: 20 samples") and "|  | two | three |\n|---|---:|---:|\n" in text
+    assert f"{figure['value']:.3f} ± " in text
+
+
+def test_bits_of_several_models(place: Path, at: Cli, tmp_path: Path) -> None:
+    """A mixture's and an autoencoder's evaluation have the same form with other kinds of figures."""
+    other = content(place, "bits")
+    means, errors = {"exact": 1.25, "elbo": 1.5, "iw_bound": 1.375}, {"exact": 0.01, "elbo": 0.02, "iw_bound": None}
+    other["bits_per_dim"] = {kind: {"mean": means[kind], "error": errors[kind]} for kind in means}
+    other["protocol"] |= {"model": "Mixture"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/eval.json").write_text(json.dumps(other))
+    result = at("table", f"of=[bits,bits_raw,{tmp_path}/other]")
+    assert result.code == 0, result.err
+    rows = [line.split() for line in result.out.splitlines() if len(line.split()) >= 5]
+    kinds = [(row[0], row[1], row[2]) for row in rows if row[0] in ("bits", "bits_raw", "other")]
+    assert kinds == [
+        *((name, "UNet", kind) for name in ("bits", "bits_raw") for kind in ("bound", "ode")),
+        *(("other", "Mixture", kind) for kind in ("exact", "elbo", "iw_bound")),
+    ]
+    assert ["other", "Mixture", "exact", "1.2500", "0.0100", "8"] in rows
+    assert "bits/dim of 8 val images of digits" in result.out
+
+
+def test_classifiers_as_the_tutorial_has_them(place: Path, at: Cli, tmp_path: Path) -> None:
+    with (place / "wider/metrics.jsonl").open("a") as file:  # as a run that judges its best checkpoint ends
+        file.write('{"step": 10, "best_step": 5, "val_accuracy": 0.75, "test_accuracy": 0.7125}\n')
+        file.write('{"step": 10, "val_accur')
+    result = at("table", "of=[judge,wider]")
+    assert result.code == 0, result.err
+    last = [json.loads(x) for x in (place / "judge/metrics.jsonl").read_text().splitlines()][-1]
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.strip()}
+    assert rows["judge"][:2] == ["UNetClassifier", f"{last['val_accuracy']:.2%}"]
+    assert rows["wider"][:3] == ["UNetClassifier", "75.00%", "71.25%"]
+    assert int(rows["judge"][-1].replace(",", "")) == parameters(place / "judge")
+
+
+def parameters(run: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(next((run / "checkpoints").glob("*.safetensors")), "pt") as file:
+        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+        return sum(file.get_tensor(name).numel() for name in names)
+
+
+def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
+    result = at("table", 'of=["t*","judg?","two"]')  # named twice is shown once
+    assert result.code == 0, result.err
+    header = next(line for line in result.out.splitlines() if "three" in line)
+    assert header.split() == ["three", "two"] and "classifiers of digits" in result.out
+    absolute = at("table", f'of="{place}/t*"')
+    assert absolute.code == 0 and "three" in absolute.out
+    assert "99" not in at("table", "of=[right]").err
+
+
+@pytest.mark.parametrize(
+    ("of", "code", "says"),
+    [
+        ("[two,fewer]", 2, "n: is 20 in fd of two but 19 in fd of fewer; measure both in the same way"),
+        ("[two,eyes]", 2, "extractor: is classifier"),
+        ("[bits,bits_other]", 2, "seed: is 0 in bits but 1 in bits_other"),
+        ("[judge,noisy]", 2, "objective.noisy: is False in judge but True in noisy"),
+        ("[generator]", 2, "of: generator is a run that nobody has judged; name the out folder of ddpm eval"),
+        ("[nowhere]", 2, "of: nowhere: is no folder"),
+        ("[]", 2, "of: is empty"),
+        ('["nothing*"]', 2, "of: nothing* matches no evaluation"),
+        ("[two/tensorboard]", 2, "of: two/tensorboard: is no folder"),
+        ("[generator/checkpoints]", 2, "of: generator/checkpoints has no eval.json"),
+        ("[broken]", 3, "broken/eval.json: is damaged; run ddpm eval again"),
+    ],
+)
+def test_what_must_not_stand_side_by_side(of: str, code: int, says: str, place: Path, at: Cli) -> None:
+    (place / "broken").mkdir(exist_ok=True)
+    (place / "broken/eval.json").write_text('{"figures": {}')
+    result = at("table", f"of={of}", "out=tables")
+    assert result.code == code and says in result.err, result.err
+    assert len(result.err.splitlines()) == 1 and not (place / "tables").exists()
