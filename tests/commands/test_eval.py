@@ -147,7 +147,7 @@ def test_what_cannot_be_is_one_line(run: str, cli: Cli, tmp_path: Path) -> None:
         (["bpd.steps=5000"], "bpd.steps: must be between 1 and"),
         (["bpd.ode_steps=-1"], "bpd.ode_steps: must be at least 0"),
         (["n=0"], "n: must be positive"),
-        (["split=test"], "split: must be"),
+        (["split=dev"], "split: must be"),
         (["seed=-1"], "seed: must be at least 0"),
     ]
     for arguments, says in wrong:
