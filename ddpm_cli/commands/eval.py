@@ -12,8 +12,10 @@ from ..files import write_json
 from ..render.plot_bound import plot_bound
 from ..training.plan import Precision
 from .assemble import check_positive, check_seed, shown
+from .direct import Direct, open_run
 from .held_out import held_out
-from .loaded import Loaded
+from .latent_bits import ROWS as LATENT_ROWS
+from .latent_bits import LatentJudge
 from .measure import Bits, BitsOptions, Judge
 
 FILES = {"eval.json", "bound.png"}
@@ -51,8 +53,8 @@ def run(
     check_positive(n=1 if n is None else n, batch_size=batch_size)
     _check(metrics, folder)
     options = _options(bpd)
-    loaded = Loaded(ckpt, weights, device, precision, trust)
-    judge = Judge(loaded, options, seed)
+    loaded = open_run(ckpt, weights, device, precision, trust)
+    judge = (LatentJudge if isinstance(loaded, Direct) else Judge)(loaded, options, seed)
     console.show_config(config, f"ddpm eval: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:
@@ -62,7 +64,9 @@ def run(
     about = {"split": split, "n": len(images), "batch_size": batch_size, "seed": seed, "seconds": round(seconds, 3)}
     _write(folder, bits, {**loaded.facts(), **about, "bpd": judge.protocol(len(images), batch_size)})
     console.table(f"bits/dim of {len(images)} {split} images", ["", "bits/dim", "standard error"], _rows(bits))
-    console.note(f"{len(images)} images in {seconds:.1f} s: {shown(folder)}/eval.json, bound.png")
+    console.note(
+        f"{len(images)} images in {seconds:.1f} s: {shown(folder)}/eval.json{', bound.png' if len(bits.times) else ''}"
+    )
 
 
 def _check(metrics: list[str], folder: Path) -> None:
@@ -86,14 +90,16 @@ def _write(folder: Path, bits: Bits, protocol: dict[str, Any]) -> None:
     facts = folder / "eval.json"
     facts.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bound.png").unlink(missing_ok=True)
     figures = {name: figure._asdict() for name, figure in bits.figures.items()}
-    plot_bound(folder / "bound.png", bits.times, bits.each, {k: f.mean for k, f in bits.figures.items()})
+    if len(bits.times):
+        plot_bound(folder / "bound.png", bits.times, bits.each, {k: f.mean for k, f in bits.figures.items()})
     per_time = {"t": bits.times.tolist(), "bits": bits.each.tolist()}
     write_json(facts, {"bits_per_dim": figures, "per_time": per_time, "protocol": protocol})
 
 
 def _rows(bits: Bits) -> list[list[str]]:
     return [
-        [ROWS[name], f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
+        [(ROWS | LATENT_ROWS)[name], f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
         for name, figure in bits.figures.items()
     ]

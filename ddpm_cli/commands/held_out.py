@@ -6,10 +6,10 @@ from ..build import build
 from ..data.images import Images, Progress
 from ..data.source import Split
 from ..errors import DataError
-from .loaded import Loaded
+from .loaded import Opened
 
 
-def held_out(loaded: Loaded, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
+def held_out(loaded: Opened, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
     """`n` pictures of that part of the run's data set, drawn with `seed`; all when there are no more or n is None.
 
     Raises:

@@ -9,7 +9,7 @@ from .mixture import Mixture
 
 
 class GMM(nn.Module):
-    """x = m + U^T c + r: c in k principal components from a mixture with full covariances, r the rest, of equal variance.
+    """x = m + U^T c + r: c in k principal components from a mixture of full covariances, r the rest, of equal variance.
 
     As in probabilistic PCA (Tipping & Bishop 1999, eq. 8) the rest has the mean variance of the components left out,
     s^2, so that p(x) = p(c) N(r; 0, s^2 I) is a density of all D = CHW pixels in [-1, 1]: a mixture of the covariances

@@ -58,9 +58,9 @@ class Mixture(nn.Module):
 
     def sample(self, u: Tensor, eps: Tensor) -> Tensor:
         """(B,L) from u (B,) uniform in [0, 1), which decides the component, and eps (B,L) standard normal."""
-        edges = self.weights.double().cumsum(0)
+        edges = self.weights.cpu().double().cumsum(0)  # on the host, as not every device has float64
         edges = edges / edges[-1]
-        chosen = torch.searchsorted(edges, u.to(edges), right=True).clamp(max=len(edges) - 1)
+        chosen = torch.searchsorted(edges, u.to(edges), right=True).clamp(max=len(edges) - 1).to(self.means.device)
         return self.means[chosen] + (self.factors[chosen] @ eps.to(self.means)[:, :, None])[:, :, 0]
 
     def _log_normal(self, z: Tensor, k: int) -> Tensor:

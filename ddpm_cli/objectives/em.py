@@ -44,7 +44,9 @@ class EM:
         if self.images is not None and self.images < 1:
             raise ValueError(f"images: must be at least 1 or null, got {self.images}")
 
-    def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> nn.Module:
+    def wrap(
+        self, module: nn.Module, schedule: Schedule | None = None, autocast: torch.dtype | None = None
+    ) -> nn.Module:
         """The module itself. Raises ValueError, naming the objective, unless EM can fit it."""
         if getattr(module, "generates", None) != "exact":
             raise ValueError("objective: em needs a Gaussian mixture; use model=gmm")

@@ -99,11 +99,12 @@ class LatentNoise(Protocol):
 
 
 def log_weights(model: LatentModel, x: Tensor, spread: Tensor, samples: int, noise: LatentNoise) -> LogWeights:
-    """Draw z `samples` times from q(z|x) and weigh them, in float64.
+    """Draw z `samples` times from q(z|x) and weigh them, on the host in float64.
 
     Args:
         x: images (B,C,H,W) in [-1, 1], which the encoder sees.
-        spread: the same dequantised, whose density counts. q may know of x alone: the bound holds for any q.
+        spread: the same dequantised, on the host, whose density counts. q may know of x alone: the bound holds for
+            any q.
         noise: gives standard normal noise like (B,L), new at each call.
     """
     mean, log_var = model.encode(x)
@@ -113,11 +114,11 @@ def log_weights(model: LatentModel, x: Tensor, spread: Tensor, samples: int, noi
         eps = noise(mean)
         z = mean + (0.5 * log_var).exp() * eps
         row = [
-            likelihood.log_density(model.decode(z).double(), spread.double()),
-            (log_normal(eps) - 0.5 * log_var.sum(1)).double(),
-            log_normal(z).double(),
+            likelihood.log_density(model.decode(z).cpu().double(), spread.double()),
+            (log_normal(eps) - 0.5 * log_var.sum(1)).cpu().double(),
+            log_normal(z).cpu().double(),
         ]
-        rows.append(row if mixture is None else [*row, mixture.log_prob(z).double()])
+        rows.append(row if mixture is None else [*row, mixture.log_prob(z).cpu().double()])
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
     return LogWeights(columns[0], columns[1], columns[2], columns[3] if mixture is not None else None)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -32,7 +33,7 @@ def plot_latent(
     axes = figure.subplots()
     quiet(axes)
     size = float(np.clip(12_000 / max(len(xy), 1), 6, 40))
-    style = {"s": size, "alpha": 0.75, "linewidths": 0}
+    style: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
     if 1 < len(class_names) <= FEW:
         colours = colormaps["tab10" if len(class_names) <= 10 else "tab20"]
         for c, name in enumerate(class_names):
@@ -42,7 +43,8 @@ def plot_latent(
             if handle is not None:
                 handle.set(sizes=[40], alpha=1)
     else:
-        axes.scatter(*xy.T, c=y if class_names else "#1f5fa8", cmap="turbo" if class_names else None, **style)
+        style |= {"c": y, "cmap": "turbo"} if class_names else {"color": "#1f5fa8"}
+        axes.scatter(*xy.T, **style)
     for name, share, put in (
         ("first", shares[0], axes.set_xlabel),
         ("second", shares[1], axes.set_ylabel),

@@ -90,7 +90,7 @@ def plane(z: Tensor) -> tuple[Tensor, tuple[float, float]]:
     _, values, directions = torch.linalg.svd(away, full_matrices=False)
     points = torch.nn.functional.pad(away @ directions[:2].T, (0, max(0, 2 - len(directions))))
     share = values.square() / values.square().sum().clamp(min=1e-30)
-    first = share.tolist() + [0.0, 0.0]
+    first = [*share.tolist(), 0.0, 0.0]
     return points, (first[0], first[1])
 
 

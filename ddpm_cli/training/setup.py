@@ -10,9 +10,9 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from ..objectives.base import Objective
+from ..objectives.latent import LatentModel
 from .checkpoint import Checkpoint
 from .ema import EMA
-from ..objectives.latent import LatentModel
 from .looks import Looks, held_out, pairs, preview, validation_loss
 from .plan import Plan
 from .runtime import Runtime, compiles
