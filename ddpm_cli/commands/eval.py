@@ -54,7 +54,7 @@ def run(
     _check(metrics, folder)
     options = _options(bpd)
     loaded = open_run(ckpt, weights, device, precision, trust)
-    judge = (LatentJudge if isinstance(loaded, Direct) else Judge)(loaded, options, seed)
+    judge = LatentJudge(loaded, options, seed) if isinstance(loaded, Direct) else Judge(loaded, options, seed)
     console.show_config(config, f"ddpm eval: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:

@@ -59,7 +59,7 @@ def bits_of_latent(
 
 @dataclass(frozen=True)
 class LatentJudge:
-    """How such a checkpoint is judged; what `Judge` is for diffusion models. The k-th image meets noise of `seed` + k."""
+    """How such a checkpoint is judged, as diffusion models are by `Judge`. The k-th image meets noise of `seed` + k."""
 
     loaded: Direct
     options: BitsOptions

@@ -32,7 +32,7 @@ class ConvVAE(Autoencoder):
     """Every level halves the image by a strided 4x4 convolution and has residual blocks; the decoder is its mirror.
 
     Sides that cannot be halved so often are padded by repeating the last row and column, and cut again in the end.
-    The work is done at half size and below, so that it is quick on a CPU as well.
+    Nearly all work is done at half size and below, so that it is quick on a CPU as well.
 
     Args:
         in_channels, image_size, latent, likelihood, variance, prior, prior_components: see `Autoencoder`.
@@ -92,11 +92,13 @@ def _down(channels: int, widths: Sequence[int], blocks: int) -> list[nn.Module]:
 
 
 def _up(channels: int, widths: Sequence[int], blocks: int) -> list[nn.Module]:
-    """From the last width back; the last step to full size rearranges channels, as convolving there costs most."""
+    """From the last width back; at full size, where convolving costs most, with half the channels and no block."""
     layers: list[nn.Module] = []
     for i in reversed(range(len(widths))):
         layers += [Block(widths[i]) for _ in range(blocks)]
         if i:
             layers += [nn.Upsample(scale_factor=2), nn.Conv2d(widths[i], widths[i - 1], 3, padding=1)]
-    last = [nn.Conv2d(widths[0], 4 * channels, 3, padding=1), nn.PixelShuffle(2)]
-    return [*layers, normalize(widths[0]), nn.SiLU(), *last]
+    narrow = max(widths[0] // 2, channels)
+    layers += [normalize(widths[0]), nn.SiLU(), nn.Upsample(scale_factor=2)]
+    last = [nn.Conv2d(widths[0], narrow, 3, padding=1), nn.SiLU(), nn.Conv2d(narrow, channels, 3, padding=1)]
+    return [*layers, *last]

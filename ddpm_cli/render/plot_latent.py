@@ -32,7 +32,7 @@ def plot_latent(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     quiet(axes)
-    size = float(np.clip(12_000 / max(len(xy), 1), 6, 40))
+    size = float(np.clip(20_000 / max(len(xy), 1), 10, 40))
     style: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
     if 1 < len(class_names) <= FEW:
         colours = colormaps["tab10" if len(class_names) <= 10 else "tab20"]

@@ -18,8 +18,8 @@ from .randomness import seed_of
 from .run import Run
 from .state import TrainState
 
-MOST = 20_000
-"""Images whose latents are enough for a mixture."""
+DRAWS, MOST_EACH = 20_000, 50
+"""z that the mixture is fitted to, and how many of one image: with too few, full covariances learn them by heart."""
 ITERATIONS, FLOOR = 100, 1e-3
 DOTS = 2000
 log = logging.getLogger(__name__)
@@ -40,33 +40,37 @@ def complete(
     seed: int,
 ) -> None:
     """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png."""
-    few = held_out(images, MOST)
+    few = held_out(images, DRAWS)
     for module in _modules(state):
         mixture, model = _mixture(module), cast(LatentModel, wrap(module))
         if mixture is not None:
             log.info("fitting the prior, a mixture of %d components", len(mixture.weights))
-            fit_prior(mixture, latents(model, few, plan.batch_size, seed), seed)
+            fit_prior(mixture, draws(model, few, plan.batch_size, seed), seed)
     if _mixture(state.module) is not None:
         run.save(state, plan.keep_last, plan.best_by)
     shown = held_out(validation if len(validation) else images, DOTS)
-    means = latents(cast(LatentModel, wrap(state.weights)), shown, plan.batch_size)
+    means, _ = posteriors(cast(LatentModel, wrap(state.weights)), shown, plan.batch_size)
     path = run.folder / "samples" / "latent_map.png"
     path.parent.mkdir(exist_ok=True)
     plot_latent(path, *plane(means), shown.labels, shown.class_names)
 
 
-def latents(model: LatentModel, images: Images, batch_size: int, seed: int | None = None) -> Tensor:
-    """(N,L) on the host: a draw from q(z|x) of each image, or with no seed its mean."""
+def draws(model: LatentModel, images: Images, batch_size: int, seed: int) -> Tensor:
+    """(M,L) on the host: draws from q(z|x), of few images several each."""
+    times = min(max(DRAWS // len(images), 1), MOST_EACH)
+    generator = torch.Generator().manual_seed(seed_of(seed, 2))
+    mean, log_var = (v.repeat(times, 1) for v in posteriors(model, images, batch_size))
+    return mean + (0.5 * log_var).exp() * torch.randn(mean.shape, generator=generator)
+
+
+def posteriors(model: LatentModel, images: Images, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance (N,L) of q(z|x) of every image, on the host."""
     model.eval()
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed_of(0 if seed is None else seed, 2))
-    parts = []
     with torch.no_grad():
-        for batch in images.chunks(batch_size, device):
-            mean, log_var = (v.cpu() for v in model.encode(batch.x))
-            eps = torch.randn(mean.shape, generator=generator) if seed is not None else torch.zeros_like(mean)
-            parts.append(mean + (0.5 * log_var).exp() * eps)
-    return torch.cat(parts)
+        found = [model.encode(batch.x) for batch in images.chunks(batch_size, device)]
+    mean, log_var = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    return mean, log_var
 
 
 def fit_prior(mixture: Mixture, z: Tensor, seed: int) -> None:
