@@ -64,7 +64,8 @@ class Bernoulli:
     def draw(self, out: Tensor, u: Tensor) -> Tensor:
         """By the inverse of the continuous Bernoulli's distribution function, ln(1 + u (e^out - 1)) / out."""
         size = out.abs().clamp(min=1e-4)
-        w = torch.log1p(u * torch.expm1(-size)) / -size  # for negative logits; those above 0 are their mirror image
+        mirrored = torch.where(out > 0, 1 - u, u)  # a positive logit is a negative one, seen from the other end
+        w = torch.log1p(mirrored * torch.expm1(-size)) / -size
         return 2 * torch.where(out > 0, 1 - w, w) - 1
 
 

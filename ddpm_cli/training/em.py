@@ -175,7 +175,7 @@ def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bo
     if not first:
         precisions = torch.cholesky_inverse(mixture.factors.double())
         start = {
-            "weights_init": mixture.weights.double().numpy(),
+            "weights_init": (mixture.weights.double() / mixture.weights.double().sum()).numpy(),
             "means_init": mixture.means.double().numpy(),
             "precisions_init": ((precisions + precisions.mT) / 2).numpy(),
         }
