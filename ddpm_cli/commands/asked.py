@@ -10,6 +10,7 @@ from ..data.images import Images, Progress
 from ..data.source import Split
 from ..metrics.protocol import UNKNOWN, Protocol
 from .case import Options, pixels_sha256
+from .direct import Prior
 from .finding import Finding, Row, records
 from .held_out import held_out
 from .judged import Drawn, seeds_text
@@ -33,6 +34,7 @@ class Asked:
     samples: str | None
     sampler: Node
     guidance: Node
+    prior: Prior
     trust: Sequence[str]
     options: Options
     bits: BitsOptions

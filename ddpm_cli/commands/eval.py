@@ -12,8 +12,10 @@ from ..training.plan import Precision
 from .accuracy import class_rows
 from .assemble import check_positive, check_seed, shown
 from .case import Options
+from .direct import Prior
 from .evaluate import Asked, Found, evaluate
 from .finding import table_rows
+from .latent_bits import ROWS as LATENT_ROWS
 from .measure import Bits, BitsOptions
 from .report import Report
 from .subject import chosen, subject_of
@@ -24,9 +26,6 @@ ROWS = {
     "denoising": "  sum of L_t-1, denoising",
     "reconstruction": "  L_0, reconstruction",
     "ode": "probability-flow ODE",
-    "elbo": "evidence lower bound",
-    "iw_bound": "importance-weighted bound",
-    "exact": "exact likelihood",
 }
 
 
@@ -45,6 +44,7 @@ def run(
     real: int | None,
     batch_size: int,
     seed: int,
+    prior: Prior,
     root: str | None,
     resamples: int,
     neighbours: int,
@@ -66,7 +66,7 @@ def run(
     subject = subject_of(ckpt, samples, features, weights, device, precision, trust)
     asked = Asked(
         subject, chosen(metrics, subject, samples is not None), split, root, n, real, batch_size, seed,
-        samples, sampler, guidance, trust, options, bits,
+        samples, sampler, guidance, prior, trust, options, bits,
     )  # fmt: skip
     with console.Counter() as progress:
         found = evaluate(asked, progress, lambda: console.show_config(config, f"ddpm eval: {shown(folder)}"))
@@ -112,7 +112,8 @@ def _tell(found: Found, split: Split) -> None:
 
 
 def _bits_rows(bits: Bits) -> list[list[str]]:
+    names = ROWS if "bound" in bits.figures else LATENT_ROWS
     return [
-        [ROWS.get(name, name), f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
+        [names[name], f"{figure.mean:.4f}", "" if figure.error is None else f"{figure.error:.4f}"]
         for name, figure in bits.figures.items()
     ]

@@ -8,12 +8,15 @@ from .accuracy import accuracy
 from .asked import Asked, Found
 from .cas import cas
 from .case import Case, pixels_sha256
+from .direct import Direct
 from .feasible import check_feasible
 from .finding import Finding
 from .held_out import pictures_of
 from .judged import Drawing, Drawn, drawing, read
 from .judges import JUDGES
-from .measure import Judge
+from .latent_bits import LatentJudge
+from .loaded import Loaded
+from .measure import BitsOptions, Judge
 from .report import bits_pictures, sample_pictures
 from .subject import OF_SAMPLES
 
@@ -62,18 +65,27 @@ def _bits(found: Found) -> Load | None:
         return None
 
     def load(progress: Progress) -> Callable[[], None]:
-        judge = Judge(generator, asked.bits, asked.seed)
-        _ = judge.terms  # what it refuses, it refuses before images are loaded
+        judge = judge_of(generator, asked.bits, asked.seed)
         images = asked.real_images(asked.count(BITS_IMAGES), progress)
         return lambda: measure(judge, images, progress)
 
-    def measure(judge: Judge, images: Images, progress: Progress) -> None:
+    def measure(judge: Judge | LatentJudge, images: Images, progress: Progress) -> None:
         found.bits, found.images = judge(images, asked.batch_size, progress), len(images)
-        found.pictures |= bits_pictures(found.bits)
+        if len(found.bits.times):
+            found.pictures |= bits_pictures(found.bits)
         protocol = judge.protocol(len(images), asked.batch_size)
         found.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels), "bpd": protocol}
 
     return load
+
+
+def judge_of(generator: Loaded | Direct, options: BitsOptions, seed: int) -> Judge | LatentJudge:
+    """What it refuses, it refuses now, before images are loaded."""
+    if isinstance(generator, Direct):
+        return LatentJudge(generator, options, seed)
+    judge = Judge(generator, options, seed)
+    _ = judge.terms
+    return judge
 
 
 def _samples(found: Found) -> Load | None:
@@ -128,4 +140,6 @@ def _drawing(asked: Asked, images: Images) -> Drawing:
     assert subject.generator is not None
     n = asked.count(SAMPLES)
     n = len(images) if n is None else n
-    return drawing(subject.generator, asked.sampler, asked.guidance, n, asked.batch_size, asked.seed, asked.trust)
+    return drawing(
+        subject.generator, asked.sampler, asked.guidance, n, asked.batch_size, asked.seed, asked.trust, asked.prior
+    )

@@ -9,10 +9,10 @@ from ..errors import ConfigError
 from ..render.animate import write_animation
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
+from .direct import Direct, Prior, check_diffusion, check_unguided, open_run
 from .guided import guided
 from .inputs import Request
-from .loaded import Loaded
-from .pictures import animated, forward
+from .pictures import animated, directly, forward
 
 
 def run(
@@ -33,6 +33,7 @@ def run(
     strength: float | None,
     resample: int | None,
     jump: int | None,
+    prior: Prior,
     weights: Literal["ema", "raw"],
     frames: int,
     fps: float,
@@ -54,10 +55,16 @@ def run(
     named = Path(out).suffix in (".gif", ".mp4")
     path = folder / (Path(out).name if named else f"{kind}.{format}")
     drawer = build(sampler, "sampler")
-    loaded = Loaded(ckpt, weights, device, precision, trust)
+    loaded = open_run(ckpt, weights, device, precision, trust)
+    if isinstance(loaded, Direct):
+        check_unguided(guidance, (label, labels))
+    else:
+        check_diffusion(prior)
     console.show_config(config, f"ddpm gif: {shown(path)}")
     with console.Counter() as progress:
-        if kind == "forward":
+        if isinstance(loaded, Direct):
+            pictures = directly(kind, request, loaded, n, prior, frames, scale, progress)
+        elif kind == "forward":
             pictures = forward(loaded, root, n, seed, frames, scale, path.with_suffix(".png"), progress)
         else:
             check(loaded.model, drawer)

@@ -12,17 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..build import Node, build
+from ..build import Node
 from ..data.images import Progress
 from ..errors import DataError
 from ..metrics.protocol import UNKNOWN
 from ..render.pixels import to_uint8
-from .assemble import check
-from .draw import draw_of
-from .guided import guided
+from .direct import Direct, Prior
+from .drawing import plan_of
 from .inputs import Request
 from .loaded import Loaded, counter, finite
-from .tasks import task_of
 
 
 class Drawn(NamedTuple):
@@ -42,33 +40,37 @@ class Drawing(NamedTuple):
 
 
 def drawing(
-    loaded: Loaded, sampler: Node, guidance: Node, n: int, batch_size: int, seed: int, trust: Sequence[str]
+    loaded: Loaded | Direct,
+    sampler: Node,
+    guidance: Node,
+    n: int,
+    batch_size: int,
+    seed: int,
+    trust: Sequence[str],
+    prior: Prior,
 ) -> Drawing:
     """What draws `n` samples, all classes in turn where the model knows some. It is checked now and drawn when called.
 
     Raises:
-        ConfigError: sampler or guidance that do not suit the model.
+        ConfigError: sampler, guidance or prior that do not suit the model.
     """
-    drawer = build(sampler, "sampler")
-    check(loaded.model, drawer)
-    guide = guided(guidance, loaded, trust)
-    request = Request()
-    draw = draw_of(request, loaded, drawer, guide, n, seed, (None, None))
-    task = task_of(request, draw)
+    plan = plan_of(Request(), loaded, sampler, guidance, list(trust), n, seed, (None, None), prior)
+    task = plan.task
     facts = {
         **loaded.facts(),
-        "sampler": {k: v for k, v in sampler.items() if k != "_target_"} | {"name": type(drawer).__name__.lower()},
-        "guidance": guide.facts,
+        "task": task.facts,
+        "sampler": plan.facts.get("sampler"),
+        "guidance": plan.facts.get("guidance"),
         "steps": task.steps,
         "network_calls": task.calls * math.ceil(n / batch_size),
-        "seeds": list(draw.seeds),
+        "seeds": plan.seeds,
     }
 
     def drawn(progress: Progress) -> Drawn:
         images = finite(torch.cat([x.cpu() for x in task.images(n, batch_size, counter(progress, task.steps, n))]))
-        return Drawn(to_uint8(images), draw.known_labels, facts)
+        return Drawn(to_uint8(images), plan.labels, facts)
 
-    return Drawing(n, draw.known_labels, drawn)
+    return Drawing(n, plan.labels, drawn)
 
 
 def read(samples: str, n: int | None) -> Drawn:

@@ -20,26 +20,44 @@ from ..training.state import load_weights, part
 from .assemble import cycle, denoiser_of, network
 
 
-class Loaded:
-    """A checkpoint ready to draw from.
+class Opened:
+    """A checkpoint of a generator: its network with the weights asked for, and what all commands want to know of it.
 
     Raises:
         CheckpointError: it is missing or damaged, or a classifier.
         ConfigError: a device that is not there, a package that is not trusted.
     """
 
-    def __init__(self, ckpt: str, weights: str, device: str, precision: Precision, trust: Sequence[str]):
-        self.checkpoint: Checkpoint = checkpoint.find(ckpt)
+    def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
+        self.checkpoint = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
         self.runtime = choose(device, precision)
         self.config = dict(self.checkpoint.manifest["config"])
         self.trusted = {"ddpm_cli", *trust}
         objective = build(self.config["objective"], "objective", trust=self.trusted)
         if isinstance(objective, Classify):
             raise CheckpointError(f"{self.checkpoint.path}: is a classifier; name a run of a diffusion model")
-        module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
-        self.model = denoiser_of(self.config, self.trusted, self.runtime)(module)
+        self.module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
         self.shape, self.class_names = _about(self.checkpoint)
-        self.conditional = bool(getattr(module, "class_conditional", False))
+
+    def facts(self) -> dict[str, Any]:
+        """What sample.json says of it."""
+        return {
+            "checkpoint": str(self.checkpoint.path),
+            "checkpoint_sha256": self.checkpoint.manifest["sha256"],
+            "checkpoint_step": self.checkpoint.step,
+            "weights": self.weights,
+            "device": self.runtime.device.type,
+            "precision": self.runtime.precision,
+        }
+
+
+class Loaded(Opened):
+    """A diffusion model ready to draw from. Raises what `Opened` raises, and ConfigError for another generator."""
+
+    def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
+        super().__init__(ckpt, weights, device, precision, trust)
+        self.model = denoiser_of(self.config, self.trusted, self.runtime)(self.module)
+        self.conditional = bool(getattr(self.module, "class_conditional", False))
         # older runs do not say: they had none
         self.label_dropout = float(self.config["objective"].get("label_dropout", 0.0))
         self.clock = clock_of(self.model.schedule, self.config["schedule"].get("steps"))
@@ -71,17 +89,6 @@ class Loaded:
             return None
         names = list(self.class_names if class_names is None else class_names)
         return cycle([_class(a, names) for a in asked] or range(len(names)), n)
-
-    def facts(self) -> dict[str, Any]:
-        """What sample.json says of it."""
-        return {
-            "checkpoint": str(self.checkpoint.path),
-            "checkpoint_sha256": self.checkpoint.manifest["sha256"],
-            "checkpoint_step": self.checkpoint.step,
-            "weights": self.weights,
-            "device": self.runtime.device.type,
-            "precision": self.runtime.precision,
-        }
 
 
 class LoadedClassifier(NamedTuple):
@@ -119,7 +126,9 @@ def network_of(found: Checkpoint, weights: str, trusted: Collection[str], runtim
         tensors, weights = found.tensors("model."), "raw"
     module = network(dict(found.manifest["config"]), trust=trusted)
     load_weights(module, part(tensors, "ema.") or part(tensors, "model."), str(found.path))
-    return runtime.prepare(module).eval().requires_grad_(False), weights
+    if getattr(module, "generates", None) != "exact":  # a mixture is in float64, which not every device has
+        module = runtime.prepare(module)
+    return module.eval().requires_grad_(False), weights
 
 
 def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -34,11 +34,14 @@ class BitsOptions:
     clip: bool = True
     ode_steps: int = 50
     probes: int = 1
+    importance_samples: int = 50
 
     def __post_init__(self) -> None:
         for name, value in (("ode_steps", self.ode_steps), ("probes", self.probes)):
             if value < 0:
                 raise ValueError(f"{name}: must be at least 0, got {value}")
+        if self.importance_samples < 1:
+            raise ValueError(f"importance_samples: must be at least 1, got {self.importance_samples}")
 
 
 class Figure(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from ..build import build
 from ..data.images import Images, Progress, to_float
 from ..diffusion.editing import there_and_back
 from ..diffusion.samplers import Frame, Sampler
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..render.clock import visible
 from ..render.denoise import denoise_frames, evenly_visible
 from ..render.files import write_png
 from ..render.forward import forward_frames, forward_strip
 from ..render.interpolate import interpolation_frames
+from .direct import Direct, Prior, direct_task
 from .draw import Asked, Draw, draw_of, ways_of
 from .guided import Guided
 from .inputs import Request
@@ -44,15 +46,61 @@ def animated(
     if kind == "denoise":
         draw = draw_of(request, loaded, sampler, guide, n, seed, asked)
         return denoise(task_of(request, draw), draw, frames, scale, progress)
+    way = Way.of(frames)
+    task = task_of(request, ways_of(request, loaded, sampler, guide, n, seed, asked, way.distinct))
+    return interpolated(task, request, way, n, scale, progress)
+
+
+class Way(NamedTuple):
+    """There and back: the weight of each frame, the `distinct` ones (ascending), and which of them each frame shows."""
+
+    weights: Tensor
+    distinct: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, frames: int) -> "Way":
+        weights = there_and_back(frames)
+        return cls(weights, *weights.unique(sorted=True, return_inverse=True))
+
+
+def interpolated(
+    task: Task, request: Request, way: Way, n: int, scale: int | None, progress: Progress
+) -> list[np.ndarray]:
+    """The frames of kind=interpolate. task: n images for each distinct weight in turn."""
     assert request.between is not None
-    weights = there_and_back(frames)
-    distinct, place = weights.unique(sorted=True, return_inverse=True)
-    task = task_of(request, ways_of(request, loaded, sampler, guide, n, seed, asked, distinct))
-    total = n * len(distinct)
+    total = n * len(way.distinct)
     batches = task.images(total, max(n, BATCH // n * n), counter(progress, task.steps, total))
     drawn = finite(torch.cat([images.cpu() for images in batches])).split(n)
     names = [f"seed {end}" if isinstance(end, int) else Path(end).stem for end in request.between]
-    return interpolation_frames([drawn[i] for i in place.tolist()], weights.tolist(), (names[0], names[1]), scale)
+    return interpolation_frames(
+        [drawn[i] for i in way.place.tolist()], way.weights.tolist(), (names[0], names[1]), scale
+    )
+
+
+def directly(
+    kind: str,
+    request: Request,
+    loaded: Direct,
+    n: int,
+    prior: Prior,
+    frames: int,
+    scale: int | None,
+    progress: Progress,
+) -> list[np.ndarray]:
+    """The frames of kind=interpolate from an autoencoder: n ways between two seeds, or one between two pictures.
+
+    Raises:
+        ConfigError: another kind, which needs steps from noise to image.
+    """
+    if kind != "interpolate" or loaded.name == "gmm":
+        works = "kind=interpolate between=[3,17]" if loaded.name == "vae" else "ddpm sample"
+        raise ConfigError(f"kind: {kind} is not for a run of model={loaded.name}; use {works}")
+    n = n if request.kind == "between_seeds" else 1
+    way = Way.of(frames)
+    seeds = list(range(n)) * len(way.distinct)
+    task = direct_task(request, loaded, seeds, prior, weights=way.distinct.repeat_interleave(n))
+    return interpolated(task, request, way, n, scale, progress)
 
 
 def denoise(task: Task, draw: Draw, count: int, scale: int | None, progress: Progress) -> list[np.ndarray]:

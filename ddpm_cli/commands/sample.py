@@ -12,13 +12,12 @@ from ..build import Node, build
 from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
-from .assemble import check, check_positive, check_seed, shown
-from .draw import Draw, draw_of
-from .guided import Guided, guided
+from .assemble import check_positive, check_seed, shown
+from .direct import Direct, Prior, open_run
+from .drawing import Plan, plan_of
 from .inputs import Request
 from .loaded import Loaded, counter, finite
 from .output import SampleFolder, row_of_samples
-from .tasks import Task, task_of
 
 MOST = 1_000_000
 """Images of one call: they are kept in memory until all are drawn."""
@@ -42,6 +41,8 @@ def run(
     strength: float | None,
     resample: int | None,
     jump: int | None,
+    prior: Prior,
+    pixel_noise: bool,
     weights: Literal["ema", "raw"],
     device: str,
     precision: Precision,
@@ -55,36 +56,35 @@ def run(
     if n > MOST:
         raise ConfigError(f"n: at most {MOST:,} at a time, got {n:,}; call again with another seed")
     request = Request(init, mask, between, strength, resample, jump)
-    output, drawer = SampleFolder(folder), build(sampler, "sampler")
-    loaded = Loaded(ckpt, weights, device, precision, trust)
-    check(loaded.model, drawer)
-    guide = guided(guidance, loaded, trust)
-    draw = draw_of(request, loaded, drawer, guide, n, seed, (label, labels))
-    task = task_of(request, draw)
+    output = SampleFolder(folder)
+    build(sampler, "sampler")  # a wrong one is said before a checkpoint is read
+    loaded, asked = open_run(ckpt, weights, device, precision, trust), (label, labels)
+    plan = plan_of(request, loaded, sampler, guidance, trust, n, seed, asked, prior, pixel_noise)
     console.show_config(config, f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:
+        task = plan.task
         images = finite(torch.cat(list(task.images(n, batch_size, counter(progress, task.steps, n)))))
     seconds = time.perf_counter() - began
-    facts = _facts(draw, task, sampler, guide, batch_size, seconds)
-    pixels, columns = to_uint8(images), row_of_samples(draw.known_labels, n, between is not None)
-    output.write(pixels, draw.known_labels, columns, facts, {name: to_uint8(x) for name, x in task.inputs.items()})
+    facts = _facts(loaded, plan, n, batch_size, seconds)
+    pixels, columns = to_uint8(images), row_of_samples(plan.labels, n, between is not None)
+    output.write(pixels, plan.labels, columns, facts, {name: to_uint8(x) for name, x in task.inputs.items()})
     console.show_pictures(pixels, columns, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")
 
 
-def _facts(draw: Draw, task: Task, sampler: Node, guide: Guided, batch_size: int, seconds: float) -> dict[str, Any]:
-    """What sample.json says."""
-    n, name, labels = len(draw.seeds), type(draw.sampler).__name__.lower(), draw.known_labels
+def _facts(loaded: Loaded | Direct, plan: Plan, n: int, batch_size: int, seconds: float) -> dict[str, Any]:
+    """What sample.json says. `sampler` and `guidance` are null where nothing is sampled step by step."""
+    task, labels = plan.task, plan.labels
     return {
-        **draw.loaded.facts(),
+        **loaded.facts(),
         "task": task.facts,
-        "sampler": {k: v for k, v in sampler.items() if k != "_target_"} | {"name": name},
-        "guidance": guide.facts,
+        "sampler": plan.facts.get("sampler"),
+        "guidance": plan.facts.get("guidance"),
         "steps": task.steps,
         "network_calls": task.calls * math.ceil(n / batch_size),
         "n": n,
         "batch_size": batch_size,
-        "seeds": list(draw.seeds) if task.facts["name"] != "between_seeds" else None,
+        "seeds": plan.seeds if task.facts["name"] != "between_seeds" else None,
         "labels": labels.tolist() if labels is not None else None,
         "seconds": round(seconds, 3),
         "images_per_second": round(n / seconds, 3),

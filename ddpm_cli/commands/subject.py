@@ -11,6 +11,7 @@ from ..training import checkpoint
 from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import choose
+from .direct import Direct, open_run
 from .features import Extractor, extractor_of
 from .held_out import DataOf, Known
 from .judges import JUDGES
@@ -31,7 +32,7 @@ class Subject:
         facts: of the checkpoint, for eval.json.
     """
 
-    generator: Loaded | None
+    generator: Loaded | Direct | None
     classifier: LoadedClassifier | None
     extractor: Extractor | None
     known: Known
@@ -69,7 +70,7 @@ def subject_of(
     trusted = {"ddpm_cli", *trust}
     objective = build(found.manifest["config"]["objective"], "objective", trust=trusted)
     if not isinstance(objective, Classify):
-        loaded = Loaded(str(found.path), weights, device, precision, trust)
+        loaded = open_run(str(found.path), weights, device, precision, trust)
         _check(extractor, loaded.shape)
         return Subject(loaded, None, extractor, loaded, loaded.facts())
     if samples is not None or features is not None:

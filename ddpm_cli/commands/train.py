@@ -4,16 +4,24 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .. import console
 from ..build import Node, build
+from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.denoiser import Denoiser
 from ..errors import ConfigError, Stopped
+from ..objectives.em import EM
+from ..objectives.latent import LatentModel
+from ..training.latent import complete, lacks_prior
+from ..training.looks import columns_of_pairs
 from ..training.loop import finished, train
 from ..training.resume import starting_point
 from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
 from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
+from .fit import fit_mixture
 from .verdict import verdict_of
 
 log = logging.getLogger(__name__)
@@ -49,9 +57,11 @@ def run(
     plan, source, draw = build(trainer, "trainer"), build(dataset, "dataset"), build(sampler, "sampler")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
     loss, adam = build(objective, "objective"), build(optimizer, "optimizer")
+    if isinstance(loss, EM):
+        return fit_mixture(config, folder, loss, plan, source, seed, resume, logger["name"] == "tensorboard")
     wrap = wrapper_of(config, runtime, loss)
     described = wrap(network(config))
-    if generates := isinstance(described, Denoiser):
+    if isinstance(described, Denoiser):
         check(described, draw)
     with Run(folder, config, console.TrainingView(plan.max_seconds), logger["name"] == "tensorboard") as place:
         console.show_config(config, f"ddpm train: {shown(folder)}")
@@ -63,25 +73,33 @@ def run(
             raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
         state = prepare(module, adam, plan, runtime, start, loss)
-        if finished(state, plan, len(images)) and not verdict.due(folder, state):
+        latent = isinstance(described, LatentModel)
+        lacks = verdict.due(folder, state) or (latent and lacks_prior(state))
+        if finished(state, plan, len(images)) and not lacks:
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
         labels = labels_of(module, images.classes, plan.samples)
         see = looks(state, wrap, loss, draw, images.shape, validation, plan, labels)
-        place.columns = row_of(labels)
+        place.columns = columns_of_pairs(plan.samples) if latent else row_of(labels)
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))
         if start is not None:
             log.info("going on from step %d (%s)", start.step, shown(start.path))
-        elif not generates:
+        elif isinstance(described, NoisyClassifier):
             place.graph(state.module, images.shape)
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
+        if latent:
+            complete(state, wrap, images, validation, plan, place, seed)
         verdict(place, state, wrap)
+        log.info("finished at step %d", state.step)
     why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
-    use = (
-        "draw from it with ddpm sample ckpt"
-        if generates
-        else "guide with ddpm sample guidance=classifier guidance.classifier"
-    )
-    console.note(f"finished at step {state.step}{why}: {use}={shown(folder)}")
+    console.note(f"finished at step {state.step}{why}: {_next(described, shown(folder))}")
+
+
+def _next(model: nn.Module, run: str) -> str:
+    """What a user would do with it now."""
+    if isinstance(model, NoisyClassifier):
+        return f"judge it with ddpm eval ckpt={run}, or guide with guidance=classifier guidance.classifier={run}"
+    learned = isinstance(model, Denoiser) and model.learned_variance
+    return f"draw from it with ddpm sample ckpt={run}{' sampler=ddpm sampler.variance=learned' if learned else ''}"

@@ -51,6 +51,9 @@ class Denoising:
         """Raises ValueError, naming the objective, when the target makes no sense with the schedule."""
         if getattr(module, "classifies", False):
             raise ValueError("objective: a classifier cannot denoise; use objective=classify, or another model")
+        if generates := getattr(module, "generates", None):
+            fitting = "elbo" if generates == "latent" else "em"
+            raise ValueError(f"objective: this model cannot denoise; use objective={fitting}, or another model")
         model = Denoiser(module, schedule, self.target, autocast, self.learned_variance)
         check_model(model)
         return model

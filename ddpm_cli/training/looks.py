@@ -1,16 +1,18 @@
 """What a run looks at while it trains. None of it touches the random numbers of training."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..data.images import Images
+from ..data.images import Images, to_float
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
 from ..diffusion.samplers import Sampler
 from ..objectives.base import Objective
+from ..objectives.latent import LatentModel
 from .randomness import StepRandom
 
 VALIDATION = 2**31  # the seed of validation, far from those of users
@@ -60,3 +62,26 @@ def preview(
         return torch.cat(list(generate(model, sampler, shape, range(n), labels, batch_size=n)))
 
     return draw
+
+
+def pairs(model: LatentModel, images: Images, n: int) -> Callable[[], Tensor]:
+    """A function that gives rows of real images, below each row what the model makes of it, all in [-1, 1].
+
+    Laid out in `columns_of_pairs(n)` columns; `n` images in all, or a few less.
+    """
+    columns = columns_of_pairs(n)
+    rows = max(1, min(n // columns // 2, len(images) // columns))
+    few = to_float(images.pixels[: rows * columns])
+
+    def look() -> Tensor:
+        model.eval()
+        real = few.to(next(model.parameters()).device)
+        with torch.no_grad():
+            made = model.reconstruct(real)
+        return torch.cat([part for pair in zip(real.split(columns), made.split(columns), strict=True) for part in pair])
+
+    return look
+
+
+def columns_of_pairs(n: int) -> int:
+    return max(1, math.isqrt(n))

@@ -25,7 +25,6 @@ from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .graph import add_graph
-from .state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,21 @@ class Reporter(Protocol):
     def pictures(self, step: int, path: Path, pixels: Tensor, across: int | None) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class State(Protocol):
+    """What a checkpoint is made of."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def best(self) -> Mapping[str, Any]: ...
+
+    def tensors(self) -> Mapping[str, Tensor]: ...
 
 
 class Run:
@@ -170,7 +184,7 @@ class Run:
             self._writer.add_image("samples", picture, step, dataformats="HWC")
         self.reporter.pictures(step, path, pixels, self.columns)
 
-    def save(self, state: TrainState, keep_last: int, best_by: str | None) -> Checkpoint:
+    def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
         """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""
         manifest = {
             "seconds": state.seconds,

@@ -10,9 +10,10 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from ..objectives.base import Objective
+from ..objectives.latent import LatentModel
 from .checkpoint import Checkpoint
 from .ema import EMA
-from .looks import Looks, held_out, preview, validation_loss
+from .looks import Looks, held_out, pairs, preview, validation_loss
 from .plan import Plan
 from .runtime import Runtime, compiles
 from .state import TrainState
@@ -54,10 +55,15 @@ def looks(
     plan: Plan,
     labels: Tensor | None = None,
 ) -> Looks:
-    """Validation loss and sample grids, both with the averaged weights."""
+    """Validation loss and sample grids (of an autoencoder, reconstructions), both with the averaged weights."""
     model = wrap(state.weights)
     few = held_out(validation, plan.eval_images)
+    sample = None
+    if isinstance(model, Denoiser):
+        sample = preview(model, sampler, shape, plan.samples, labels)
+    elif isinstance(model, LatentModel) and len(few):
+        sample = pairs(model, few, plan.samples)
     return Looks(
         validate=(lambda: validation_loss(objective, model, few, plan.batch_size)) if len(few) else None,
-        sample=preview(model, sampler, shape, plan.samples, labels) if isinstance(model, Denoiser) else None,
+        sample=sample,
     )

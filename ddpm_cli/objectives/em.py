@@ -1,0 +1,60 @@
+"""Maximum likelihood of a Gaussian mixture by expectation maximisation."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.likelihood import HALF_BIN
+from ..diffusion.ode import bits_per_dimension
+from ..diffusion.schedule import Schedule
+from .base import Loss, Pair, Random
+
+
+class Exact(Protocol):
+    """A model whose density is in closed form."""
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class EM:
+    """-E ln p(x) of dequantised images; E and M steps lower it instead of gradients (Dempster et al. 1977).
+
+    Args:
+        tol: it ends when an iteration gains less than so many nats per image.
+        floor: added to the variances after each M step, against components that shrink onto a few images. With it an
+            iteration may lose a little; then EM ends before that one.
+        images: at most so many training images, drawn with the seed; None = all.
+
+    Raises:
+        ValueError: a field out of range, named first.
+    """
+
+    tol: float = 0.001
+    floor: float = 0.0
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("tol", self.tol), ("floor", self.floor)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: must be at least 0, got {value}")
+        if self.images is not None and self.images < 1:
+            raise ValueError(f"images: must be at least 1 or null, got {self.images}")
+
+    def wrap(
+        self, module: nn.Module, schedule: Schedule | None = None, autocast: torch.dtype | None = None
+    ) -> nn.Module:
+        """The module itself. Raises ValueError, naming the objective, unless EM can fit it."""
+        if getattr(module, "generates", None) != "exact":
+            raise ValueError("objective: em needs a Gaussian mixture; use model=gmm")
+        return module
+
+    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+        """At images x in [-1, 1] spread evenly over their bins."""
+        x = batch.x + (2 * rng.uniform(*batch.x.shape[1:]) - 1) * HALF_BIN
+        log_p = cast(Exact, model).log_prob(x).mean()
+        bits = bits_per_dimension(log_p, batch.x[0].numel())
+        return Loss(-log_p, {"loss": -log_p.detach(), "bits_per_dim": bits.detach()})

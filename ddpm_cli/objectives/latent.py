@@ -1,0 +1,138 @@
+"""A variational autoencoder together with the likelihood that gives its output a meaning, and its bounds."""
+
+import math
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from .likelihoods import Bernoulli, Gaussian, PixelLikelihood
+
+WIDEST = 10.0
+"""|log-variance| of q(z|x) at most: beyond it, numbers overflow before the loss can push back."""
+
+
+class Density(Protocol):
+    """A mixture over z: ln p and exact draws."""
+
+    @property
+    def fitted(self) -> bool: ...
+
+    def log_prob(self, z: Tensor) -> Tensor: ...
+
+    def sample(self, u: Tensor, eps: Tensor) -> Tensor: ...
+
+
+class LatentModel(nn.Module):
+    """q(z|x), p(x|z) and the priors of an autoencoder.
+
+    Args:
+        backbone: has `encode`, `decode`, `latent`, `log_variance` and `mixture`.
+        likelihood: bernoulli, continuous_bernoulli or gaussian.
+        variance: of the Gaussian; None = the backbone's own.
+        autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
+    """
+
+    def __init__(
+        self, backbone: nn.Module, likelihood: str, variance: float | None, autocast: torch.dtype | None = None
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.autocast = autocast
+        self._kind, self._variance = likelihood, variance
+
+    @property
+    def latent(self) -> int:
+        return int(cast(int, self.backbone.latent))
+
+    @property
+    def mixture(self) -> Density | None:
+        """The fitted prior; None where there is none or it has not been fitted yet."""
+        found = cast(Density | None, self.backbone.mixture)
+        return found if found is not None and found.fitted else None
+
+    @property
+    def likelihood(self) -> PixelLikelihood:
+        if self._kind != "gaussian":
+            return Bernoulli(normalized=self._kind == "continuous_bernoulli")
+        learned = cast(Tensor | None, self.backbone.log_variance)
+        return Gaussian(learned.exp() if self._variance is None and learned is not None else self._variance or 1.0)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B,L) of q(z|x), float32."""
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+            mean, log_var = self.backbone.encode(x)  # type: ignore[operator]
+        return mean.float(), log_var.float().clamp(-WIDEST, WIDEST)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """What the likelihood needs, (B,C,H,W) float32."""
+        with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
+            return self.backbone.decode(z).float()  # type: ignore[operator]
+
+    def image(self, z: Tensor) -> Tensor:
+        """The expected image of z (B,L), (B,C,H,W) in [-1, 1]."""
+        return self.likelihood.mean(self.decode(z))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The expected image at the mean of q(z|x)."""
+        return self.image(self.encode(x)[0])
+
+
+class LogWeights(NamedTuple):
+    """Of K draws from q(z|x) for each of B images, (K,B) nats each.
+
+    reconstruction: ln p(x|z); log_q: ln q(z|x); normal: ln N(z; 0, I); mixture: ln p(z) of the fitted prior, or None.
+    """
+
+    reconstruction: Tensor
+    log_q: Tensor
+    normal: Tensor
+    mixture: Tensor | None
+
+    def of(self, prior: Tensor) -> Tensor:
+        """ln w = ln p(x|z) + ln p(z) - ln q(z|x)."""
+        return self.reconstruction + prior - self.log_q
+
+
+class LatentNoise(Protocol):
+    def __call__(self, like: Tensor) -> Tensor: ...
+
+
+def log_weights(model: LatentModel, x: Tensor, spread: Tensor, samples: int, noise: LatentNoise) -> LogWeights:
+    """Draw z `samples` times from q(z|x) and weigh them, on the host in float64.
+
+    Args:
+        x: images (B,C,H,W) in [-1, 1], which the encoder sees.
+        spread: the same dequantised, on the host, whose density counts. q may know of x alone: the bound holds for
+            any q.
+        noise: gives standard normal noise like (B,L), new at each call.
+    """
+    mean, log_var = model.encode(x)
+    likelihood, mixture = model.likelihood, model.mixture
+    rows: list[list[Tensor]] = []
+    for _ in range(samples):
+        eps = noise(mean)
+        z = mean + (0.5 * log_var).exp() * eps
+        row = [
+            likelihood.log_density(model.decode(z).cpu().double(), spread.double()),
+            (log_normal(eps) - 0.5 * log_var.sum(1)).cpu().double(),
+            log_normal(z).cpu().double(),
+        ]
+        rows.append(row if mixture is None else [*row, mixture.log_prob(z).cpu().double()])
+    columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+    return LogWeights(columns[0], columns[1], columns[2], columns[3] if mixture is not None else None)
+
+
+def elbo(log_w: Tensor) -> Tensor:
+    """E[ln w] <= ln p(x) (Kingma & Welling 2014, eq. 2), (K,B) -> (B,)."""
+    return log_w.mean(0)
+
+
+def importance_weighted(log_w: Tensor) -> Tensor:
+    """ln of the mean of w over the K draws (Burda et al. 2016, eq. 8), (K,B) -> (B,). Never below `elbo`."""
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+
+
+def log_normal(z: Tensor) -> Tensor:
+    """ln N(z; 0, I), (B,L) -> (B,)."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)

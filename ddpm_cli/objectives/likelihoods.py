@@ -1,0 +1,109 @@
+"""How probable pixels are, given what a decoder says of them.
+
+Training looks at the grey levels as they are; a likelihood in bits needs a density, of pixels spread evenly over their
+bins, so that it compares with other models' (Theis et al. 2016, section 3.1).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+LEVELS = 256
+NEARLY_FLAT = 0.02
+"""|logit| below which the series is as exact as float32 and the formula would cancel."""
+
+
+class PixelLikelihood(Protocol):
+    """out (B,C,H,W) is the decoder's, x (B,C,H,W) in [-1, 1]."""
+
+    def nats(self, out: Tensor, x: Tensor) -> Tensor:
+        """What training maximises, (B,)."""
+        ...
+
+    def log_density(self, out: Tensor, x: Tensor) -> Tensor:
+        """ln p(x | z) (B,) of dequantised x, which is up to half a bin outside [-1, 1]."""
+        ...
+
+    def mean(self, out: Tensor) -> Tensor:
+        """The expected image."""
+        ...
+
+    def draw(self, out: Tensor, u: Tensor) -> Tensor:
+        """An image from u (B,C,H,W) uniform in (0, 1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Cross-entropy of grey levels v = (x + 1) / 2 in [0, 1], as if they were probabilities; out is the logit.
+
+    That is no density: its integral over v is not 1. The one of the same shape is the continuous Bernoulli
+    (Loaiza-Ganem & Cunningham 2019, eq. 6-8), by which images are judged and, with `normalized`, trained.
+    """
+
+    normalized: bool = False
+
+    def nats(self, out: Tensor, x: Tensor) -> Tensor:
+        v = (x + 1) / 2
+        each = v * out - (log_integral(out) if self.normalized else F.softplus(out))
+        return each.flatten(1).sum(1)
+
+    def log_density(self, out: Tensor, x: Tensor) -> Tensor:
+        """The density is one of w in [0, 1], where 256 bins are 1/256 wide; ln |dw/dx| makes it one of x."""
+        w = ((x + 1) / 2 * (LEVELS - 1) + 0.5) / LEVELS
+        scale = math.log((LEVELS - 1) / (2 * LEVELS))
+        return (w * out - log_integral(out) + scale).flatten(1).sum(1)
+
+    def mean(self, out: Tensor) -> Tensor:
+        return 2 * (_mean(out) if self.normalized else torch.sigmoid(out)) - 1
+
+    def draw(self, out: Tensor, u: Tensor) -> Tensor:
+        """By the inverse of the continuous Bernoulli's distribution function, ln(1 + u (e^out - 1)) / out."""
+        size = out.abs().clamp(min=1e-4)
+        mirrored = torch.where(out > 0, 1 - u, u)  # a positive logit is a negative one, seen from the other end
+        w = torch.log1p(mirrored * torch.expm1(-size)) / -size
+        return 2 * torch.where(out > 0, 1 - w, w) - 1
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(x; tanh(out / 2), variance) for every pixel; the variance a number or () tensor."""
+
+    variance: float | Tensor
+
+    def nats(self, out: Tensor, x: Tensor) -> Tensor:
+        variance = torch.as_tensor(self.variance, dtype=out.dtype, device=out.device)
+        each = -0.5 * ((x - self.mean(out)).square() / variance + torch.log(2 * math.pi * variance))
+        return each.flatten(1).sum(1)
+
+    def log_density(self, out: Tensor, x: Tensor) -> Tensor:
+        return self.nats(out, x)
+
+    def mean(self, out: Tensor) -> Tensor:
+        return torch.tanh(out / 2)
+
+    def draw(self, out: Tensor, u: Tensor) -> Tensor:
+        return self.mean(out) + torch.special.ndtri(u) * torch.as_tensor(self.variance).sqrt().to(out)
+
+
+def log_integral(logit: Tensor) -> Tensor:
+    """ln of the integral of e^(logit v) over v in [0, 1], ln((e^l - 1) / l): the continuous Bernoulli's constant.
+
+    In the terms of Loaiza-Ganem & Cunningham 2019, softplus(l) - ln C(sigmoid(l)).
+    """
+    flat = logit.abs() < NEARLY_FLAT
+    size = torch.where(flat, 1.0, logit.abs())
+    formula = logit.clamp(min=0) + torch.log(-torch.expm1(-size)) - size.log()
+    series = logit / 2 + logit.square() / 24
+    return torch.where(flat, series, formula)
+
+
+def _mean(logit: Tensor) -> Tensor:
+    """E[v] = 1 / (1 - e^-l) - 1 / l, the derivative of `log_integral`."""
+    flat = logit.abs() < NEARLY_FLAT
+    safe = torch.where(flat, 1.0, logit)
+    return torch.where(flat, 0.5 + logit / 12, -1 / torch.expm1(-safe) - 1 / safe)

@@ -1,0 +1,207 @@
+"""Fitting a Gaussian mixture by expectation maximisation: a loop of its own, as there are no gradients in it.
+
+The steps are scikit-learn's; between them everything is in the module's buffers, from which each iteration begins, so
+that a resumed run goes on bit for bit.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.images import Images
+from ..diffusion.ode import bits_per_dimension, dequantized
+from ..errors import CheckpointError, ConfigError, NonFiniteError
+from ..models.gmm import GMM
+from ..models.mixture import Mixture
+from ..objectives.em import EM
+from .checkpoint import Checkpoint
+from .looks import Looks
+from .plan import Plan
+from .randomness import seed_of
+from .run import Run
+from .state import load_weights, part
+
+ROUNDING = 1e-8
+"""By how much, relatively, a log-likelihood may fall through nothing but rounding."""
+
+
+class EMState:
+    """The mixture and how far EM is. `log_likelihood`: nats per image of what the module holds; None before step 1."""
+
+    def __init__(self, module: GMM):
+        self.module = module
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {}
+        self.log_likelihood: float | None = None
+        self.converged = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Named `model.` and `em.`, as in the checkpoint."""
+        known = math.nan if self.log_likelihood is None else self.log_likelihood
+        out = {f"model.{k}": v for k, v in self.module.state_dict().items()}
+        out["em.log_likelihood"] = torch.tensor(known, dtype=torch.float64)
+        return out | {"em.converged": torch.tensor(self.converged)}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`. Raises CheckpointError when it is of something else."""
+        tensors = checkpoint.tensors()
+        load_weights(self.module, part(tensors, "model."), str(checkpoint.path))
+        em = part(tensors, "em.")
+        if not em:
+            raise CheckpointError(f"{checkpoint.path}: is no run of EM; name one of model=gmm")
+        value = float(em["log_likelihood"])
+        self.log_likelihood = None if math.isnan(value) else value
+        self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
+        self.converged = bool(em["converged"])
+
+
+def finished(state: EMState, plan: Plan) -> bool:
+    """No iteration is left, the last one gained nothing, or the time is up."""
+    late = plan.max_seconds is not None and state.seconds >= plan.max_seconds
+    return state.converged or state.step >= plan.steps or late
+
+
+def fit(objective: EM, state: EMState, data: Images, plan: Plan, run: Run, looks: Looks, seed: int) -> bool:
+    """E and M steps from state.step to the plan's end; each is logged and saved.
+
+    Returns:
+        True when EM is done, False when a signal asked for a stop. The state is saved either way.
+
+    Raises:
+        ConfigError: too few images, a component that shrank onto too few of them.
+        NonFiniteError: the log-likelihood fell.
+    """
+    began = time.perf_counter() - state.seconds
+    x = spread(data, objective.images, seed)
+    if not state.step:
+        set_basis(state.module, x)
+    c, rest = state.module.coordinates(x), float(state.module.log_rest(x).mean())
+    run.reporter.start(state.step, plan.steps)
+    stop = False
+    while not finished(state, plan) and not stop:
+        before = {name: buffer.clone() for name, buffer in state.module.mixture.state_dict().items()}
+        reached = iterate(state.module.mixture, c, objective.floor, seed_of(seed) % 2**32, first=not state.step) + rest
+        if _judge(state, reached, objective):
+            state.module.mixture.load_state_dict(before)
+            run.save(state, plan.keep_last, None)  # it has still to say that it ended
+            break
+        state.step, state.log_likelihood = state.step + 1, reached
+        state.seconds = time.perf_counter() - began
+        stop = run.stop_signal is not None
+        row = {"loss": -reached, "log_likelihood": reached, "bits_per_dim": _bits(reached, data)}
+        run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        run.save(state, plan.keep_last, None)
+        if plan.sample_every and state.step % plan.sample_every == 0 and looks.sample:
+            run.picture(state.step, looks.sample())
+    if finished(state, plan):
+        _last_look(state, plan, run, looks)
+    return finished(state, plan)
+
+
+def _judge(state: EMState, reached: float, objective: EM) -> bool:
+    """Whether an iteration is to be taken back, the state being told whether EM has converged.
+
+    Raises NonFiniteError when the log-likelihood fell, which exact EM cannot do (Dempster et al. 1977, theorem 1).
+    """
+    before = state.log_likelihood
+    if not math.isfinite(reached):
+        raise NonFiniteError("log_likelihood: is not finite; use fewer model.components, or objective.floor=1e-5")
+    if before is None:
+        return False
+    if reached < before - ROUNDING * abs(before):
+        if not objective.floor:
+            raise NonFiniteError(
+                f"log_likelihood: fell from {before!r} to {reached!r} at iteration {state.step + 1}; "
+                "use fewer model.components, or objective.floor=1e-5"
+            )
+        state.converged = True
+        return True
+    state.converged = reached - before < objective.tol
+    return False
+
+
+def spread(data: Images, most: int | None, seed: int) -> Tensor:
+    """(N,C,H,W) float64: pixels spread evenly over their bins by noise that is a function of the seed."""
+    generator = torch.Generator().manual_seed(seed_of(seed, 1))
+    if most is not None and most < len(data):
+        data = data.subset(torch.randperm(len(data), generator=generator)[:most])
+    u = torch.rand(data.pixels.shape, generator=generator)
+    return dequantized(data.pixels, u.double())
+
+
+def set_basis(module: GMM, x: Tensor) -> None:
+    """The principal components of images (N,C,H,W), and the mean variance of the others (Tipping & Bishop 1999, eq. 8).
+
+    Raises:
+        ConfigError: fewer images than there are to be components.
+    """
+    from sklearn.decomposition import PCA  # a second to import
+
+    flat, k = x.flatten(1).numpy(), module.dimensions
+    if len(flat) <= k:
+        raise ConfigError(f"model.dimensions: must be below the {len(flat)} training images, got {k}")
+    pca = PCA(k, random_state=0).fit(flat)
+    basis, _ = torch.linalg.qr(torch.from_numpy(pca.components_).T)  # orthonormal to the last digit
+    module.center.copy_(torch.from_numpy(pca.mean_))
+    module.basis.copy_(basis.T)
+    left = module.center.numel() - k
+    if left:
+        total = float(x.flatten(1).var(0, correction=0).sum())
+        kept = float(module.coordinates(x).square().sum() / len(flat))
+        module.residual.fill_(max((total - kept) / left, 1e-12))
+
+
+def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bool = False) -> float:
+    """One E and M step on points (N,L), in place; the first one begins with k-means. The new mean log-likelihood.
+
+    The mixture is only changed when the step can be taken.
+
+    Raises:
+        ConfigError: fewer points than components, a component that shrank onto too few of them.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    k = len(mixture.weights)
+    if len(points) < k:
+        raise ConfigError(f"model.components: must be at most the {len(points)} training images, got {k}")
+    start: Mapping[str, Any] = {}
+    if not first:
+        precisions = torch.cholesky_inverse(mixture.factors.double())
+        start = {
+            "weights_init": (mixture.weights.double() / mixture.weights.double().sum()).numpy(),
+            "means_init": mixture.means.double().numpy(),
+            "precisions_init": ((precisions + precisions.mT) / 2).numpy(),
+        }
+    step = GaussianMixture(k, tol=0.0, reg_covar=floor, max_iter=1, random_state=seed, **start)
+    array = points.double().numpy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # after one iteration, of course
+            step.fit(array)
+        mixture.fill(*(torch.from_numpy(v) for v in (step.weights_, step.means_, step.covariances_)))
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        if isinstance(error, ValueError) and "ill-defined" not in str(error):
+            raise
+        raise ConfigError(
+            f"model.components: one of the {k} shrank onto too few images; use fewer of them, fewer "
+            "model.dimensions, or objective.floor=1e-5"
+        ) from error
+    return float(step.score(array))
+
+
+def _bits(log_likelihood: float, data: Images) -> float:
+    return float(bits_per_dimension(torch.tensor(log_likelihood, dtype=torch.float64), math.prod(data.shape)))
+
+
+def _last_look(state: EMState, plan: Plan, run: Run, looks: Looks) -> None:
+    if looks.validate and plan.eval_every:
+        run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
+    if looks.sample and plan.sample_every and state.step % plan.sample_every:
+        run.picture(state.step, looks.sample())

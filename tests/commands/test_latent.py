@@ -1,0 +1,244 @@
+"""Autoencoders and Gaussian mixtures on the command line, with real digits."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from ddpm_cli.config.launch import launch
+
+from ..conftest import Cli
+
+SIZES = {
+    "vae": ["model.channels=4", "model.encoder_width=32", "model.decoder_width=32"],
+    "vae_conv": ["model.channels=8", "model.multipliers=[1,2]"],
+}
+SMALL = ["model.latent=4", "model.prior_components=3", "trainer.batch_size=32", "trainer.samples=8", "logger=none"]
+VAE = ["model=vae", *SIZES["vae"], *SMALL]
+GMM = ["model=gmm", "model.components=4", "model.dimensions=12", "trainer.samples=6", "logger=none"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", list(sys.argv))
+        assert launch("train", ["run_dir=vae", *VAE, "trainer.steps=60", "trainer.eval_every=60"]) == 0
+        assert launch("train", ["run_dir=plain", *VAE, "trainer.steps=2", "model.prior=normal"]) == 0
+        assert launch("train", ["run_dir=gmm", *GMM, "trainer.steps=4"]) == 0
+    return folder
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def images(folder: Path) -> np.ndarray:
+    return np.load(folder / "samples.npz")["arr_0"].astype(int)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "sample.json").read_text())
+    return found
+
+
+def test_an_autoencoder_trains_and_leaves_its_pictures(runs: Path) -> None:
+    run = runs / "vae"
+    logged = [row for row in rows(run) if "loss" in row]
+    assert {"reconstruction", "kl", "grad_norm", "lr"} <= logged[0].keys()
+    assert logged[0]["loss"] == pytest.approx(logged[0]["reconstruction"] + logged[0]["kl"], rel=1e-5)
+    assert {"val_loss", "val_reconstruction", "val_kl"} <= rows(run)[-1].keys()
+    assert rows(run)[-1]["val_loss"] < 45  # 64 ln 2 = 44.4 is what knowing nothing costs
+    pairs = Image.open(run / "samples/step_00000060.png")
+    assert pairs.size[1] > 1.5 * pairs.size[0]  # two columns; two rows of images, two of reconstructions
+    assert Image.open(run / "samples/latent_map.png").size[0] > 600
+
+
+def test_the_prior_is_fitted_when_training_ends(runs: Path) -> None:
+    tensors = load_file(runs / "vae/checkpoints/step_00000060.safetensors")
+    for part in ("model", "ema"):
+        assert float(tensors[f"{part}.mixture.weights"].sum()) == pytest.approx(1, abs=1e-5)
+    assert not tensors["model.mixture.means"].equal(tensors["ema.mixture.means"])
+    plain = load_file(runs / "plain/checkpoints/step_00000002.safetensors")
+    assert not any("mixture" in name for name in plain)
+
+
+def test_a_mixture_logs_and_saves_every_iteration(runs: Path) -> None:
+    run = runs / "gmm"
+    logged = [row for row in rows(run) if "log_likelihood" in row]
+    assert [row["step"] for row in logged] == [1, 2, 3, 4]
+    values = [row["log_likelihood"] for row in logged]
+    assert values == sorted(values) and values[0] < values[-1]
+    assert all(row["loss"] == -row["log_likelihood"] for row in logged)
+    bits = -(values[-1] / 64 + np.log(2 / 255)) / np.log(2)
+    assert logged[-1]["bits_per_dim"] == pytest.approx(bits, rel=1e-9)
+    assert 6 < rows(run)[-1]["val_bits_per_dim"] < 8
+    assert [p.name for p in (run / "samples").iterdir()] == ["step_00000004.png"]
+    assert (run / "checkpoints/step_00000003.json").is_file() and (run / "config.json").is_file()
+
+
+@pytest.mark.parametrize("model", ["vae", "vae_conv", "gmm"])
+def test_four_steps_are_two_and_two_more(model: str, cli: Cli, tmp_path: Path) -> None:
+    arguments = GMM if model == "gmm" else [f"model={model}", *SIZES[model], *SMALL]
+    for run_dir, stops in (("whole", (4,)), ("halves", (2, 4))):
+        for steps in stops:
+            result = cli("train", f"run_dir={run_dir}", *arguments, f"trainer.steps={steps}")
+            assert result.code == 0, result.err
+    file = "checkpoints/step_00000004.safetensors"
+    whole, halves = (load_file(tmp_path / run / file) for run in ("whole", "halves"))
+    assert whole.keys() == halves.keys() and all(whole[k].equal(halves[k]) for k in whole)
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
+    if model == "gmm":
+        a, b = ([row.get("log_likelihood") for row in rows(tmp_path / run)] for run in ("whole", "halves"))
+        assert [v for v in a if v is not None] == [v for v in b if v is not None]
+
+
+def test_finished_runs_say_so(runs: Path, cli: Cli) -> None:
+    for name, arguments, steps in (("vae", [*VAE, "trainer.eval_every=60"], 60), ("gmm", GMM, 4)):
+        before = {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
+        again = cli("train", f"run_dir={runs / name}", *arguments, f"trainer.steps={steps}")
+        assert again.code == 0 and "is finished" in again.out and "set a higher trainer.steps" in again.out
+        assert before == {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
+
+
+def test_em_that_converged_stays_finished(cli: Cli, tmp_path: Path) -> None:
+    arguments = ["run_dir=run", *GMM, "objective.tol=100", "trainer.steps=30"]
+    assert cli("train", *arguments).code == 0
+    assert rows(tmp_path / "run")[-1]["step"] == 2
+    again = cli("train", *arguments, "trainer.steps=50")
+    assert again.code == 0 and "is finished (step 2); EM has converged" in again.out
+
+
+def test_a_prior_that_was_not_fitted_in_time_is_fitted_later(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies between the last step and the fit leaves a run that is not finished."""
+    import ddpm_cli.commands.train as command
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "complete", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        assert cli("train", "run_dir=run", *VAE, "trainer.steps=2").code != 0
+    refused = cli("sample", "ckpt=run", "prior=gmm", "out=s")
+    assert refused.code == 2 and "run ddpm train to its end" in refused.err
+    assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "normal"
+    assert cli("train", "run_dir=run", *VAE, "trainer.steps=2").code == 0
+    assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
+    assert "is finished" in cli("train", "run_dir=run", *VAE, "trainer.steps=2").out
+
+
+def test_samples_of_an_autoencoder(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    common = [f"ckpt={runs / 'vae'}", "precision=fp32"]
+    calls = {"a": ["n=6"], "b": ["n=6", "batch_size=4"], "c": ["n=1", "seed=4"], "d": ["n=6", "prior=normal"]}
+    calls |= {"e": ["n=6", "weights=raw"], "f": ["n=6", "pixel_noise=true"]}
+    for name, arguments in calls.items():
+        result = cli("sample", *common, f"out={name}", *arguments)
+        assert result.code == 0, result.err
+    a, b, c, d, e, f = (images(tmp_path / name) for name in "abcdef")
+    assert a.shape == (6, 8, 8, 1)
+    assert np.abs(a - b).max() <= 1 and np.abs(a[4:5] - c).max() <= 1
+    assert min(np.abs(a - x).max() for x in (d, e, f)) > 1
+    said = facts(tmp_path / "a")
+    assert (said["task"]["prior"], said["network_calls"], said["sampler"], said["guidance"]) == ("gmm", 1, None, None)
+    assert facts(tmp_path / "b")["network_calls"] == 2 and said["seeds"] == list(range(6))
+    assert facts(tmp_path / "d")["task"]["prior"] == "normal" and facts(tmp_path / "e")["weights"] == "raw"
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["grid.png", "images", "sample.json", "samples.npz"]
+
+
+def test_samples_of_a_mixture(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    for name, arguments in {"a": ["n=6"], "b": ["n=2", "seed=3"], "c": ["n=6", "pixel_noise=true"]}.items():
+        result = cli("sample", f"ckpt={runs / 'gmm'}", f"out={name}", *arguments)
+        assert result.code == 0, result.err
+    a, b, c = (images(tmp_path / name) for name in "abc")
+    assert np.array_equal(a[3:5], b) and not np.array_equal(a[0], a[1])
+    assert 1 < np.abs(a - c).mean() < 60 and facts(tmp_path / "a")["network_calls"] == 0
+
+
+def test_between_two_seeds_and_between_two_pictures(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    ckpt = f"ckpt={runs / 'vae'}"
+    for seed, name in ((3, "one"), (17, "other")):
+        assert cli("sample", ckpt, "n=1", f"seed={seed}", f"out={name}", "precision=fp32").code == 0
+    assert cli("sample", ckpt, "between=[3,17]", "n=5", "out=way", "precision=fp32").code == 0
+    way = images(tmp_path / "way")
+    assert np.abs(way[:1] - images(tmp_path / "one")).max() <= 1
+    assert np.abs(way[-1:] - images(tmp_path / "other")).max() <= 1
+    assert np.abs(way[2] - way[0]).max() > 1 and facts(tmp_path / "way")["seeds"] is None
+    ends = [str(tmp_path / f"{name}/images/000000.png") for name in ("one", "other")]
+    result = cli("sample", ckpt, f"between=[{','.join(ends)}]", "n=3", "out=pictures")
+    assert result.code == 0, result.err
+    assert (tmp_path / "pictures/input.png").is_file() and (tmp_path / "pictures/input_other.png").is_file()
+    for between, pixels in (("[3,17]", 4), (f"[{','.join(ends)}]", 1)):
+        result = cli("gif", ckpt, "kind=interpolate", f"between={between}", "n=4", "frames=6", f"out=g{pixels}")
+        assert result.code == 0, result.err
+    many, one = (Image.open(tmp_path / f"g{k}/interpolate.gif") for k in (4, 1))
+    assert many.n_frames == one.n_frames == 6 and many.size[1] > one.size[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "run", "arguments", "says"),
+    [
+        ("gif", "vae", [], "kind: denoise is not for a run of model=vae; use kind=interpolate between=[3,17]"),
+        ("gif", "gmm", [], "kind: denoise is not for a run of model=gmm; use ddpm sample"),
+        ("gif", "vae", ["kind=forward"], "kind: forward is not for"),
+        ("gif", "gmm", ["kind=interpolate", "between=[3,17]"], "kind: interpolate is not for"),
+        ("sample", "gmm", ["between=[3,17]"], "between: a Gaussian mixture has no way"),
+        ("sample", "gmm", ["prior=gmm"], "prior: belongs to autoencoders"),
+        ("sample", "plain", ["prior=gmm"], "prior: no mixture has been fitted to the latents of this run; train with"),
+        ("sample", "vae", ["guidance=cfg"], "guidance: is for diffusion models"),
+        ("sample", "vae", ["label=3"], "label: this model knows no classes"),
+        ("sample", "vae", ["init=a.png"], "init: is for diffusion models"),
+        ("sample", "vae", ["between=[a.png,b.png]", "strength=0.5"], "strength: is for diffusion models"),
+        ("sample", "vae", ["between=[1,2]", "n=1"], "n: the way between two images needs at least 2"),
+    ],
+)
+def test_what_is_refused(command: str, run: str, arguments: list[str], says: str, runs: Path, cli: Cli) -> None:
+    result = cli(command, f"ckpt={runs / run}", "out=s", *arguments)
+    assert result.code == 2 and f"ddpm: error: {says}" in result.err and result.err.count("\n") == 1
+    assert not Path("s").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["model=vae", "objective=v"], "objective: this model cannot denoise; use objective=elbo"),
+        (["model=gmm", "objective=v"], "objective: this model cannot denoise; use objective=em"),
+        (["model=unet_tiny", "objective=elbo"], "objective: elbo needs an autoencoder"),
+        (["model=unet_tiny", "objective=em"], "objective: em needs a Gaussian mixture"),
+        (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM looks at all images in each step"),
+        (["model=gmm", "model.dimensions=65"], "model.dimensions: must be between 1 and the images' 64"),
+        (["model=vae", "objective.beta=-1"], "objective.beta: must be at least 0"),
+    ],
+)
+def test_what_makes_no_sense_together(arguments: list[str], says: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "run_dir=run", *arguments)
+    assert result.code == 2 and says in result.err and result.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_bits(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    found = {}
+    for name, arguments in {
+        "vae": ["bpd.importance_samples=8"],
+        "gmm": [],
+        "plain": ["batch_size=7", "bpd.importance_samples=2"],
+        "again": ["bpd.importance_samples=8", "batch_size=9"],
+    }.items():
+        ckpt = runs / {"again": "vae"}.get(name, name)
+        result = cli("eval", f"ckpt={ckpt}", "n=40", f"out=e_{name}", *arguments)
+        assert result.code == 0, result.err
+        found[name] = json.loads((tmp_path / f"e_{name}/eval.json").read_text())
+    bits = {name: {k: v["mean"] for k, v in facts["bits_per_dim"].items()} for name, facts in found.items()}
+    assert list(bits["gmm"]) == ["exact"] and 6 < bits["gmm"]["exact"] < 8
+    vae = bits["vae"]
+    assert set(vae) == {"elbo", "reconstruction", "kl", "iw_bound", "elbo_gmm", "iw_bound_gmm"}
+    assert vae["iw_bound"] < vae["elbo"] == pytest.approx(vae["reconstruction"] + vae["kl"], rel=1e-9)
+    assert vae["iw_bound_gmm"] < vae["elbo_gmm"] and 6 < vae["elbo"] < 8.2
+    assert set(bits["plain"]) == {"elbo", "reconstruction", "kl", "iw_bound"}
+    assert bits["again"] == pytest.approx(vae, rel=1e-5)
+    assert found["vae"]["protocol"]["bpd"]["importance_samples"] == 8
+    assert [p.name for p in (tmp_path / "e_vae").iterdir()] == ["eval.json"]
