@@ -67,6 +67,10 @@ TOGETHER = {
     ("objective", "classify"): ["model=unet_classifier"],
     ("objective", "classify_clean"): ["model=resnet"],
     ("trainer", "classifier"): ["model=resnet"],
+    ("objective", "elbo"): ["model=vae"],
+    ("objective", "elbo_gaussian"): ["model=vae"],
+    ("objective", "em"): ["model=gmm", "model.components=2", "model.dimensions=4"],
+    ("model", "gmm"): ["model.components=2", "model.dimensions=4"],
 }
 """What cannot stand alone."""
 
