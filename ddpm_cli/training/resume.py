@@ -22,6 +22,7 @@ FORMERLY: dict[str, Any] = {
     "objective.label_dropout": 0.0,
     "objective.learned_variance": False,
     "objective.bound_weight": 0.001,
+    "objective.zero_to_one": False,
     "objective.weighting": {"_target_": "ddpm_cli.objectives.weighting.Simple"},
     "objective.times": {"_target_": "ddpm_cli.objectives.times.Uniform"},
 }
