@@ -57,7 +57,7 @@ def run(
         with console.Counter() as progress:
             images, validation = source.load("train", progress), source.load("val", progress)
         module = network(config, images)  # this also writes into config what only the data can tell
-        if plan.best_by and not len(validation):
+        if plan.best_by_validation and not len(validation):
             raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
         state = prepare(module, adam, plan, runtime, start, loss)

@@ -16,8 +16,8 @@ class UNetAnnotated(nn.Module):
     """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `learned_variance`.
 
     Each level has `blocks` residual blocks on the way down and, on the way up, as many again and one that leaves it.
-    The defaults are the tutorial's network: 167,777,987 parameters for 3 channels, 167,775,681 for 1. Its layers keep
-    PyTorch's initialisation; nothing starts at zero.
+    With compound_multipliers=true attention_norm=false it is the tutorial's network: 167,777,987 parameters for 3
+    channels, 167,775,681 for 1. Layers keep PyTorch's initialisation; nothing starts at zero.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
@@ -49,8 +49,8 @@ class UNetAnnotated(nn.Module):
         blocks: int = 2,
         heads: int = 1,
         dropout: float = 0.1,
-        compound_multipliers: bool = True,
-        attention_norm: bool = False,
+        compound_multipliers: bool = False,
+        attention_norm: bool = True,
         class_conditional: bool | None = False,
         num_classes: int | None = None,
         learned_variance: bool = False,

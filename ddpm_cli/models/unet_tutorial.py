@@ -142,4 +142,3 @@ def sinusoids(rows: int) -> Tensor:
     column = torch.arange(WIDTH, dtype=torch.float64)
     angle = torch.arange(rows, dtype=torch.float64)[:, None] * 10_000 ** (-2 * column / WIDTH)
     return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
-

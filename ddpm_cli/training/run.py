@@ -170,6 +170,7 @@ class Run:
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "best": state.best,
+            "period": state.period.saved(),
             "about": self.about,
             "versions": _versions(),
             "config": self.config,
