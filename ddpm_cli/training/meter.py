@@ -81,7 +81,7 @@ class Period:
 
     def means(self) -> dict[str, float]:
         """The loss, if there was one; and begin again."""
-        found = {"loss": float(self.total) / self.steps} if self.steps else {}
+        found = {"loss": float(self.total / self.steps)} if self.steps else {}
         self.total, self.steps = 0.0, 0
         return found
 
