@@ -7,6 +7,7 @@ from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
 from ..render.animate import write_animation
+from ..render.denoise import Spacing
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
 from .direct import Direct, Prior, check_diffusion, check_unguided, open_run
@@ -36,6 +37,7 @@ def run(
     prior: Prior,
     weights: Literal["ema", "raw"],
     frames: int,
+    spacing: Spacing,
     fps: float,
     hold: float,
     scale: int | None,
@@ -65,11 +67,12 @@ def run(
         if isinstance(loaded, Direct):
             pictures = directly(kind, request, loaded, n, prior, frames, scale, progress)
         elif kind == "forward":
-            pictures = forward(loaded, root, n, seed, frames, scale, path.with_suffix(".png"), progress)
+            pictures = forward(loaded, root, n, seed, frames, spacing, scale, path.with_suffix(".png"), progress)
         else:
             check(loaded.model, drawer)
             guide = guided(guidance, loaded, trust)
-            pictures = animated(kind, request, loaded, drawer, guide, n, seed, (label, labels), frames, scale, progress)
+            asked = (label, labels)
+            pictures = animated(kind, request, loaded, drawer, guide, n, seed, asked, frames, spacing, scale, progress)
     try:
         write_animation(path, pictures, fps=fps, hold=0 if kind == "interpolate" else hold, format=path.suffix[1:])
     except ValueError as error:

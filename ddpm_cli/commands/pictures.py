@@ -14,7 +14,7 @@ from ..diffusion.editing import there_and_back
 from ..diffusion.samplers import Frame, Sampler
 from ..errors import ConfigError, DataError
 from ..render.clock import visible
-from ..render.denoise import denoise_frames, evenly_visible
+from ..render.denoise import Spacing, denoise_frames, spaced
 from ..render.files import write_png
 from ..render.forward import forward_frames, forward_strip
 from ..render.interpolate import interpolation_frames
@@ -39,13 +39,14 @@ def animated(
     seed: int,
     asked: Asked,
     frames: int,
+    spacing: Spacing,
     scale: int | None,
     progress: Progress,
 ) -> list[np.ndarray]:
     """The frames of kind=denoise or kind=interpolate."""
     if kind == "denoise":
         draw = draw_of(request, loaded, sampler, guide, n, seed, asked)
-        return denoise(task_of(request, draw), draw, frames, scale, progress)
+        return denoise(task_of(request, draw), draw, frames, spacing, scale, progress)
     way = Way.of(frames)
     task = task_of(request, ways_of(request, loaded, sampler, guide, n, seed, asked, way.distinct))
     return interpolated(task, request, way, n, scale, progress)
@@ -103,7 +104,9 @@ def directly(
     return interpolated(task, request, way, n, scale, progress)
 
 
-def denoise(task: Task, draw: Draw, count: int, scale: int | None, progress: Progress) -> list[np.ndarray]:
+def denoise(
+    task: Task, draw: Draw, count: int, spacing: Spacing, scale: int | None, progress: Progress
+) -> list[np.ndarray]:
     """x_t beside its x0 estimate, at most `count` frames; what a task was given is in the first places.
 
     A task that goes back and forth is shown as it passes each time for good.
@@ -117,7 +120,7 @@ def denoise(task: Task, draw: Draw, count: int, scale: int | None, progress: Pro
         kept[frame.t] = Frame(frame.t, visible(frame.x, frame.t, schedule).cpu(), frame.x0.cpu())
     finite(kept[0.0].x)
     times = sorted(kept, reverse=True)
-    chosen = evenly_visible(torch.tensor(times, dtype=torch.float64), schedule, count)
+    chosen = spaced(torch.tensor(times, dtype=torch.float64), schedule, count, spacing)
     given = list(task.inputs.values())
     shown = [_beside(given, kept[times[i]]) for i in chosen]
     return denoise_frames(shown, draw.loaded.clock, scale=scale)
@@ -129,13 +132,21 @@ def _beside(given: Sequence[Tensor], frame: Frame) -> Frame:
 
 
 def forward(
-    loaded: Loaded, root: str | None, n: int, seed: int, count: int, scale: int | None, strip: Path, progress: Progress
+    loaded: Loaded,
+    root: str | None,
+    n: int,
+    seed: int,
+    count: int,
+    spacing: Spacing,
+    scale: int | None,
+    strip: Path,
+    progress: Progress,
 ) -> list[np.ndarray]:
     """`n` held-out images dissolving; the strip at 0, 25, 50, 75 and 100 % is written as well."""
     images = real_images(loaded, root, n, seed, progress)
     schedule = loaded.model.schedule
     write_png(strip, forward_strip(images[:8], schedule, seed, scale=scale))
-    return forward_frames(images, schedule, count, seed, loaded.clock, scale=scale)
+    return forward_frames(images, schedule, count, seed, loaded.clock, scale=scale, spacing=spacing)
 
 
 def real_images(loaded: Loaded, root: str | None, n: int, seed: int, progress: Progress) -> Tensor:

@@ -22,6 +22,7 @@ from ..training.runtime import choose
 from ..training.setup import looks, prepare
 from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
 from .fit import fit_mixture
+from .glance import glance_of
 from .verdict import verdict_of
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def run(
             images, validation = source.load("train", progress), source.load("val", progress)
             verdict = verdict_of(loss, plan, source, validation, progress)
         module = network(config, images)  # this also writes into config what only the data can tell
-        if plan.best_by and not len(validation):
+        if plan.best_by_validation and not len(validation):
             raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
         state = prepare(module, adam, plan, runtime, start, loss)
@@ -79,7 +80,10 @@ def run(
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
         labels = labels_of(module, images.classes, plan.samples)
-        see = looks(state, wrap, loss, draw, images.shape, validation, plan, labels)
+        glance = glance_of(
+            plan, draw, validation, labels_of(module, images.classes, plan.eval_samples), trust, described
+        )
+        see = looks(state, wrap, loss, draw, images.shape, validation, plan, labels, glance)
         place.columns = columns_of_pairs(plan.samples) if latent else row_of(labels)
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))

@@ -5,13 +5,21 @@ import torch
 from .denoiser import Denoiser
 from .posterior import Variance
 from .samplers.base import Sampler
-from .target import V
+from .schedule import Schedule
+from .target import Epsilon, Target, V
+from .zero_to_one import ZeroToOne
 
 
 def check_model(model: Denoiser) -> None:
     """Raises ValueError naming the objective when the target cannot be read at all of the schedule's times."""
     schedule, target = model.schedule, model.target
     name = type(target).__name__.lower()
+    known, steps = getattr(model.backbone, "n_steps", None), getattr(schedule, "steps", None)
+    if known is not None and known != steps:
+        raise ValueError(
+            f"model.n_steps: this network knows {known} steps by their number, the schedule has {steps or 'none'}; "
+            "use n_steps=${schedule.steps}, and a schedule with steps"
+        )
     if isinstance(target, V) and not schedule.variance_preserving:
         raise ValueError(
             "objective: v means alpha^2 + sigma^2 = 1, which this schedule does not keep; "
@@ -22,6 +30,18 @@ def check_model(model: Denoiser) -> None:
         raise ValueError(
             f"objective: {name} says nothing about x0 at t = 1, where this schedule leaves no signal; use v, x0 or flow"
         )
+
+
+def stretched(schedule: Schedule, target: Target) -> ZeroToOne:
+    """The schedule for images in [0, 1]. Raises ValueError naming the objective where that was not thought through."""
+    if not isinstance(target, Epsilon):
+        raise ValueError("objective.zero_to_one: goes with predicting the noise; use objective=epsilon, or false")
+    if not schedule.variance_preserving:
+        raise ValueError(
+            "objective.zero_to_one: needs alpha^2 + sigma^2 = 1, which this schedule does not keep; "
+            "use schedule=linear, or false"
+        )
+    return ZeroToOne(schedule)
 
 
 def check_sampler(model: Denoiser, sampler: Sampler) -> None:

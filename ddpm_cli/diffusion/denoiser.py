@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .schedule import Schedule, input_norm
 from .target import EDM, Prediction, Target
+from .zero_to_one import ZeroToOne, zero_to_one
 
 
 class Denoise(Protocol):
@@ -86,9 +87,14 @@ class Denoiser(nn.Module):
         return self.target.invert(out.target, x_t, alpha, sigma)._replace(share=out.share)
 
     def _scaled(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's input: as EDM's target says, else of unit variance where that of x_t grows beyond."""
+        """The network's input: as EDM's target says, else of unit variance where that of x_t grows beyond.
+
+        Images in [0, 1] are shown as they are.
+        """
         if isinstance(self.target, EDM):
             return x_t * self.target.input_scale(*self.alpha_sigma(t, x_t.ndim))
+        if isinstance(self.schedule, ZeroToOne):
+            return zero_to_one(x_t, self.alpha_sigma(t, x_t.ndim)[0])
         if self.schedule.variance_preserving:
             return x_t
         return x_t / input_norm(*self.alpha_sigma(t, x_t.ndim))

@@ -16,40 +16,7 @@ from .noise import ImageNoise
 from .samplers.base import Frame, Noise, Sampler
 from .schedule import Schedule
 from .spacing import Spacing
-
-
-@dataclass(frozen=True)
-class View:
-    """A schedule of which samplers see other `times`; everything else is the schedule's own."""
-
-    schedule: Schedule
-
-    @property
-    def whole(self) -> Schedule:
-        """What it is a view of."""
-        return self.schedule.whole if isinstance(self.schedule, View) else self.schedule
-
-    @property
-    def variance_preserving(self) -> bool:
-        return self.schedule.variance_preserving
-
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self.schedule(t)
-
-    def times(self, steps: int | None, spacing: Spacing = "auto") -> Tensor:
-        return self.schedule.times(steps, spacing)
-
-    def conditioning(self, t: Tensor) -> Tensor:
-        return self.schedule.conditioning(t)
-
-    def time(self, u: Tensor) -> Tensor:
-        return self.schedule.time(u)
-
-    def time_of(self, noise: Tensor) -> Tensor:
-        return self.schedule.time_of(noise)
-
-    def snap(self, t: Tensor) -> Tensor:
-        return self.schedule.snap(t)
+from .view import View
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..diffusion.compatible import check_model
+from ..diffusion.compatible import check_model, stretched
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.likelihood import bound_term
 from ..diffusion.schedule import Schedule
@@ -29,6 +29,7 @@ class Denoising:
         label_dropout: share of the images whose class is hidden, for classifier-free guidance (Ho & Salimans 2022).
         learned_variance: the network says the variance of each step as well.
         bound_weight: lambda of L_hybrid.
+        zero_to_one: diffuse images in [0, 1] instead of [-1, 1], as the annotated DDPM does; see `ZeroToOne`.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -40,6 +41,7 @@ class Denoising:
     label_dropout: float = 0.1
     learned_variance: bool = False
     bound_weight: float = 0.001
+    zero_to_one: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_dropout <= 1:
@@ -54,6 +56,8 @@ class Denoising:
         if generates := getattr(module, "generates", None):
             fitting = "elbo" if generates == "latent" else "em"
             raise ValueError(f"objective: this model cannot denoise; use objective={fitting}, or another model")
+        if self.zero_to_one:
+            schedule = stretched(schedule, self.target)
         model = Denoiser(module, schedule, self.target, autocast, self.learned_variance)
         check_model(model)
         return model

@@ -89,8 +89,8 @@ class NoiseLevel:
 
 
 def explodes(schedule: AlphaSigma) -> bool:
-    """Whether sigma grows beyond the images' own scale."""
-    return float(schedule(torch.ones((), dtype=torch.float64))[1]) > 1
+    """Whether sigma grows beyond the images' own scale, which is 2 from black to white."""
+    return float(schedule(torch.ones((), dtype=torch.float64))[1]) > 2
 
 
 def clock_of(schedule: AlphaSigma, steps: int | None = None) -> Clock:

@@ -1,6 +1,7 @@
 """The frames of a denoising: x_t on the left, what the network believes x_0 is on the right."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,13 @@ from .sheet import MARGIN, fitting_scale, sheet
 
 GUTTER = 32
 """Between the two halves."""
+Spacing = Literal["motion", "even"]
+"""Of an animation's frames: the picture changes, or t falls, about as much between any two."""
+
+
+def spaced(times: Tensor, schedule: AlphaSigma, count: int, spacing: Spacing) -> list[int]:
+    """At most `count` indices of `times` (decreasing), the first and the last always among them; 1 leaves the last."""
+    return evenly_visible(times, schedule, count) if spacing == "motion" else _nearest(times, count)
 
 
 def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]:
@@ -22,15 +30,20 @@ def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]
     The angle atan2(sigma, alpha) measures how far x_t has turned from noise to image: evenly spaced angles, the
     first and the last time always among them; a count of 1 leaves only the last.
     """
-    if len(times) <= count:
-        return list(range(len(times)))
-    if count < 2:
-        return [len(times) - 1]
     alpha, sigma = schedule(times)
-    angle = torch.atan2(sigma, alpha)
-    wanted = torch.linspace(float(angle[0]), float(angle[-1]), count, dtype=angle.dtype, device=angle.device)
-    nearest = (angle[None] - wanted[:, None]).abs().argmin(1)
-    nearest[0], nearest[-1] = 0, len(times) - 1  # several times may share the angle of an end
+    return _nearest(torch.atan2(sigma, alpha), count)
+
+
+def _nearest(values: Tensor, count: int) -> list[int]:
+    """The places of those of `values` (falling or level) that are nearest to `count` even steps from first to last."""
+    last = len(values) - 1
+    if len(values) <= count:
+        return list(range(len(values)))
+    if count < 2:
+        return [last]
+    wanted = torch.linspace(float(values[0]), float(values[-1]), count, dtype=values.dtype, device=values.device)
+    nearest = (values[None] - wanted[:, None]).abs().argmin(1)
+    nearest[0], nearest[-1] = 0, last  # several may share the value of an end
     return sorted(set(nearest.tolist()))
 
 

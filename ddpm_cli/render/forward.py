@@ -7,7 +7,7 @@ from torch import Tensor
 from ..diffusion.noise import ImageNoise
 from . import caption
 from .clock import AlphaSigma, Clock, as_clock, explodes, visible
-from .denoise import evenly_visible
+from .denoise import Spacing, evenly_visible, spaced
 from .pixels import to_uint8
 from .sheet import GAP, MARGIN, fitting_scale, sheet
 
@@ -23,8 +23,9 @@ def forward_frames(
     total_steps: int | Clock,
     columns: int | None = None,
     scale: int | None = None,
+    spacing: Spacing = "motion",
 ) -> list[np.ndarray]:
-    """At most `count` pictures (H,W,C) uint8 from t = 0 to 1, spaced so that each differs from the last about equally.
+    """At most `count` pictures (H,W,C) uint8 from t = 0 to 1.
 
     Args:
         images: (N,C,H,W) in [-1, 1].
@@ -32,10 +33,11 @@ def forward_frames(
         total_steps: T, for the caption "t = 250 / 1000", or what else it should say.
         columns: of tiles; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.
+        spacing: `motion` = each differs from the one before about equally, `even` = t rises evenly.
     """
     eps = _noise(images, seed)
     times = _descending(as_clock(total_steps).grid)
-    chosen = times[evenly_visible(times, schedule, count)].flip(0)
+    chosen = times[spaced(times, schedule, count, spacing)].flip(0)
     return [_picture(_diffuse(images, eps, float(t), schedule), float(t), total_steps, columns, scale) for t in chosen]
 
 

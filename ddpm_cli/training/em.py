@@ -41,6 +41,9 @@ class EMState:
         self.log_likelihood: float | None = None
         self.converged = False
 
+    def notes(self) -> dict[str, Any]:
+        return {"best": self.best}
+
     def tensors(self) -> dict[str, Tensor]:
         """Named `model.` and `em.`, as in the checkpoint."""
         known = math.nan if self.log_likelihood is None else self.log_likelihood
@@ -97,7 +100,7 @@ def fit(objective: EM, state: EMState, data: Images, plan: Plan, run: Run, looks
         row = {"loss": -reached, "log_likelihood": reached, "bits_per_dim": _bits(reached, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         run.save(state, plan.keep_last, None)
-        if plan.sample_every and state.step % plan.sample_every == 0 and looks.sample:
+        if _draws(plan, state.step) and looks.sample:
             run.picture(state.step, looks.sample())
     if finished(state, plan):
         _last_look(state, plan, run, looks)
@@ -200,8 +203,13 @@ def _bits(log_likelihood: float, data: Images) -> float:
     return float(bits_per_dimension(torch.tensor(log_likelihood, dtype=torch.float64), math.prod(data.shape)))
 
 
+def _draws(plan: Plan, step: int) -> bool:
+    """An iteration is an epoch."""
+    return plan.due(plan.sample_every, step, plan.batch_size)
+
+
 def _last_look(state: EMState, plan: Plan, run: Run, looks: Looks) -> None:
     if looks.validate and plan.eval_every:
         run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
-    if looks.sample and plan.sample_every and state.step % plan.sample_every:
+    if looks.sample and plan.sample_every and not _draws(plan, state.step):
         run.picture(state.step, looks.sample())

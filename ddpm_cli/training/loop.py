@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..objectives.base import Objective
 from .looks import Looks
 from .meter import Meter
-from .plan import Plan
+from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .run import Run
 from .state import TrainState
@@ -51,23 +51,28 @@ def train(
         factor = plan.learning_rate(state.step, total, len(data))
         for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr * factor
-        meter.add(update(objective, model, state, batch, plan, seed), len(batch.x))
+        logs = update(objective, model, state, batch, plan, seed)
+        meter.add(logs, len(batch.x))
+        if plan.best_by == "loss":
+            state.period.add(logs)
         state.seconds = time.perf_counter() - began
         run.reporter.advance(state.step, state.seconds)
 
         done = finished(state, plan, len(data))
         stop = run.stop_signal is not None
         late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
-        if done or stop or _due(plan.log_every, state.step):
+        logged = plan.due(plan.log_every, state.step, len(data))
+        if done or stop or logged:
             row = meter.row(state.step) | {
                 "lr": lrs[0] * factor,
                 "epoch": round(state.step * plan.batch_size / len(data), 4),
             }
             run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
-        if done or stop or late or _due_any(plan, state.step):
+        best = logged and _best_period(state, plan)
+        if done or stop or late or best or _due_any(plan, state.step, len(data)):
             meter.check(state.step)
             meter.pause()
-            if look(state, plan, run, looks, done, stop, late):
+            if look(state, plan, run, looks, len(data), done, stop, late):
                 saved = state.seconds
             model.train()
             meter.go_on()
@@ -105,30 +110,49 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def look(state: TrainState, plan: Plan, run: Run, looks: Looks, done: bool, stop: bool, late: bool) -> bool:
+def look(
+    state: TrainState, plan: Plan, run: Run, looks: Looks, images: int, done: bool, stop: bool, late: bool
+) -> bool:
     """Validate, draw and save, each when it is due; a run that is asked to stop only saves. True when it saved.
 
     Args:
+        images: how many there are to train on.
         late: the last save is too long ago.
     """
-    if looks.validate and not stop and plan.eval_every and (done or _due(plan.eval_every, state.step)):
+
+    def due(every: Every) -> bool:
+        return plan.due(every, state.step, images)
+
+    if looks.validate and not stop and plan.eval_every and (done or due(plan.eval_every)):
         row = looks.validate()
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
-        _keep_best(state, plan, row)
-    save = done or stop or late or _due(plan.save_every, state.step) or state.best.get("step") == state.step
+        if plan.best_by_validation:
+            _keep_best(state, plan, row)
+    save = done or stop or late or due(plan.save_every) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
-    if looks.sample and not stop and plan.sample_every and (done or _due(plan.sample_every, state.step)):
+    if looks.sample and not stop and plan.sample_every and (done or due(plan.sample_every)):
         run.picture(state.step, looks.sample())
     return save
 
 
+def _best_period(state: TrainState, plan: Plan) -> bool:
+    """Whether the mean training loss since the line before is the lowest so far; begins the next period.
+
+    A line that only the end of a session wrote decides nothing, so that a stopped run keeps the best that a run in one
+    piece would.
+    """
+    if plan.best_by != "loss":
+        return False
+    _keep_best(state, plan, state.period.means())
+    return bool(state.best["step"] == state.step)
+
+
 def _keep_best(state: TrainState, plan: Plan, row: Mapping[str, float]) -> None:
     """Raises ConfigError when the objective does not give what `best_by` names."""
-    if plan.best_by is None:
-        return
+    assert plan.best_by is not None
     if plan.best_by not in row:
-        raise ConfigError(f"trainer.best_by: this objective gives no {plan.best_by}; use {' or '.join(row)}")
+        raise ConfigError(f"trainer.best_by: this objective gives no {plan.best_by}; use {' or '.join(row) or 'null'}")
     value, sign = row[plan.best_by], -1 if plan.best_by == "val_accuracy" else 1
     if not state.best or sign * value < sign * state.best["value"]:
         state.best = {"step": state.step, "value": value}
@@ -139,9 +163,5 @@ def finished(state: TrainState, plan: Plan, images: int) -> bool:
     return state.step >= plan.length(images) or (plan.max_seconds is not None and state.seconds >= plan.max_seconds)
 
 
-def _due(every: int, step: int) -> bool:
-    return every > 0 and step % every == 0
-
-
-def _due_any(plan: Plan, step: int) -> bool:
-    return any(_due(every, step) for every in (plan.save_every, plan.sample_every, plan.eval_every))
+def _due_any(plan: Plan, step: int, images: int) -> bool:
+    return any(plan.due(every, step, images) for every in (plan.save_every, plan.sample_every, plan.eval_every))

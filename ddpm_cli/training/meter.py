@@ -60,3 +60,31 @@ class Meter:
         self.steps, self.images, self.seconds = 0, 0, 0.0
         self.go_on()
         return means | {"images_per_second": round(rate, 2)}
+
+
+class Period:
+    """The mean training loss since the last line that was due. It goes into the checkpoint, which the meter does not.
+
+    Args:
+        total, steps: what an earlier session had summed.
+    """
+
+    def __init__(self, total: float = 0.0, steps: int = 0):
+        self.total: Tensor | float = total
+        self.steps = steps
+
+    def add(self, logs: Mapping[str, Tensor]) -> None:
+        """What a step logs. The sum stays on the device."""
+        if "loss" in logs:
+            self.total = self.total + logs["loss"].detach().float()
+            self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """The loss, if there was one; and begin again."""
+        found = {"loss": float(self.total / self.steps)} if self.steps else {}
+        self.total, self.steps = 0.0, 0
+        return found
+
+    def saved(self) -> dict[str, float]:
+        """A float32 as a Python number is exact, so that the sum goes on as if it had never been written."""
+        return {"total": float(self.total), "steps": self.steps}

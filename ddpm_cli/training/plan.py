@@ -8,6 +8,8 @@ from typing import Literal
 from .ema import Decay
 
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
+Every = int | Literal["epoch"]
+"""A number of steps, 0 = never, or the end of each epoch."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +36,35 @@ class Plan:
     lr_milestones: Sequence[float] = ()
     lr_factor: float = 0.1
     ema: Decay = field(default_factory=Decay)
-    log_every: int = 50
-    save_every: int = 1000
+    log_every: Every = 50
+    save_every: Every = 1000
     save_seconds: float | None = 300.0
-    sample_every: int = 1000
-    eval_every: int = 1000
+    sample_every: Every = 1000
+    eval_every: Every = 1000
     samples: int = 64
     eval_images: int | None = 1024
     keep_last: int = 3
-    best_by: Literal["val_loss", "val_accuracy"] | None = None
+    features: str | None = None
+    eval_samples: int = 256
+    best_by: Literal["loss", "val_loss", "val_accuracy", "fd"] | None = None
 
     def __post_init__(self) -> None:
-        at_least = {"batch_size": 1, "samples": 1, "keep_last": 2, "warmup_steps": 0, "steps": 0}
+        at_least = {"batch_size": 1, "samples": 1, "eval_samples": 2, "keep_last": 2, "warmup_steps": 0, "steps": 0}
         at_least |= dict.fromkeys(("log_every", "save_every", "sample_every", "eval_every"), 0)
         for name, least in at_least.items():
-            if getattr(self, name) < least:
+            if getattr(self, name) != "epoch" and getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "save_seconds", "eval_images"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: must be positive or null, got {value}")
+        if self.best_by == "fd" and self.features is None:
+            raise ValueError("best_by: fd is measured in the features of a classifier; set trainer.features=RUN of one")
         if self.devices != 1:
             raise ValueError(f"devices: this version trains on one device, got {self.devices}; use 1")
-        if self.best_by and not self.eval_every:
-            raise ValueError("best_by: needs trainer.eval_every above 0")
+        needed = None if self.best_by is None else "eval_every" if self.best_by_validation else "log_every"
+        if needed and not getattr(self, needed):
+            raise ValueError(f"best_by: {self.best_by} needs trainer.{needed} above 0, or epoch")
 
         if self.lr_factor <= 0:
             raise ValueError(f"lr_factor: must be positive, got {self.lr_factor}")
@@ -65,6 +72,20 @@ class Plan:
             raise ValueError(
                 f"lr_milestones: needs positive epochs with lr_decay=steps, got {list(self.lr_milestones)}"
             )
+
+    @property
+    def best_by_validation(self) -> bool:
+        """Whether held-out images decide which checkpoint is the best."""
+        return self.best_by in ("val_loss", "val_accuracy", "fd")
+
+    def due(self, every: Every, step: int, images: int) -> bool:
+        """Whether what is done so often is done after `step` steps (from 1) with `images` training images.
+
+        Batches may straddle epochs: an epoch is over with the step that draws its last image.
+        """
+        if every == "epoch":
+            return step * self.batch_size // images > (step - 1) * self.batch_size // images
+        return every > 0 and step % every == 0
 
     def length(self, images: int) -> int:
         """How many steps there are with `images` training images."""

@@ -55,6 +55,10 @@ class State(Protocol):
     @property
     def best(self) -> Mapping[str, Any]: ...
 
+    def notes(self) -> dict[str, Any]:
+        """What its manifest says besides."""
+        ...
+
     def tensors(self) -> Mapping[str, Tensor]: ...
 
 
@@ -189,7 +193,7 @@ class Run:
         manifest = {
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "best": state.best,
+            **state.notes(),
             "about": self.about,
             "versions": _versions(),
             "config": self.config,

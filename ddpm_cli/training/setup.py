@@ -54,8 +54,13 @@ def looks(
     validation: Images,
     plan: Plan,
     labels: Tensor | None = None,
+    glance: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> Looks:
-    """Validation loss and sample grids (of an autoencoder, reconstructions), both with the averaged weights."""
+    """Validation loss and sample grids (of an autoencoder, reconstructions), both with the averaged weights.
+
+    Args:
+        glance: what else is measured of the model whenever it is validated.
+    """
     model = wrap(state.weights)
     few = held_out(validation, plan.eval_images)
     sample = None
@@ -63,7 +68,8 @@ def looks(
         sample = preview(model, sampler, shape, plan.samples, labels)
     elif isinstance(model, LatentModel) and len(few):
         sample = pairs(model, few, plan.samples)
-    return Looks(
-        validate=(lambda: validation_loss(objective, model, few, plan.batch_size)) if len(few) else None,
-        sample=sample,
-    )
+
+    def validate() -> dict[str, float]:
+        return validation_loss(objective, model, few, plan.batch_size) | (glance(model) if glance else {})
+
+    return Looks(validate if len(few) else None, sample)

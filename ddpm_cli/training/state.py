@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint
 from .ema import EMA
+from .meter import Period
 
 
 class TrainState:
@@ -29,12 +30,17 @@ class TrainState:
         self.step = 0
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value"} of the metric that best_by names
+        self.period = Period()
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
 
     @property
     def weights(self) -> nn.Module:
         """What a sample is drawn with: the average where there is one."""
         return self.ema.module if self.ema else self.module
+
+    def notes(self) -> dict[str, Any]:
+        """What the manifest of its checkpoint says of it."""
+        return {"best": self.best, "period": self.period.saved()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Named `model.`, `ema.`, `optimizer.` and `times.`, as in the checkpoint."""
@@ -60,6 +66,7 @@ class TrainState:
         self._load_optimizer(part(tensors, "optimizer."))
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
         self.best = dict(checkpoint.manifest.get("best", {}))
+        self.period = Period(**checkpoint.manifest.get("period", {}))
 
     def _load_optimizer(self, memory: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}

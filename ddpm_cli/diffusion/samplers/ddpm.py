@@ -14,16 +14,19 @@ from .base import Frame, Noise, Stepper
 
 @dataclass(frozen=True, kw_only=True)
 class DDPM(Stepper):
-    """x_s ~ N(posterior mean at the predicted x0, variance); the last step adds no noise.
+    """x_s ~ N(posterior mean at the predicted x0, variance).
 
     Args:
         steps: None = the schedule's T. Fewer steps visit a sub-sequence of the training times.
         variance: `beta` (best for x_0 ~ N(0, I)), `beta_tilde` (best for a single x_0; Ho et al. 2020, section 3.2) or
             `learned` (Nichol & Dhariwal 2021), which needs a network that was trained for it.
+        noise_at_end: the last step adds noise as well, of variance beta_1 = sigma^2 at the first training time, as the
+            annotated DDPM does; algorithm 2 adds none.
     """
 
     steps: int | None = None
     variance: Variance = "beta"
+    noise_at_end: bool = False
 
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:
         for t, s in pairwise(self.times(schedule)):
@@ -32,6 +35,6 @@ class DDPM(Stepper):
             yield Frame(float(t), x, prediction.x0)
             q = posterior(alpha_t, sigma_t, alpha_s, sigma_s)
             x = q.of_x_t * x + q.of_x0 * prediction.x0
-            if s > 0:
+            if s > 0 or self.noise_at_end:
                 x = x + q.log_variance(self.variance, prediction.share).mul(0.5).exp() * noise(x)
         yield Frame(0.0, x, x)
