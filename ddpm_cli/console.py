@@ -274,8 +274,8 @@ class TrainingView:
 
 def _numbers(row: Mapping[str, Any]) -> str:
     forms = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "validation loss {:.4f}",
-             "val_accuracy": "validation accuracy {:.1%}", "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}",
-             "images_per_second": "{:.0f} images/s"}  # fmt: skip
+             "val_accuracy": "validation accuracy {:.1%}", "fd": "Frechet distance {:.3g}",
+             "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}", "images_per_second": "{:.0f} images/s"}  # fmt: skip
     return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)
 
 
