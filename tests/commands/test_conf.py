@@ -63,13 +63,17 @@ TOGETHER = {
     ("schedule", "flow"): ["objective=flow"],
     ("schedule", "edm"): ["objective=edm"],
     ("objective", "classify"): ["model=unet_classifier"],
+    ("model", "unet_tutorial"): ["dataset.size=28"],
+    ("experiment", "annotated_celeba"): ["model.attention=[false,true]"],
+    ("experiment", "annotated_mnist"): ["model.attention=[false,true]"],
 }
 """What cannot stand alone."""
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "guidance"], ids=lambda v: v)
 def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, tmp_path: Path) -> None:
-    thin = [a for a in TINY if not (group == "model" and "multipliers" in a)]
+    all_levels = group == "model" or "tutorial" in choice  # whose number is its own
+    thin = [a for a in TINY if not (all_levels and "multipliers" in a)]
     once = [
         "trainer.steps=1",
         "trainer.sample_every=1",
@@ -119,6 +123,13 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["objective=flow", "sampler.spacing=karras"], "sampler.spacing: karras needs some signal left"),
         (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
         (["objective=classify"], "objective: classify needs a classifier"),
+        (["model=unet_tutorial"], "model.image_size: this network is made for 28, got 8; set dataset.size=28"),
+        (["model=unet_tutorial", "dataset.size=28", "objective=flow"], "model.n_steps: this network knows the steps"),
+        (["model=unet_tutorial", "dataset.size=28", "objective=edm"], "model.n_steps: this network knows the steps"),
+        (["model=unet_tutorial", "dataset.size=28", "model.n_steps=9"], "model.n_steps: this network knows 9 steps"),
+        (["model=unet_annotated", "model.attention=[true]"], "model.attention: needs one flag for each of the 4"),
+        (["objective=x0", "+objective.zero_to_one=true"], "objective.zero_to_one: goes with predicting the noise"),
+        (["objective=epsilon", "objective.zero_to_one=true", "schedule=edm"], "objective.zero_to_one: needs alpha^2"),
         (["model=unet_classifier", "objective=v"], "objective: a classifier cannot denoise"),
         (["model=unet_classifier", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
     ],
@@ -140,6 +151,8 @@ def test_what_makes_no_sense_together_is_one_line(arguments: list[str], says: st
         ["objective=flow", "schedule.shift=3", "times=stratified", "sampler=ddpm"],
         ["objective=epsilon", "schedule=scaled_linear", "objective.learned_variance=true", "sampler=ddpm",
          "sampler.variance=learned", "trainer.micro_batch_size=2"],
+        ["objective=epsilon", "objective.zero_to_one=true", "objective.learned_variance=true", "sampler=ddpm",
+         "sampler.variance=learned", "sampler.noise_at_end=true"],
     ],
     ids=lambda a: " ".join(a[:2]),
 )  # fmt: skip
