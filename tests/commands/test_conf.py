@@ -71,6 +71,9 @@ TOGETHER = {
     ("objective", "elbo_gaussian"): ["model=vae"],
     ("objective", "em"): ["model=gmm", "model.components=2", "model.dimensions=4"],
     ("model", "gmm"): ["model.components=2", "model.dimensions=4"],
+    ("model", "unet_tutorial"): ["dataset.size=28"],
+    ("experiment", "annotated_celeba"): ["model.attention=[false,true]"],
+    ("experiment", "annotated_mnist"): ["model.attention=[false,true]"],
 }
 """What cannot stand alone."""
 
@@ -137,6 +140,13 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
         (["objective=classify"], "objective: classify needs a classifier"),
         (["model=resnet", "objective=classify"], "objective.noisy: this network is told nothing of the noise"),
+        (["model=unet_tutorial"], "model.image_size: this network is made for 28, got 8; set dataset.size=28"),
+        (["model=unet_tutorial", "dataset.size=28", "objective=flow"], "model.n_steps: this network knows the steps"),
+        (["model=unet_tutorial", "dataset.size=28", "objective=edm"], "model.n_steps: this network knows the steps"),
+        (["model=unet_tutorial", "dataset.size=28", "model.n_steps=9"], "model.n_steps: this network knows 9 steps"),
+        (["model=unet_annotated", "model.attention=[true]"], "model.attention: needs one flag for each of the 4"),
+        (["objective=x0", "+objective.zero_to_one=true"], "objective.zero_to_one: goes with predicting the noise"),
+        (["objective=epsilon", "objective.zero_to_one=true", "schedule=edm"], "objective.zero_to_one: needs alpha^2"),
         (["model=unet_classifier", "objective=v"], "objective: a classifier cannot denoise"),
         (["model=resnet", "objective=v"], "objective: a classifier cannot denoise"),
         (["model=densenet", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
@@ -162,6 +172,8 @@ def test_what_makes_no_sense_together_is_one_line(arguments: list[str], says: st
         ["objective=flow", "schedule.shift=3", "times=stratified", "sampler=ddpm"],
         ["objective=epsilon", "schedule=scaled_linear", "objective.learned_variance=true", "sampler=ddpm",
          "sampler.variance=learned", "trainer.micro_batch_size=2"],
+        ["objective=epsilon", "objective.zero_to_one=true", "objective.learned_variance=true", "sampler=ddpm",
+         "sampler.variance=learned", "sampler.noise_at_end=true"],
     ],
     ids=lambda a: " ".join(a[:2]),
 )  # fmt: skip

@@ -106,6 +106,19 @@ def test_the_last_step_adds_no_noise(sampler: Sampler) -> None:
     assert torch.equal(frames[-1].x, frames[-1].x0)
 
 
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_noise_at_the_end_has_variance_beta_1(variance: str) -> None:
+    """beta_tilde_1 is 0: there it is beta as well. Everything before the last step is the same."""
+    schedule = LinearSchedule(steps=10, beta_start=0.04, beta_end=0.3)
+    x, denoise = torch.full((100_000,), 0.5, dtype=torch.float64), Gaussian(schedule, 0.0, 1.0)
+    plain = list(DDPM(variance=variance)(denoise, schedule, x, _normal(6)))  # type: ignore[arg-type]
+    noisy = list(DDPM(variance=variance, noise_at_end=True)(denoise, schedule, x, _normal(6)))  # type: ignore[arg-type]
+    assert all(torch.equal(a.x, b.x) for a, b in zip(plain[:-1], noisy[:-1], strict=True))
+    added = noisy[-1].x - plain[-1].x
+    assert float(added.mean()) == pytest.approx(0, abs=0.003)
+    assert float(added.var()) == pytest.approx(0.04, rel=0.02)
+
+
 def test_ddim_is_deterministic_and_draws_nothing() -> None:
     def never(like: Tensor) -> Tensor:
         raise AssertionError("eta = 0 needs no noise")

@@ -1,6 +1,7 @@
 """The frames of a denoising: which ones, and that nothing but the tiles and the number changes."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from ddpm_cli.diffusion.samplers import Frame
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule
-from ddpm_cli.render.denoise import denoise_frames, evenly_visible
+from ddpm_cli.render.denoise import denoise_frames, evenly_visible, spaced
 from ddpm_cli.render.sheet import MARGIN
 
 TOP = MARGIN + 24
@@ -36,6 +37,16 @@ def test_ends_are_kept_and_count_is_a_limit(count: int) -> None:
     assert 1 <= len(chosen) <= count and chosen[-1] == 10
     assert count == 1 or chosen[0] == 0
     assert count < 11 or chosen == list(range(11))
+
+
+def test_even_frames_are_even_in_t() -> None:
+    schedule = LinearSchedule()
+    times = schedule.times(None)
+    assert spaced(times, schedule, 101, "even") == list(range(0, 1001, 10))
+    hundred = spaced(times, schedule, 100, "even")
+    assert len(hundred) == 100 and {b - a for a, b in pairwise(hundred)} == {10, 11}
+    assert spaced(times, schedule, 100, "motion") == evenly_visible(times, schedule, 100) != hundred
+    assert spaced(times, schedule, 1, "even") == [1000] and spaced(times[-3:], schedule, 9, "even") == [0, 1, 2]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

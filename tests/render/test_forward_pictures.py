@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ddpm_cli.diffusion.schedule import LinearSchedule
+from ddpm_cli.diffusion.zero_to_one import ZeroToOne
 from ddpm_cli.render.forward import SHARES, forward_frames, forward_strip
 from ddpm_cli.render.sheet import GAP, MARGIN
 
@@ -59,6 +60,15 @@ def test_strip_has_five_shares_of_the_way() -> None:
     for column, k in enumerate(frames.values()):
         for row in range(3):
             assert np.array_equal(tile(strip, row, column), tile(every[k], row, 0))
+
+
+def test_strip_of_images_in_zero_to_one_is_at_the_same_shares() -> None:
+    """Their noise is twice as large, which does not hide them early."""
+    x, schedule = images(1), ZeroToOne(LinearSchedule())
+    strip = forward_strip(x, schedule, seed=5)
+    every = forward_frames(x, schedule, 1001, seed=5, total_steps=1000, columns=1)
+    for column in range(5):
+        assert np.array_equal(tile(strip, 0, column), tile(every[250 * column], 0, 0))
 
 
 def test_strip_headers_and_margins() -> None:
