@@ -1,6 +1,5 @@
 """The frames of `ddpm gif`, from a checkpoint to arrays."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,7 +106,7 @@ def directly(
 def denoise(
     task: Task, draw: Draw, count: int, spacing: Spacing, scale: int | None, progress: Progress
 ) -> list[np.ndarray]:
-    """x_t beside its x0 estimate, at most `count` frames; what a task was given is in the first places.
+    """x_t beside its x0 estimate, at most `count` frames, and what a task was given to the left of both.
 
     A task that goes back and forth is shown as it passes each time for good.
     """
@@ -121,14 +120,8 @@ def denoise(
     finite(kept[0.0].x)
     times = sorted(kept, reverse=True)
     chosen = spaced(torch.tensor(times, dtype=torch.float64), schedule, count, spacing)
-    given = list(task.inputs.values())
-    shown = [_beside(given, kept[times[i]]) for i in chosen]
-    return denoise_frames(shown, draw.loaded.clock, scale=scale)
-
-
-def _beside(given: Sequence[Tensor], frame: Frame) -> Frame:
-    """The inputs before the pictures, in both halves."""
-    return Frame(frame.t, torch.cat([*given, frame.x]), torch.cat([*given, frame.x0]))
+    given = torch.cat(list(task.inputs.values())) if task.inputs else None
+    return denoise_frames([kept[times[i]] for i in chosen], draw.loaded.clock, scale=scale, given=given)
 
 
 def forward(

@@ -48,7 +48,11 @@ def _nearest(values: Tensor, count: int) -> list[int]:
 
 
 def denoise_frames(
-    frames: Iterable[Frame], total_steps: int | Clock, columns: int | None = None, scale: int | None = None
+    frames: Iterable[Frame],
+    total_steps: int | Clock,
+    columns: int | None = None,
+    scale: int | None = None,
+    given: Tensor | None = None,
 ) -> list[np.ndarray]:
     """One picture (H,W,C) uint8 for each frame, all laid out alike.
 
@@ -57,8 +61,27 @@ def denoise_frames(
         total_steps: T, for the caption "t = 640 / 1000", or what else it should say.
         columns: of tiles in either half; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.
+        given: (K,C,H,W) in [-1, 1], what it was made from: stands to the left of both halves in every frame.
     """
-    return [_picture(frame, total_steps, columns, scale) for frame in frames]
+    shown = list(frames)
+    pictures = [_picture(frame, total_steps, columns, scale) for frame in shown]
+    if given is None or not pictures:
+        return pictures
+    factor = fitting_scale(shown[0].x, columns, scale, panels=2)
+    return [np.concatenate([_given(given, factor, picture.shape[0]), picture], axis=1) for picture in pictures]
+
+
+def _given(images: Tensor, factor: int, height: int) -> np.ndarray:
+    """One above the other, or in as many columns as it takes, under a caption of their own."""
+    pixels = to_uint8(images)
+    most = max(1, (height - caption.LINE - 2 * MARGIN) // (factor * (pixels.shape[-2] + 1)))
+    tiles = sheet(pixels, -(-len(pixels) // most), factor)
+    width = max(tiles.shape[1], caption.width_of("given"))
+    picture = caption.canvas(height, MARGIN + width + GUTTER - MARGIN, tiles.shape[2])
+    caption.write(picture, "given", MARGIN, MARGIN)
+    room = picture[MARGIN + caption.LINE :, MARGIN:]
+    room[: tiles.shape[0], : tiles.shape[1]] = tiles[: room.shape[0], : room.shape[1]]
+    return picture
 
 
 def _picture(frame: Frame, total_steps: int | Clock, columns: int | None, scale: int | None) -> np.ndarray:
