@@ -76,6 +76,7 @@ def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, t
     thin = [a for a in TINY if not (all_levels and "multipliers" in a)]
     once = [
         "trainer.steps=1",
+        "trainer.epochs=null",
         "trainer.sample_every=1",
         "trainer.eval_every=1",
         "trainer.max_seconds=null",
