@@ -94,6 +94,8 @@ def _named(field: str, value: Any) -> str:
     if isinstance(value, Mapping):
         extra = [f"{k}={value[k]:g}" for k in ("eta", "scale", "s_churn") if isinstance(value.get(k), int | float)]
         return " ".join([str(value.get("name", UNKNOWN)), *extra])
+    if value is None:  # an autoencoder has no sampler
+        return ""
     return str(value)[:8] if field == "checkpoint" else str(value)
 
 
