@@ -93,8 +93,12 @@ def ways_of(
 
 
 def _offset(request: Request, seed: int) -> int:
-    """The first seed; between two seeds it is what is added to both."""
-    return 0 if request.kind == "between_seeds" else seed
+    """The first seed; between two seeds it is what is added to both, nothing. Raises ConfigError for another one."""
+    if request.kind != "between_seeds":
+        return seed
+    if seed:
+        raise ConfigError(f"seed: belongs to images from noise; between two seeds leave it out, got {seed}")
+    return 0
 
 
 def classes_of(

@@ -55,6 +55,8 @@ def run(
     request = Request(init, mask, between, strength, resample, jump)
     _check_kind(kind, request, frames)
     named = Path(out).suffix in (".gif", ".mp4")
+    if not named and Path(out).suffix.lower() in (".png", ".webp", ".webm", ".apng", ".jpg"):
+        raise ConfigError(f"out: cannot write {Path(out).suffix}; name a file that ends in .gif or .mp4, or a folder")
     path = folder / (Path(out).name if named else f"{kind}.{format}")
     drawer = build(sampler, "sampler")
     loaded = open_run(ckpt, weights, device, precision, trust)

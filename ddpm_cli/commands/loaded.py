@@ -17,7 +17,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import Runtime, choose
 from ..training.state import load_weights, part
-from .assemble import cycle, denoiser_of, network
+from .assemble import cycle, denoiser_of, network, shown
 
 
 class Opened:
@@ -42,7 +42,7 @@ class Opened:
     def facts(self) -> dict[str, Any]:
         """What sample.json says of it."""
         return {
-            "checkpoint": str(self.checkpoint.path),
+            "checkpoint": shown(self.checkpoint.path),
             "checkpoint_sha256": self.checkpoint.manifest["sha256"],
             "checkpoint_step": self.checkpoint.step,
             "weights": self.weights,

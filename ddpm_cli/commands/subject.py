@@ -11,6 +11,7 @@ from ..training import checkpoint
 from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import choose
+from .assemble import shown
 from .direct import Direct, open_run
 from .features import Extractor, extractor_of
 from .held_out import DataOf, Known
@@ -87,7 +88,7 @@ def _classifier(
     module, used = network_of(found, weights, {"ddpm_cli", *trust}, runtime)
     loaded = loaded._replace(module=module)
     facts = {
-        "checkpoint": str(found.path),
+        "checkpoint": shown(found.path),
         "checkpoint_sha256": loaded.digest,
         "checkpoint_step": found.step,
         "weights": used,

@@ -130,7 +130,8 @@ def find(where: str | Path) -> Checkpoint:
         raise CheckpointError(f"{where}: is not a checkpoint; name a .safetensors file or a run directory")
     found = latest(path / "checkpoints") if (path / "checkpoints").is_dir() else latest(path)
     if found is None:
-        raise CheckpointError(f"{where}: has no checkpoints; wait for the first save, or name another run")
+        named = f"{where} ({path.resolve().name})" if path.is_symlink() else where
+        raise CheckpointError(f"{named}: has no checkpoints; wait for the first save, or name another run")
     return found
 
 
