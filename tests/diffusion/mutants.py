@@ -28,6 +28,8 @@ class Mutant(NamedTuple):
 
 
 TARGET = ("diffusion/test_target.py",)
+ZERO_TO_ONE = ("diffusion/test_zero_to_one.py",)
+SAMPLERS_END = ("diffusion/test_samplers.py", "-k", "noise_at_the_end")
 SCHEDULE = ("diffusion/test_schedule.py", "diffusion/test_continuous.py")
 FORWARD = ("diffusion/test_forward.py",)
 TIMES = ("objectives/test_times.py",)
@@ -80,6 +82,10 @@ MUTANTS = [
     Mutant("objectives.times", "1 / (share[bin_] * self.bins)", "share[bin_] * self.bins", TIMES),
     Mutant("diffusion.samplers.ddim", "alpha_s * prediction.x0 + rest", "alpha_t * prediction.x0 + rest", SAME),
     Mutant("diffusion.samplers.ddpm", "q.of_x_t * x + q.of_x0 *", "q.of_x0 * x + q.of_x_t *", SAME),
+    Mutant("diffusion.samplers.ddpm", "s > 0 or self.noise_at_end", "s > 0", SAMPLERS_END),
+    Mutant("diffusion.zero_to_one", "return (x_t + alpha) / 2", "return (x_t + 1) / 2", ZERO_TO_ONE),
+    Mutant("diffusion.zero_to_one", "alpha, 2 * sigma", "alpha, 4 * sigma", ZERO_TO_ONE),
+    Mutant("diffusion.zero_to_one", "noise / 2)", "noise)", ZERO_TO_ONE),
     Mutant("diffusion.samplers.euler", "+ sigma_s * prediction.eps", "- sigma_s * prediction.eps", EULER),
     Mutant("diffusion.samplers.heun", "(slope + second) / 2", "(slope + slope) / 2", HEUN),
     Mutant("diffusion.samplers.dpmpp_2m", "(x0 - before)", "(before - x0)", MULTISTEP),
