@@ -15,7 +15,8 @@ from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
-from .direct import Direct, Prior, check_diffusion, check_unguided, direct_task, open_run
+from .direct import Direct, Prior, open_run
+from .direct_task import check_diffusion, check_unguided, direct_task
 from .draw import Asked, draw_of
 from .guided import guided
 from .inputs import Request
