@@ -9,7 +9,8 @@ from ..build import Node, build
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from .assemble import check
-from .direct import Direct, Prior, check_diffusion, check_unguided, direct_task
+from .direct import Direct, Prior
+from .direct_task import check_diffusion, check_unguided, direct_task
 from .draw import Asked, draw_of
 from .guided import guided
 from .inputs import Request

@@ -10,7 +10,8 @@ from ..render.animate import write_animation
 from ..render.denoise import Spacing
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
-from .direct import Direct, Prior, check_diffusion, check_unguided, open_run
+from .direct import Direct, Prior, open_run
+from .direct_task import check_diffusion, check_unguided
 from .guided import guided
 from .inputs import Request
 from .pictures import animated, directly, forward

@@ -17,7 +17,8 @@ from ..render.denoise import Spacing, denoise_frames, spaced
 from ..render.files import write_png
 from ..render.forward import forward_frames, forward_strip
 from ..render.interpolate import interpolation_frames
-from .direct import Direct, Prior, direct_task
+from .direct import Direct, Prior
+from .direct_task import direct_task
 from .draw import Asked, Draw, draw_of, ways_of
 from .guided import Guided
 from .inputs import Request

@@ -1,7 +1,9 @@
 """Autoencoders and Gaussian mixtures on the command line, with real digits."""
 
 import json
+import signal
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddpm_cli.config.launch import launch
+from ddpm_cli.training import latent
+from ddpm_cli.training.run import Run
 
 from ..conftest import Cli
 
@@ -23,8 +27,16 @@ VAE = ["model=vae", *SIZES["vae"], *SMALL]
 GMM = ["model=gmm", "model.components=4", "model.dimensions=12", "trainer.samples=6", "logger=none"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_draws() -> Iterator[None]:
+    """The prior is fitted to fewer of them: the digits have a latent space of 4 dimensions here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent, "DRAWS", 500)
+        yield
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, few_draws: None) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -105,6 +117,23 @@ def test_finished_runs_say_so(runs: Path, cli: Cli) -> None:
         again = cli("train", f"run_dir={runs / name}", *arguments, f"trainer.steps={steps}")
         assert again.code == 0 and "is finished" in again.out and "set a higher trainer.steps" in again.out
         assert before == {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
+
+
+def test_em_stops_at_a_signal_and_goes_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Run.metrics
+
+    def signalled(run: Run, step: int, row: Mapping[str, Any]) -> None:
+        write(run, step, row)
+        if step == 1:
+            signal.raise_signal(signal.SIGTERM)  # as `kill` does, in the middle of an iteration
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "metrics", signalled)
+        stopped = cli("train", "run_dir=run", *GMM, "trainer.steps=3")
+    assert stopped.code == 143 and "stopped and saved at step" in stopped.err
+    assert rows(tmp_path / "run")[-1]["step"] < 3
+    assert cli("train", "run_dir=run", *GMM, "trainer.steps=3").code == 0
+    assert [row["step"] for row in rows(tmp_path / "run") if "log_likelihood" in row] == [1, 2, 3]
 
 
 def test_em_that_converged_stays_finished(cli: Cli, tmp_path: Path) -> None:

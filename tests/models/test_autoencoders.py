@@ -7,6 +7,11 @@ from ddpm_cli.models.vae import VAE
 from ddpm_cli.models.vae_conv import ConvVAE
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def test_the_tutorials_sizes() -> None:
     model = VAE(prior="normal")
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}

@@ -11,6 +11,11 @@ from ddpm_cli.models.gmm import GMM
 from ddpm_cli.models.mixture import Mixture
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def covariances(k: int, d: int, seed: int = 0) -> Tensor:
     a = torch.randn(k, d, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return 0.1 * a @ a.mT + 0.05 * torch.eye(d)

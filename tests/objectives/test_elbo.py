@@ -20,6 +20,11 @@ from ddpm_cli.training.randomness import StepRandom
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def small(**options: object) -> VAE:
     torch.manual_seed(0)
     return VAE(1, 6, channels=4, encoder_width=16, decoder_width=16, latent=3, prior="normal", **options)  # type: ignore[arg-type]
@@ -54,7 +59,7 @@ def test_the_loss_is_what_it_says() -> None:
         else:
             by_hand = -torch.distributions.ContinuousBernoulli(logits=out).log_prob(v).sum() / 8
         kl = kl_of_normal(mean, log_var).sum() / 8
-        assert got["reconstruction"] == pytest.approx(float(by_hand), rel=1e-4)
+        assert got["reconstruction"] == pytest.approx(float(by_hand), rel=1e-4, abs=1e-3)
         assert got["kl"] == pytest.approx(float(kl), rel=1e-5)
         assert got["loss"] == pytest.approx(got["reconstruction"] + beta * got["kl"], rel=1e-5)
         assert got["value"] == pytest.approx(got["loss"] / 36, rel=1e-5)

@@ -13,6 +13,11 @@ from ddpm_cli.objectives.likelihoods import Bernoulli, Gaussian, log_integral
 LOGITS = [-80.0, -9.0, -1.0, -0.021, -0.019, -1e-3, 0.0, 1e-6, 0.0199, 0.0201, 0.5, 3.0, 40.0]
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def middle(n: int, low: float = 0.0, high: float = 1.0) -> tuple[Tensor, float]:
     """Midpoints of n parts of [low, high], and how wide these are."""
     width = (high - low) / n

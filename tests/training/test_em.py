@@ -15,7 +15,13 @@ from ddpm_cli.models.gmm import GMM
 from ddpm_cli.models.mixture import Mixture
 from ddpm_cli.objectives.em import EM
 from ddpm_cli.training import em
-from ddpm_cli.training.em import EMState, iterate, set_basis, spread
+from ddpm_cli.training.em import EMState
+from ddpm_cli.training.em_steps import iterate, set_basis, spread
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
 
 
 def images_of(pixels: Tensor) -> Images:

@@ -1,0 +1,85 @@
+"""One E and M step by scikit-learn, and what EM starts from; between steps all is in the module's buffers."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.images import Images
+from ..diffusion.ode import dequantized
+from ..errors import ConfigError
+from ..models.gmm import GMM
+from ..models.mixture import Mixture
+from .randomness import seed_of
+
+
+def spread(data: Images, most: int | None, seed: int) -> Tensor:
+    """(N,C,H,W) float64: pixels spread evenly over their bins by noise that is a function of the seed."""
+    generator = torch.Generator().manual_seed(seed_of(seed, 1))
+    if most is not None and most < len(data):
+        data = data.subset(torch.randperm(len(data), generator=generator)[:most])
+    u = torch.rand(data.pixels.shape, generator=generator)
+    return dequantized(data.pixels, u.double())
+
+
+def set_basis(module: GMM, x: Tensor) -> None:
+    """The principal components of images (N,C,H,W), and the mean variance of the others (Tipping & Bishop 1999, eq. 8).
+
+    Raises:
+        ConfigError: fewer images than there are to be components.
+    """
+    from sklearn.decomposition import PCA  # a second to import
+
+    flat, k = x.flatten(1).numpy(), module.dimensions
+    if len(flat) <= k:
+        raise ConfigError(f"model.dimensions: must be below the {len(flat)} training images, got {k}")
+    pca = PCA(k, random_state=0).fit(flat)
+    basis, _ = torch.linalg.qr(torch.from_numpy(pca.components_).T)  # orthonormal to the last digit
+    module.center.copy_(torch.from_numpy(pca.mean_))
+    module.basis.copy_(basis.T)
+    left = module.center.numel() - k
+    if left:
+        total = float(x.flatten(1).var(0, correction=0).sum())
+        kept = float(module.coordinates(x).square().sum() / len(flat))
+        module.residual.fill_(max((total - kept) / left, 1e-12))
+
+
+def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bool = False) -> float:
+    """One E and M step on points (N,L), in place; the first one begins with k-means. The new mean log-likelihood.
+
+    The mixture is only changed when the step can be taken.
+
+    Raises:
+        ConfigError: fewer points than components, a component that shrank onto too few of them.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    k = len(mixture.weights)
+    if len(points) < k:
+        raise ConfigError(f"model.components: must be at most the {len(points)} training images, got {k}")
+    start: Mapping[str, Any] = {}
+    if not first:
+        precisions = torch.cholesky_inverse(mixture.factors.double())
+        start = {
+            "weights_init": (mixture.weights.double() / mixture.weights.double().sum()).numpy(),
+            "means_init": mixture.means.double().numpy(),
+            "precisions_init": ((precisions + precisions.mT) / 2).numpy(),
+        }
+    step = GaussianMixture(k, tol=0.0, reg_covar=floor, max_iter=1, random_state=seed, **start)
+    array = points.double().numpy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # after one iteration, of course
+            step.fit(array)
+        mixture.fill(*(torch.from_numpy(v) for v in (step.weights_, step.means_, step.covariances_)))
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        if isinstance(error, ValueError) and "ill-defined" not in str(error):
+            raise
+        raise ConfigError(
+            f"model.components: one of the {k} shrank onto too few images; use fewer of them, fewer "
+            "model.dimensions, or objective.floor=1e-5"
+        ) from error
+    return float(step.score(array))
