@@ -49,9 +49,11 @@ class Direct(Opened):
         return ("normal" if self.model.mixture is None else "gmm") if asked == "auto" else asked
 
 
-def open_run(ckpt: str, weights: str, device: str, precision: Precision, trust: Sequence[str]) -> Loaded | Direct:
+def open_run(
+    ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]
+) -> Loaded | Direct:
     """What `ckpt` holds. Raises what `Opened` raises."""
-    found = checkpoint.find(ckpt)
+    found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     objective = build(found.manifest["config"]["objective"], "objective", trust={"ddpm_cli", *trust})
     kind = Direct if isinstance(objective, ELBO | EM) else Loaded
     return kind(found, weights, device, precision, trust)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data.images import Progress, to_float
+from ..diffusion.classifier import of_clean
 from ..errors import ConfigError
-from ..training import checkpoint
 from ..training.checkpoint import digest
 from ..training.runtime import Runtime, choose
 from .held_out import DataOf
@@ -77,16 +77,22 @@ def _classifier(run: str, runtime: Runtime, trust: Sequence[str]) -> Extractor:
     module: Any = loaded.module
     if not hasattr(module, "features"):
         raise ConfigError(f"features: {type(module).__name__} gives no features; use one that has `features(x)`")
-    data = DataOf(dict(checkpoint.find(run).manifest["config"]), {"ddpm_cli", *trust}, loaded.shape)
     return Extractor(
         f"classifier {loaded.digest}",
         "none",
         lambda pixels: module.features(to_float(pixels)),
-        lambda pixels: module(to_float(pixels), torch.zeros(len(pixels), device=pixels.device)),
+        lambda pixels: of_clean(module, to_float(pixels)),
         runtime.device,
         loaded.class_names,
-        data,
+        DataOf(loaded.config, {"ddpm_cli", *trust}, loaded.shape),
     )
+
+
+def check_shape(extractor: Extractor, shape: tuple[int, ...], key: str) -> None:
+    """Raises ConfigError, naming `key`, when the classifier sees images of another shape than the model draws."""
+    if extractor.data is not None and extractor.data.shape != shape:
+        one, other = ("x".join(map(str, s)) for s in (extractor.data.shape, shape))
+        raise ConfigError(f"{key}: the classifier takes images of {one}, the model draws {other}; train one on these")
 
 
 def _inception(runtime: Runtime) -> Extractor:

@@ -16,7 +16,7 @@ from ..objectives.latent import LatentModel
 from ..render.pixels import to_uint8
 from ..training.looks import held_out
 from ..training.plan import Plan
-from .features import extractor_of
+from .features import check_shape, extractor_of
 
 BATCH = 64
 Glance = Callable[[nn.Module], dict[str, float]]
@@ -44,11 +44,7 @@ def glance_of(
     if len(few) < 2:
         raise ConfigError("trainer.features: needs held-out images to compare with; set dataset.val_fraction=0.1")
     eyes = extractor_of(plan.features, plan.device, trust)
-    if eyes.data is not None and eyes.data.shape != few.shape:
-        one, other = ("x".join(map(str, shape)) for shape in (eyes.data.shape, few.shape))
-        raise ConfigError(
-            f"trainer.features: the classifier takes images of {one}, these are {other}; train one on these"
-        )
+    check_shape(eyes, few.shape, "trainer.features")
     real: list[Tensor] = []
 
     def features(pixels: Tensor, what: str) -> Tensor:
@@ -71,4 +67,4 @@ def _draw(model: nn.Module, sampler: Sampler, shape: Sequence[int], n: int, labe
     device = next(model.parameters()).device
     with torch.no_grad():
         z = ImageNoise(range(n)).first((model.latent,), device)
-        return torch.cat([model.likelihood.mean(model.decode(part)) for part in z.split(BATCH)])
+        return torch.cat([model.image(part) for part in z.split(BATCH)])

@@ -1,6 +1,6 @@
 """A checkpoint ready to draw from, and what drawing needs."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -41,14 +41,7 @@ class Opened:
 
     def facts(self) -> dict[str, Any]:
         """What sample.json says of it."""
-        return {
-            "checkpoint": shown(self.checkpoint.path),
-            "checkpoint_sha256": self.checkpoint.manifest["sha256"],
-            "checkpoint_step": self.checkpoint.step,
-            "weights": self.weights,
-            "device": self.runtime.device.type,
-            "precision": self.runtime.precision,
-        }
+        return facts_of(self.checkpoint, self.weights, self.runtime)
 
 
 class Loaded(Opened):
@@ -92,7 +85,13 @@ class Loaded(Opened):
 
 
 class LoadedClassifier(NamedTuple):
-    """A classifier that can guide. `noisy`: it sees x_t of `schedule` and is told t, else images."""
+    """A classifier ready to be asked.
+
+    Args:
+        noisy: it sees x_t of `schedule` and is told t, else images.
+        config: of its run.
+        facts: what eval.json says of it.
+    """
 
     module: Classifier
     noisy: bool
@@ -100,23 +99,40 @@ class LoadedClassifier(NamedTuple):
     schedule: Schedule
     shape: tuple[int, ...]
     digest: str
+    config: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
 
-def classifier_of(ckpt: str, trust: Collection[str], runtime: Runtime) -> LoadedClassifier:
-    """The classifier at `ckpt`, its average weights, on the device of `runtime`.
+def classifier_of(
+    ckpt: str | Checkpoint, trust: Collection[str], runtime: Runtime, weights: str = "ema"
+) -> LoadedClassifier:
+    """The classifier at `ckpt` on the device of `runtime`.
 
     Raises:
         CheckpointError: it is missing, damaged or no classifier.
     """
-    found, trusted = checkpoint.find(ckpt), {"ddpm_cli", *trust}
+    found, trusted = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt, {"ddpm_cli", *trust}
     config = found.manifest["config"]
     objective = build(config["objective"], "objective", trust=trusted)
     if not isinstance(objective, Classify):
         raise CheckpointError(f"{found.path}: is not a classifier; train one with model=unet_classifier")
-    module, _ = network_of(found, "ema", trusted, runtime)
+    module, used = network_of(found, weights, trusted, runtime)
     shape, names = _about(found)
     schedule = build(config["schedule"], "schedule", trust=trusted)
-    return LoadedClassifier(module, objective.noisy, names, schedule, shape, str(found.manifest["sha256"]))
+    digest, facts = str(found.manifest["sha256"]), facts_of(found, used, runtime)
+    return LoadedClassifier(module, objective.noisy, names, schedule, shape, digest, dict(config), facts)
+
+
+def facts_of(found: Checkpoint, weights: str, runtime: Runtime) -> dict[str, Any]:
+    """Which checkpoint, and how it is computed with."""
+    return {
+        "checkpoint": shown(found.path),
+        "checkpoint_sha256": found.manifest["sha256"],
+        "checkpoint_step": found.step,
+        "weights": weights,
+        "device": runtime.device.type,
+        "precision": runtime.precision,
+    }
 
 
 def network_of(found: Checkpoint, weights: str, trusted: Collection[str], runtime: Runtime) -> tuple[nn.Module, str]:

@@ -11,12 +11,11 @@ from ..training import checkpoint
 from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import choose
-from .assemble import shown
 from .direct import Direct, open_run
-from .features import Extractor, extractor_of
+from .features import Extractor, check_shape, extractor_of
 from .held_out import DataOf, Known
 from .judges import JUDGES
-from .loaded import Loaded, LoadedClassifier, classifier_of, network_of
+from .loaded import Loaded, LoadedClassifier, classifier_of
 
 OF_SAMPLES = (*JUDGES, "cas")
 WITHOUT_FEATURES = ("memorisation",)
@@ -71,8 +70,9 @@ def subject_of(
     trusted = {"ddpm_cli", *trust}
     objective = build(found.manifest["config"]["objective"], "objective", trust=trusted)
     if not isinstance(objective, Classify):
-        loaded = open_run(str(found.path), weights, device, precision, trust)
-        _check(extractor, loaded.shape)
+        loaded = open_run(found, weights, device, precision, trust)
+        if extractor is not None:
+            check_shape(extractor, loaded.shape, "features")
         return Subject(loaded, None, extractor, loaded, loaded.facts())
     if samples is not None or features is not None:
         what = "samples" if samples is not None else "features"
@@ -83,29 +83,9 @@ def subject_of(
 def _classifier(
     found: Checkpoint, weights: Literal["ema", "raw"], device: str, precision: Precision, trust: Sequence[str]
 ) -> Subject:
-    runtime = choose(device, precision)
-    loaded = classifier_of(str(found.path), trust, runtime)
-    module, used = network_of(found, weights, {"ddpm_cli", *trust}, runtime)
-    loaded = loaded._replace(module=module)
-    facts = {
-        "checkpoint": shown(found.path),
-        "checkpoint_sha256": loaded.digest,
-        "checkpoint_step": found.step,
-        "weights": used,
-        "device": runtime.device.type,
-        "precision": runtime.precision,
-    }
-    known = DataOf(dict(found.manifest["config"]), {"ddpm_cli", *trust}, loaded.shape)
-    return Subject(None, loaded, None, known, facts)
-
-
-def _check(extractor: Extractor | None, shape: tuple[int, ...]) -> None:
-    """Raises ConfigError when it sees images of another shape than the generator draws."""
-    if extractor is not None and extractor.data is not None and extractor.data.shape != shape:
-        one, other = ("x".join(map(str, s)) for s in (extractor.data.shape, shape))
-        raise ConfigError(
-            f"features: the classifier takes images of {one}, the model draws {other}; train one on these"
-        )
+    loaded = classifier_of(found, trust, choose(device, precision), weights)
+    known = DataOf(loaded.config, {"ddpm_cli", *trust}, loaded.shape)
+    return Subject(None, loaded, None, known, dict(loaded.facts))
 
 
 def chosen(metrics: list[str] | Literal["auto"], subject: Subject, given: bool) -> list[str]:

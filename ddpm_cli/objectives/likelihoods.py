@@ -76,8 +76,13 @@ class Gaussian:
     variance: float | Tensor
 
     def nats(self, out: Tensor, x: Tensor) -> Tensor:
-        variance = torch.as_tensor(self.variance, dtype=out.dtype, device=out.device)
-        each = -0.5 * ((x - self.mean(out)).square() / variance + torch.log(2 * math.pi * variance))
+        variance: float | Tensor = self.variance
+        if isinstance(variance, Tensor):
+            variance = variance.to(out)
+            log: float | Tensor = torch.log(2 * math.pi * variance)
+        else:  # a number stays one: to send it to the device would be to wait for it in every step
+            log = math.log(2 * math.pi * variance)
+        each = -0.5 * ((x - self.mean(out)).square() / variance + log)
         return each.flatten(1).sum(1)
 
     def log_density(self, out: Tensor, x: Tensor) -> Tensor:
