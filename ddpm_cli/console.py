@@ -275,6 +275,7 @@ class TrainingView:
 def _numbers(row: Mapping[str, Any]) -> str:
     forms = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "validation loss {:.4f}",
              "val_accuracy": "validation accuracy {:.1%}", "fd": "Frechet distance {:.3g}",
+             "bits_per_dim": "{:.3f} bits/dim", "val_bits_per_dim": "validation {:.3f} bits/dim",
              "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}", "images_per_second": "{:.0f} images/s"}  # fmt: skip
     return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)
 

@@ -30,8 +30,9 @@ def accuracy(
         DataError: the images have other classes.
     """
     names = found.class_names
-    if images.classes != len(names):
-        raise DataError(f"split: has {images.classes} classes, the classifier {len(names)}; use the same data set")
+    if images.class_names != names:
+        one, other = (f"{len(some)} ({', '.join(some[:5])}, ...)" for some in (images.class_names, names))
+        raise DataError(f"split: has {one} classes, the classifier {other}; use the same data set")
     p = _probabilities(found, images, batch_size, progress)
     answers, labels = p.argmax(1), images.labels
     matrix = confusion(labels, answers, len(names))

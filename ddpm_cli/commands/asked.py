@@ -94,7 +94,7 @@ def protocol_of(asked: Asked, row: Row, images: Images, drawn: Drawn) -> dict[st
     extractor, facts = asked.subject.extractor, drawn.facts
     eyes = row.eyes or (extractor.name if extractor is not None else "none")
     resized = extractor.resize if extractor is not None and row.eyes is None else "none"
-    known = ("weights", "precision", "sampler", "steps", "network_calls", "guidance")
+    known = ("weights", "precision", "task", "sampler", "steps", "network_calls", "guidance")
     return Protocol(
         data=str(asked.subject.known.config["dataset"].get("name")),
         split=asked.split,

@@ -44,7 +44,11 @@ class Direct(Opened):
             return None
         if asked == "gmm" and self.model.mixture is None:
             planned = self.config["model"].get("prior") == "gmm"
-            advice = "run ddpm train to its end" if planned else "train with model.prior=gmm"
+            advice = (
+                "the last checkpoint has one: run ddpm train to its end, or name the run"
+                if planned
+                else "train with model.prior=gmm"
+            )
             raise ConfigError(f"prior: no mixture has been fitted to the latents of this run; {advice}")
         return ("normal" if self.model.mixture is None else "gmm") if asked == "auto" else asked
 

@@ -38,7 +38,7 @@ def run(
     ckpt: str | None,
     samples: str | None,
     features: str | None,
-    metrics: list[str] | Literal["auto"],
+    metrics: list[str] | str,
     split: Split,
     n: int | Literal["auto"] | None,
     real: int | None,

@@ -32,8 +32,17 @@ def check_feasible(
         raise DataError("metrics: memorisation needs held-out images and the data set has none; leave it out")
     if extractor is not None and extractor.class_names and {"classes", "cas"} & set(metrics):
         _check_classes(drawing, len(extractor.class_names))
+        if drawing.labels is not None:
+            check_names(extractor.class_names, real.class_names)
     if "cas" in metrics:
         _check_teaching(drawing, real, extractor)
+
+
+def check_names(known: Sequence[str], real: Sequence[str]) -> None:
+    """Raises DataError unless the classifier's classes are those of the images, by name and in order."""
+    if tuple(known) != tuple(real):
+        one, other = (f"{len(names)} ({', '.join(names[:5])}, ...)" for names in (known, real))
+        raise DataError(f"features: the classifier knows {one} classes, the data set has {other}; train one on it")
 
 
 def _check_classes(drawing: Drawing, known: int) -> None:
@@ -48,8 +57,3 @@ def _check_teaching(drawing: Drawing, real: Images, extractor: Extractor | None)
         raise ConfigError("metrics: cas trains the classifier of features=RUN anew; it cannot train inception")
     if drawing.labels is None:
         raise DataError("metrics: cas learns classes and the samples have none; use a class-conditional model")
-    if real.classes != len(extractor.class_names):
-        known = len(extractor.class_names)
-        raise DataError(
-            f"features: the classifier knows {known} classes, the data set has {real.classes}; train one on it"
-        )

@@ -59,7 +59,8 @@ def fit_mixture(
         looks = _looks(objective, state.module, validation, plan)
         if not fit(objective, state, images, plan, place, looks, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
-    console.note(f"finished at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
+    how = "converged" if state.converged else "finished"
+    console.note(f"{how} at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
 
 
 def draws(module: GMM, seeds: range | list[int], pixel_noise: bool) -> Tensor:
@@ -79,6 +80,9 @@ def _check(module: torch.nn.Module, objective: EM, plan: Plan) -> GMM:
         raise ConfigError("model: EM fits ddpm_cli.models.gmm.GMM and classes made from it; use model=gmm")
     if plan.epochs is not None:
         raise ConfigError("trainer.epochs: EM looks at all images in each step; set trainer.steps instead")
+    for name in ("best_by", "features"):
+        if getattr(plan, name) is not None:
+            raise ConfigError(f"trainer.{name}: EM never gets worse, its last step is its best; leave it out")
     return checked
 
 

@@ -37,13 +37,15 @@ class DataOf:
 def held_out(known: Known, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
     """`n` pictures of that part of the run's data set, drawn with `seed`; all when there are no more or n is None.
 
+    They keep their order, so that all of them are the same whatever the seed.
+
     Raises:
         DataError: there are none, or they have another shape than the model's.
     """
     images = pictures_of(known, root, split, progress)
     if not len(images):
         raise DataError(f"split: the data set has no {split} pictures; use split=train, or another root=FOLDER")
-    return images.subset(shuffled(len(images), seed)[:n])
+    return images.subset(shuffled(len(images), seed)[:n].sort().values)
 
 
 def pictures_of(known: Known, root: str | None, split: Split, progress: Progress) -> Images:

@@ -80,7 +80,7 @@ def classes(case: Case) -> Finding:
         return Finding(rows, {"classes": detail})
     labels, answers = case.samples.labels, fake.argmax(1)
     seen = None
-    if real is not None and case.real.classes == len(case.eyes.class_names):
+    if real is not None and case.real.class_names == case.eyes.class_names:
         seen = mean(real.argmax(1) == case.real.labels)
     rows["seen as asked"] = Row(case.bootstrap(mean, answers == labels), seen, "{:.1%}")
     shares = say.per_class(say.confusion(labels, answers, fake.shape[1]))

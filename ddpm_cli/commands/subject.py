@@ -88,10 +88,11 @@ def _classifier(
     return Subject(None, loaded, None, known, dict(loaded.facts))
 
 
-def chosen(metrics: list[str] | Literal["auto"], subject: Subject, given: bool) -> list[str]:
+def chosen(metrics: list[str] | str, subject: Subject, given: bool) -> list[str]:
     """The metrics to compute, each once.
 
     Args:
+        metrics: their names, one name, or "auto".
         given: the samples come from files.
 
     Raises:
@@ -99,6 +100,7 @@ def chosen(metrics: list[str] | Literal["auto"], subject: Subject, given: bool) 
     """
     if metrics == "auto":
         return _auto(subject, given)
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     for metric in metrics or ["nothing"]:
         if metric not in METRICS:
             raise ConfigError(f"metrics: there is no {metric!r}{suggest(metric, METRICS)}")

@@ -9,8 +9,19 @@ from .entries import Evaluation, Trained
 
 BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
 """Must be equal for bits per dimension to be compared: the images, and the seed of what is drawn for each."""
-KINDS = ("exact", "elbo", "iw_bound", "bound", "ode")
-"""Of bits per dimension: what the figure is. Bounds are above the truth; the ODE's is the model's own likelihood."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "exact": (),
+    "elbo": (),
+    "iw_bound": ("importance_samples",),
+    "elbo_gmm": (),
+    "iw_bound_gmm": ("importance_samples",),
+    "bound": ("steps", "terms", "clip"),
+    "ode": ("ode_steps", "probes"),
+}
+"""Of bits per dimension: what the figure is, and which of its settings must be equal as well. Bounds are above the
+truth (`_gmm`: with the mixture prior); the ODE's is a likelihood of its own."""
+SAMPLES_BY = ("data", "split", "n", "n_real", "real_sha256")
+"""Must be equal for evaluations of samples to share a table, whichever figures they have."""
 FORMS = {"fd": "{:.3f}", "kd": "{:.5f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
 SHARES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
 
@@ -50,6 +61,11 @@ def _bits(evaluations: Sequence[Evaluation]) -> Table | None:
     if not evaluations:
         return None
     first, rows = evaluations[0], []
+    for kind, settings in KINDS.items():
+        having = [e for e in evaluations if kind in e.content["bits_per_dim"]]
+        for each in having[1:]:
+            one, other = (e.protocol.get("bpd", {}) for e in (having[0], each))
+            _same(one, other, (f"{kind} of {having[0].name}", f"{kind} of {each.name}"), settings)
     for each in evaluations:
         _same(first.protocol, each.protocol, (first.name, each.name), BITS_BY)
         for kind in KINDS:
@@ -73,7 +89,10 @@ def _figures(evaluations: Sequence[Evaluation], what: str) -> Table | None:
             one = having[0]
             protocols = one.figures[name]["protocol"], other.figures[name]["protocol"]
             _same(*protocols, (f"{name} of {one.name}", f"{name} of {other.name}"), MEASURED_BY)
-    about = next(iter(evaluations[0].figures.values()))["protocol"]
+    firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
+    for each, protocol in zip(evaluations[1:], firsts[1:], strict=True):
+        _same(firsts[0], protocol, (evaluations[0].name, each.name), SAMPLES_BY)
+    about = firsts[0]
     counts = f"{about['n']} samples, {about['n_real']} " if what == "samples" else f"{about['n_real']} "
     title = f"{what}: {counts}{about['split']} images of {about['data']}"
     rows = [[name, *(_cell(name, e.figures.get(name)) for e in evaluations)] for name in names]
@@ -90,9 +109,12 @@ def _differences(evaluations: Sequence[Evaluation]) -> list[list[str]]:
 
 
 def _named(field: str, value: Any) -> str:
-    """A sampler or guidance by its name and what makes it special, a digest by its beginning."""
+    """A task, sampler or guidance by its name and what makes it special, a digest by its beginning."""
     if isinstance(value, Mapping):
-        extra = [f"{k}={value[k]:g}" for k in ("eta", "scale", "s_churn") if isinstance(value.get(k), int | float)]
+        numbers = ("eta", "scale", "s_churn", "strength")
+        extra = [f"{k}={value[k]:g}" for k in numbers if isinstance(value.get(k), int | float)]
+        extra += [f"prior={value['prior']}"] if value.get("prior") else []
+        extra += ["pixel_noise"] if value.get("pixel_noise") else []
         return " ".join([str(value.get("name", UNKNOWN)), *extra])
     if value is None:  # an autoencoder has no sampler
         return ""

@@ -13,7 +13,7 @@ from ..diffusion.denoiser import Denoiser
 from ..errors import ConfigError, Stopped
 from ..objectives.em import EM
 from ..objectives.latent import LatentModel
-from ..training.latent import complete, lacks_prior
+from ..training.latent import complete, forget_prior, lacks_prior
 from ..training.looks import columns_of_pairs
 from ..training.loop import finished, train
 from ..training.resume import starting_point
@@ -79,6 +79,8 @@ def run(
         if finished(state, plan, len(images)) and not lacks:
             console.note(f"{shown(folder)}: is finished (step {state.step}); set a higher trainer.steps to go on")
             return
+        if not finished(state, plan, len(images)):
+            forget_prior(state)
         labels = labels_of(module, images.classes, plan.samples)
         glance = glance_of(
             plan, draw, validation, labels_of(module, images.classes, plan.eval_samples), trust, described

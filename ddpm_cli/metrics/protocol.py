@@ -8,7 +8,7 @@ UNKNOWN = "unknown"
 MEASURED_BY = ("data", "split", "n", "n_real", "real_sha256", "resize", "extractor", "settings")
 """Must be equal: these are the yardstick."""
 COMPARED_ANYWAY = (
-    "checkpoint", "step", "weights", "precision", "sampler", "steps", "network_calls", "guidance", "seeds",
+    "checkpoint", "step", "weights", "precision", "task", "sampler", "steps", "network_calls", "guidance", "seeds",
 )  # fmt: skip
 """May differ: these are what one compares."""
 
@@ -26,7 +26,8 @@ class Protocol:
         extractor: whose features: kind and sha256 of the weights. "pixels" where there are none.
         settings: of the figure itself, as the k of precision and recall.
         checkpoint, step, weights, precision: what the samples were drawn from, computing how exactly.
-        sampler, steps, network_calls, seeds, guidance: how. UNKNOWN for samples that nobody described.
+        task, sampler, steps, network_calls, seeds, guidance: how; the task names the prior of an autoencoder.
+            UNKNOWN for samples that nobody described.
     """
 
     data: str
@@ -41,6 +42,7 @@ class Protocol:
     step: int | str = UNKNOWN
     weights: str = UNKNOWN
     precision: str = UNKNOWN
+    task: Any = UNKNOWN
     sampler: Any = UNKNOWN
     steps: int | str = UNKNOWN
     network_calls: int | str = UNKNOWN

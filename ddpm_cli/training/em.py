@@ -18,7 +18,7 @@ from ..objectives.em import EM
 from .checkpoint import Checkpoint
 from .em_steps import iterate, set_basis, spread
 from .looks import Looks
-from .plan import Plan
+from .plan import Every, Plan
 from .randomness import seed_of
 from .run import Run
 from .state import load_weights, part
@@ -97,7 +97,9 @@ def fit(objective: EM, state: EMState, data: Images, plan: Plan, run: Run, looks
         row = {"loss": -reached, "log_likelihood": reached, "bits_per_dim": _bits(reached, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         run.save(state, plan.keep_last, None)
-        if _draws(plan, state.step) and looks.sample:
+        if _due(plan, plan.eval_every, state.step) and looks.validate:
+            run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
+        if _due(plan, plan.sample_every, state.step) and looks.sample:
             run.picture(state.step, looks.sample())
     if finished(state, plan):
         _last_look(state, plan, run, looks)
@@ -130,13 +132,13 @@ def _bits(log_likelihood: float, data: Images) -> float:
     return float(bits_per_dimension(torch.tensor(log_likelihood, dtype=torch.float64), math.prod(data.shape)))
 
 
-def _draws(plan: Plan, step: int) -> bool:
+def _due(plan: Plan, every: Every, step: int) -> bool:
     """An iteration is an epoch."""
-    return plan.due(plan.sample_every, step, plan.batch_size)
+    return plan.due(every, step, plan.batch_size)
 
 
 def _last_look(state: EMState, plan: Plan, run: Run, looks: Looks) -> None:
-    if looks.validate and plan.eval_every:
+    if looks.validate and plan.eval_every and not _due(plan, plan.eval_every, state.step):
         run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
-    if looks.sample and plan.sample_every and not _draws(plan, state.step):
+    if looks.sample and plan.sample_every and not _due(plan, plan.sample_every, state.step):
         run.picture(state.step, looks.sample())

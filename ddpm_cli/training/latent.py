@@ -30,6 +30,13 @@ def lacks_prior(state: TrainState) -> bool:
     return any(mixture is not None and not mixture.fitted for mixture in map(_mixture, _modules(state)))
 
 
+def forget_prior(state: TrainState) -> None:
+    """Before weights change: a mixture belongs to those that it was fitted with, so none is saved until `complete`."""
+    for mixture in map(_mixture, _modules(state)):
+        if mixture is not None:
+            mixture.weights.zero_()
+
+
 def complete(
     state: TrainState,
     wrap: Callable[[nn.Module], nn.Module],
@@ -42,9 +49,10 @@ def complete(
     """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png."""
     few = held_out(images, DRAWS)
     for module in _modules(state):
+        name = "last weights" if module is state.module else "average weights"
         mixture, model = _mixture(module), cast(LatentModel, wrap(module))
         if mixture is not None:
-            log.info("fitting the prior, a mixture of %d components", len(mixture.weights))
+            log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
             fit_prior(mixture, draws(model, few, plan.batch_size, seed), seed)
     if _mixture(state.module) is not None:
         run.save(state, plan.keep_last, plan.best_by)

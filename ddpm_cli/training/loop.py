@@ -155,7 +155,7 @@ def _keep_best(state: TrainState, plan: Plan, row: Mapping[str, float]) -> None:
         raise ConfigError(f"trainer.best_by: this objective gives no {plan.best_by}; use {' or '.join(row) or 'null'}")
     value, sign = row[plan.best_by], -1 if plan.best_by == "val_accuracy" else 1
     if not state.best or sign * value < sign * state.best["value"]:
-        state.best = {"step": state.step, "value": value}
+        state.best = {"step": state.step, "value": value, "by": plan.measured_by}
 
 
 def finished(state: TrainState, plan: Plan, images: int) -> bool:

@@ -78,6 +78,11 @@ class Plan:
         """Whether held-out images decide which checkpoint is the best."""
         return self.best_by in ("val_loss", "val_accuracy", "fd")
 
+    @property
+    def measured_by(self) -> str | None:
+        """What values of the best checkpoint must have in common to be compared."""
+        return f"fd of {self.eval_samples} samples seen by {self.features}" if self.best_by == "fd" else self.best_by
+
     def due(self, every: Every, step: int, images: int) -> bool:
         """Whether what is done so often is done after `step` steps (from 1) with `images` training images.
 

@@ -40,6 +40,7 @@ def prepare(
     state = TrainState(module, chosen, ema, times if isinstance(times, nn.Module) else None)
     if start is not None:
         state.load(start)
+        state.choose_best_by(plan.measured_by)
     if compiles(plan.compile, runtime.device):
         module.compile()
     return state

@@ -1,5 +1,6 @@
 """Everything that changes while a model trains, and its way into a checkpoint and back."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..errors import CheckpointError
 from .checkpoint import Checkpoint
 from .ema import EMA
 from .meter import Period
+
+log = logging.getLogger(__name__)
 
 
 class TrainState:
@@ -29,7 +32,7 @@ class TrainState:
         self.times = times
         self.step = 0
         self.seconds = 0.0  # of training, all sessions together
-        self.best: dict[str, Any] = {}  # {"step", "value"} of the metric that best_by names
+        self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
 
@@ -67,6 +70,13 @@ class TrainState:
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
         self.best = dict(checkpoint.manifest.get("best", {}))
         self.period = Period(**checkpoint.manifest.get("period", {}))
+
+    def choose_best_by(self, measured_by: str | None) -> None:
+        """Forget a best checkpoint that was chosen by something else: values of two metrics do not compare."""
+        was = self.best.get("by", measured_by)
+        if measured_by is not None and was != measured_by:
+            log.warning("the best checkpoint so far, step %d, was chosen by %s; choosing anew", self.best["step"], was)
+            self.best = {}
 
     def _load_optimizer(self, memory: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}

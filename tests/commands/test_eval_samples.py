@@ -252,3 +252,37 @@ def test_inception_is_never_fetched(runs: Path, cli: Cli, tmp_path: Path, monkey
     weights.parent.mkdir(parents=True)
     weights.write_text("not these")
     assert "is damaged or another file" in (third := cli(*ask)).err and third.code == 2
+
+
+def test_classes_are_matched_by_name(cli: Cli, tmp_path: Path) -> None:
+    """Two sets with as many classes, of which one is the same, at another place."""
+    g = np.random.default_rng(0)
+    for folder, names in (("a", ("cat", "dog")), ("b", ("ant", "cat"))):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+            for i in range(12):
+                Image.fromarray(g.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / folder / name / f"{i}.png")
+    sets = [
+        "dataset=image_folder",
+        "dataset.size=8",
+        "dataset.channels=1",
+        "dataset.val_fraction=0.5",
+        "model=unet_tiny",
+    ]
+    quiet = [a for a in QUIET if "lr" not in a]
+    assert cli("train", *sets, "dataset.root=a", "run_dir=generator", *TINY, *quiet, "trainer.steps=2").code == 0
+    judge = [a for a in sets if "model" not in a] + CLASSIFIER[:2]
+    assert cli("train", *judge, "dataset.root=b", "run_dir=judge", *TINY, *quiet, "trainer.steps=2").code == 0
+    for metric in ("classes", "cas"):
+        result = cli("eval", "ckpt=generator", "features=judge", f"metrics={metric}", "n=4", "sampler.steps=2", "out=e")
+        assert result.code == 3 and "features: the classifier knows 2 (ant, cat, ...) classes" in result.err, result.err
+    result = cli("eval", "ckpt=judge", "root=a", "out=e")
+    assert result.code == 3 and "split: has 2 (cat, dog, ...) classes" in result.err, result.err
+
+
+def test_all_real_images_are_the_same_whatever_the_seed(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    drawn = [f"ckpt={runs}/generator", f"features={runs}/judge", "metrics=[fd]", "n=8"]
+    one, other = (evaluated(cli, tmp_path / f"s{seed}", *drawn, f"seed={seed}") for seed in (0, 8))
+    protocols = [facts["figures"]["fd"]["protocol"] for facts in (one, other)]
+    assert protocols[0]["real_sha256"] == protocols[1]["real_sha256"]
+    assert cli("table", "of=[s0,s8]").code == 0

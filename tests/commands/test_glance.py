@@ -25,7 +25,8 @@ def test_it_is_logged_and_keeps_the_best(cli: Cli, tmp_path: Path) -> None:
     assert list(found) == [2, 4, 6, 8, 10, 12] and len(set(found.values())) > 1
     best = min(found, key=lambda step: found[step])
     manifest = json.loads((tmp_path / "run/checkpoints/step_00000012.json").read_text())
-    assert manifest["best"] == {"step": best, "value": found[best]}
+    by = "fd of 8 samples seen by eyes"
+    assert manifest["best"] == {"step": best, "value": found[best], "by": by}
     assert (tmp_path / f"run/checkpoints/step_{best:08}.safetensors").is_file()
 
 
@@ -63,3 +64,16 @@ def test_what_cannot_be_is_one_line(arguments: list[str], says: str, cli: Cli, t
     result = cli("train", *TINY, *QUIET, "run_dir=run", "trainer.steps=2", *arguments)
     assert (result.code, result.err.count("\n")) == (2, 1) and says in result.err, result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_best_by_something_else_is_not_compared_with(cli: Cli, tmp_path: Path) -> None:
+    """A loss is far below any distance: it would stay the best for ever."""
+    assert cli("train", *TINY, *CLASSIFIER).code == 0
+    first = ["run_dir=run", "trainer.steps=4", "trainer.eval_every=2", "trainer.best_by=val_loss"]
+    assert cli("train", *TINY, *QUIET, *first).code == 0
+    result = cli("train", *TINY, *RUN, *QUIET, "trainer.steps=8")
+    assert result.code == 0 and "was chosen by val_loss; choosing anew" in result.err + result.out
+    found = {int(row["step"]): row["fd"] for row in rows(tmp_path / "run") if "fd" in row}
+    best = min(found, key=lambda step: found[step])
+    manifest = json.loads((tmp_path / "run/checkpoints/step_00000008.json").read_text())
+    assert (manifest["best"]["step"], manifest["best"]["value"]) == (best, found[best])

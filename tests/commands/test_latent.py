@@ -271,3 +271,32 @@ def test_bits(runs: Path, cli: Cli, tmp_path: Path) -> None:
     assert bits["again"] == pytest.approx(vae, rel=1e-5)
     assert found["vae"]["protocol"]["bpd"]["importance_samples"] == 8
     assert [p.name for p in (tmp_path / "e_vae").iterdir()] == ["eval.json"]
+
+
+def test_a_prior_of_other_weights_is_not_kept(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished run that goes on has none until it is fitted anew, also when it is killed in between."""
+
+    def broken(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    run = ["run_dir=run", *VAE, "trainer.sample_every=0"]
+    assert cli("train", *run, "trainer.steps=4").code == 0
+    before = load_file(tmp_path / "run/checkpoints/step_00000004.safetensors")["ema.mixture.means"]
+    with monkeypatch.context() as patch:
+        patch.setattr(latent, "fit_prior", broken)
+        assert cli("train", *run, "trainer.steps=8").code == 130
+    assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "normal"
+    assert cli("train", *run, "trainer.steps=8").code == 0
+    after = load_file(tmp_path / "run/checkpoints/step_00000008.safetensors")
+    assert float(after["ema.mixture.weights"].sum()) == pytest.approx(1, abs=1e-5)
+    assert not bool((after["ema.mixture.means"] == before).all())
+    assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
+
+
+def test_em_validates_when_it_is_due_and_refuses_what_it_cannot_use(cli: Cli, tmp_path: Path) -> None:
+    run = ["run_dir=run", *GMM, "trainer.sample_every=0", "objective.tol=0"]
+    assert cli("train", *run, "trainer.steps=5", "trainer.eval_every=2").code == 0
+    assert [row["step"] for row in rows(tmp_path / "run") if "val_bits_per_dim" in row] == [2, 4, 5]
+    for wrong in ("trainer.best_by=val_loss", "trainer.features=eyes"):
+        result = cli("train", *GMM, "run_dir=other", wrong)
+        assert result.code == 2 and result.err.startswith(f"ddpm: error: {wrong.partition('=')[0]}: EM"), result.err

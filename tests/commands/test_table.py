@@ -35,6 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["eval", "out=bits", "ckpt=generator", *BITS],
             ["eval", "out=bits_other", "ckpt=generator", *BITS, "seed=1"],
             ["eval", "out=bits_raw", "ckpt=generator", *BITS, "weights=raw"],
+            ["eval", "out=bits_ode", "ckpt=generator", *BITS, "bpd.ode_steps=2"],
+            ["eval", "out=bits_terms", "ckpt=generator", *BITS, "bpd.terms=2"],
+            ["eval", "out=copies", "ckpt=generator", "metrics=memorisation", "n=10", "sampler.steps=2"],
             ["eval", "out=right", "ckpt=judge"],
         ]
         for command, *arguments in jobs:
@@ -128,6 +131,9 @@ def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
         ("[two,fewer]", 2, "n: is 20 in fd of two but 19 in fd of fewer; measure both in the same way"),
         ("[two,eyes]", 2, "extractor: is classifier"),
         ("[bits,bits_other]", 2, "seed: is 0 in bits but 1 in bits_other"),
+        ("[bits,bits_ode]", 2, "ode_steps: is 1 in ode of bits but 2 in ode of bits_ode"),
+        ("[bits,bits_terms]", 2, "terms: is 4 in bound of bits but 2 in bound of bits_terms"),
+        ("[two,copies]", 2, "n: is 20 in two but 10 in copies"),
         ("[judge,noisy]", 2, "objective.noisy: is False in judge but True in noisy"),
         ("[generator]", 2, "of: generator is a run that nobody has judged; name the out folder of ddpm eval"),
         ("[nowhere]", 2, "of: nowhere: is no folder"),

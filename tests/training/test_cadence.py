@@ -82,7 +82,7 @@ def plan_of(steps: int) -> Plan:
 
 def test_the_epoch_with_the_lowest_mean_loss_is_kept(tmp_path: Path) -> None:
     state = session(tmp_path, LOSSES, plan_of(8))
-    assert state.best == {"step": 4, "value": 2.5}
+    assert state.best == {"step": 4, "value": 2.5, "by": "loss"}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in lines] == [(2, 7), (4, 2.5), (6, 3.5), (8, 4.25)]
     there = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "checkpoints").glob("*.json"))
@@ -95,12 +95,12 @@ def test_sessions_that_end_within_an_epoch_find_the_same_best(stops: tuple[int, 
     whole = session(tmp_path / "whole", LOSSES, plan_of(12))
     for stop in stops:
         state = session(tmp_path / "parts", LOSSES, plan_of(stop))
-    assert state.best == whole.best == {"step": 10, "value": pytest.approx(0.1)}
+    assert state.best == whole.best == {"step": 10, "value": pytest.approx(0.1), "by": "loss"}
 
 
 def test_half_an_epoch_is_never_the_best(tmp_path: Path) -> None:
     state = session(tmp_path, LOSSES, plan_of(7))
-    assert state.best == {"step": 4, "value": 2.5}  # step 7 alone would be 0.5
+    assert state.best == {"step": 4, "value": 2.5, "by": "loss"}  # step 7 alone would be 0.5
 
 
 def test_on_the_command_line_by_epoch_and_resumed_bit_for_bit(cli: Cli, tmp_path: Path) -> None:
