@@ -116,10 +116,14 @@ def _codes(
         return spherical, {}
     pictures = [picture_of(str(path), loaded.shape, "between") for path in request.between]
     with torch.no_grad():
-        means = model.encode(torch.cat(pictures).to(device))[0]
+        mean, log_var = model.encode(torch.cat(pictures).to(device))
+    deviation = (0.5 * log_var).exp()
 
     def linear(rows: Sequence[int]) -> Tensor:
-        return torch.lerp(means[:1], means[1:], way[list(rows), None].to(device))
+        """Between q(z|x) of both, with one eps, so that z is as long in the middle as the decoder knows it."""
+        w = way[list(rows), None].to(device)
+        eps = ImageNoise([seeds[i] for i in rows]).first((model.latent,), device)
+        return torch.lerp(mean[:1], mean[1:], w) + torch.lerp(deviation[:1], deviation[1:], w) * eps
 
     return linear, {"input": pictures[0], "input_other": pictures[1]}
 

@@ -71,8 +71,8 @@ def _bits(found: Found) -> Load | None:
 
     def measure(judge: Judge | LatentJudge, images: Images, progress: Progress) -> None:
         found.bits, found.images = judge(images, asked.batch_size, progress), len(images)
-        found.pictures |= bits_pictures(found.bits)
         protocol = judge.protocol(len(images), asked.batch_size)
+        found.pictures |= bits_pictures(found.bits, protocol, len(images))
         found.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels), "bpd": protocol}
 
     return load

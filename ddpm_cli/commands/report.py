@@ -57,10 +57,20 @@ def bits_content(bits: Bits) -> dict[str, Any]:
     return {"bits_per_dim": figures} | ({"per_time": per_time} if len(bits.times) else {})
 
 
-def bits_pictures(bits: Bits) -> dict[str, Callable[[Path], None]]:
-    """The bound over time, of a model that has one."""
+def bits_pictures(bits: Bits, protocol: Mapping[str, Any], n: int) -> dict[str, Callable[[Path], None]]:
+    """The bound over time, of a model that has one. protocol: that of the judge; n: how many images it saw."""
+    if not len(bits.times):
+        return {}
     means = {name: figure.mean for name, figure in bits.figures.items()}
-    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means)} if len(bits.times) else {}
+    note = f"{n} images; bound{_give(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms for each"
+    if "ode" in means:
+        note += f", ODE{_give(bits, 'ode')} in {protocol['ode_steps']} steps"
+    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means, note)}
+
+
+def _give(bits: Bits, name: str) -> str:
+    error = bits.figures[name].error
+    return "" if error is None else f" ± {error:.3f}"
 
 
 def sample_pictures(drawn: Drawn) -> dict[str, Callable[[Path], None]]:

@@ -73,9 +73,13 @@ class LatentModel(nn.Module):
         """The expected image of z (B,L), (B,C,H,W) in [-1, 1]."""
         return self.likelihood.mean(self.decode(z))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The expected image at the mean of q(z|x)."""
-        return self.image(self.encode(x)[0])
+    def reconstruct(self, x: Tensor, eps: Tensor) -> Tensor:
+        """The expected image at a draw of q(z|x) from eps (B,L) standard normal.
+
+        Not at its mean: where q hardly knows more than the prior, that is far shorter than any z the decoder was shown.
+        """
+        mean, log_var = self.encode(x)
+        return self.image(mean + (0.5 * log_var).exp() * eps)
 
 
 class LogWeights(NamedTuple):

@@ -17,12 +17,13 @@ EARLY = 0.1
 """When half of the terms are before this t, the time axis is logarithmic."""
 
 
-def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, float]) -> None:
+def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, float], note: str = "") -> None:
     """A PNG of bits per dimension of each term against t, on a logarithmic axis, and of what is spent down from t = 1.
 
     Args:
         times, bits: (K,) falling t of the terms, and their means; the last one is L_0.
         figures: means of `bound`, `prior`, `denoising`, `reconstruction` and, if measured, `ode`, for the heading.
+        note: how it was measured, below the heading.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -46,7 +47,7 @@ def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, fl
     axes.grid(True, which="major", color=FAINT, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right")
-    axes.set_title(_heading(figures), loc="left", fontsize=11, color=INK)
+    axes.set_title("\n".join(filter(None, (_heading(figures), note))), loc="left", fontsize=11, color=INK)
     write_atomically(path, lambda p: figure.savefig(p, format="png"))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data.images import Images, to_float
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
+from ..diffusion.noise import ImageNoise
 from ..diffusion.samplers import Sampler
 from ..objectives.base import Objective
 from ..objectives.latent import LatentModel
@@ -72,12 +73,13 @@ def pairs(model: LatentModel, images: Images, n: int) -> Callable[[], Tensor]:
     columns = columns_of_pairs(n)
     rows = max(1, min(n // columns // 2, len(images) // columns))
     few = to_float(images.pixels[: rows * columns])
+    eps = ImageNoise(range(len(few))).first((model.latent,), "cpu")
 
     def look() -> Tensor:
         model.eval()
         real = few.to(next(model.parameters()).device)
         with torch.no_grad():
-            made = model.reconstruct(real)
+            made = model.reconstruct(real, eps.to(real.device))
         return torch.cat([part for pair in zip(real.split(columns), made.split(columns), strict=True) for part in pair])
 
     return look

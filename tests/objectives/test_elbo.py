@@ -186,3 +186,19 @@ def test_a_mixture_prior_is_weighed_by_its_density() -> None:
     assert normal.allclose(mixed, atol=1e-5)
     model.backbone.mixture.fill(torch.tensor([1.0]), torch.ones(1, 2), torch.eye(2)[None])
     assert not normal.allclose(weights_of(model, x, 5)[1], atol=1e-2)
+
+
+def test_reconstructions_are_made_from_draws_as_long_as_the_decoder_knows() -> None:
+    """Where q(z|x) is the prior, they are images of N(0, I), not of 0."""
+
+    class Blind(nn.Module):
+        latent, log_variance, mixture = 2, None, None
+
+        def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.zeros(len(x), 2), torch.zeros(len(x), 2)
+
+        def decode(self, z: Tensor) -> Tensor:
+            return z.view(-1, 1, 1, 2)
+
+    model, eps = LatentModel(Blind(), "gaussian", 1.0), torch.tensor([[0.5, -2.0], [1.0, 3.0]])
+    assert torch.equal(model.reconstruct(torch.zeros(2, 1, 1, 2), eps), torch.tanh(eps / 2).view(2, 1, 1, 2))
