@@ -19,7 +19,7 @@ from ..metrics.points import covariance_error, mean_error, sliced_wasserstein
 from ..render.plot_samplers import samplers_plot
 from ..shipped import conf_dir
 from .assemble import check_positive, check_seed, network_calls, shown
-from .mixtures import mixture_of
+from .benching.mixtures import mixture_of
 
 EXACT = 5
 """Sets of exact points, whose errors are luck alone."""

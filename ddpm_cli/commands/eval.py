@@ -9,16 +9,16 @@ from ..build import Node, bind
 from ..data.source import Split
 from ..errors import ConfigError
 from ..training.plan import Precision
-from .accuracy import class_rows
 from .assemble import check_positive, check_seed, shown
-from .case import Options
-from .direct import Prior
-from .evaluate import Asked, Found, evaluate
-from .finding import table_rows
-from .latent_bits import ROWS as LATENT_ROWS
-from .measure import Bits, BitsOptions
-from .report import Report
-from .subject import chosen, subject_of
+from .drawing.direct import Prior
+from .judging.accuracy import class_rows
+from .judging.case import Options
+from .judging.evaluate import Asked, Found, evaluate
+from .judging.finding import table_rows
+from .judging.latent_bits import ROWS as LATENT_ROWS
+from .judging.measure import Bits, BitsOptions
+from .judging.report import Report
+from .judging.subject import chosen, subject_of
 
 ROWS = {
     "bound": "variational bound",

@@ -10,11 +10,11 @@ from ..render.animate import write_animation
 from ..render.denoise import Spacing
 from ..training.plan import Precision
 from .assemble import check, check_positive, check_seed, shown
-from .direct import Direct, Prior, open_run
-from .direct_task import check_diffusion, check_unguided
-from .guided import guided
-from .inputs import Request
-from .pictures import animated, directly, forward
+from .drawing.direct import Direct, Prior, open_run
+from .drawing.direct_task import check_diffusion, check_unguided
+from .drawing.guided import guided
+from .drawing.inputs import Request
+from .drawing.pictures import animated, directly, forward
 
 
 def run(

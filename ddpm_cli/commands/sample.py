@@ -13,11 +13,11 @@ from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
 from .assemble import check_positive, check_seed, shown
-from .direct import Direct, Prior, open_run
-from .drawing import Plan, plan_of
-from .inputs import Request
+from .drawing.direct import Direct, Prior, open_run
+from .drawing.inputs import Request
+from .drawing.output import SampleFolder, row_of_samples
+from .drawing.plan import Plan, plan_of
 from .loaded import Loaded, counter, finite
-from .output import SampleFolder, row_of_samples
 
 MOST = 1_000_000
 """Images of one call: they are kept in memory until all are drawn."""

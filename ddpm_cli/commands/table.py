@@ -7,8 +7,8 @@ from .. import console
 from ..errors import ConfigError
 from ..files import write_atomically
 from .assemble import shown
-from .entries import Evaluation, Trained
-from .tabled import Table, tables
+from .judging.entries import Evaluation, Trained
+from .judging.tabled import Table, tables
 
 WILD = "*?["
 

@@ -21,9 +21,9 @@ from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
 from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
-from .fit import fit_mixture
-from .glance import glance_of
-from .verdict import verdict_of
+from .learning.fit import fit_mixture
+from .learning.glance import glance_of
+from .learning.verdict import verdict_of
 
 log = logging.getLogger(__name__)
 

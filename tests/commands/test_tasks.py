@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_cli.commands.inputs import mask_of
+from ddpm_cli.commands.drawing.inputs import mask_of
 from ddpm_cli.config.launch import launch
 from ddpm_cli.errors import DataError
 

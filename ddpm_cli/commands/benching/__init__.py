@@ -1,0 +1,1 @@
+"""What `ddpm bench` measures."""

@@ -1,0 +1,1 @@
+"""How sample, gif and eval turn a checkpoint into pictures."""

@@ -1,0 +1,1 @@
+"""How `ddpm eval` judges and `ddpm table` compares."""

@@ -1,0 +1,1 @@
+"""What `ddpm train` does beside the loop."""
