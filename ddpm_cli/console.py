@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .config.help import Help
 
+WIDEST = 1000
 PREVIEW = 36
 """Height of a preview in pixels; two to a line where there is colour."""
 out = Console(highlight=False)
@@ -109,7 +110,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         shown.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*map(escape, row))
-    out.print(shown)
+    natural = out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum
+    out.print(
+        shown, width=max(out.width, natural), crop=False, no_wrap=True, overflow="ignore"
+    )  # a figure must be whole
 
 
 def show_config(config: Mapping[str, Any], title: str) -> None:

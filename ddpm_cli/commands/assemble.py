@@ -122,6 +122,11 @@ def shown(folder: Path) -> str:
     return str(folder.resolve().relative_to(Path.cwd())) if inside else str(folder)
 
 
+def without(config: Config, keys: Collection[str]) -> Config:
+    """What of it to show: `keys` are of no use this time."""
+    return {key: value for key, value in config.items() if key not in keys}
+
+
 def check_seed(seed: int) -> None:
     """Raises ConfigError for one that random generators do not take; image i has seed + i."""
     if not 0 <= seed < 2**62:

@@ -9,7 +9,7 @@ from ..build import Node, bind
 from ..data.source import Split
 from ..errors import ConfigError
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown
+from .assemble import check_positive, check_seed, shown, without
 from .drawing.direct import Prior
 from .judging.accuracy import class_rows
 from .judging.case import Options
@@ -68,8 +68,10 @@ def run(
         subject, chosen(metrics, subject, samples is not None), split, root, n, real, batch_size, seed,
         samples, sampler, guidance, prior, trust, options, bits,
     )  # fmt: skip
+    idle = subject.generator.idle if subject.generator is not None else ("prior", "sampler", "guidance")
+    used = without(config, idle)
     with console.Counter() as progress:
-        found = evaluate(asked, progress, lambda: console.show_config(config, f"ddpm eval: {shown(folder)}"))
+        found = evaluate(asked, progress, lambda: console.show_config(used, f"ddpm eval: {shown(folder)}"))
     seconds = time.perf_counter() - began
     report.write(found.content(round(seconds, 3)), found.pictures)
     if tensorboard:
@@ -107,6 +109,8 @@ def _tell(found: Found, split: Split) -> None:
         rows = table_rows(found.findings)
         drop = not any(row[-1] for row in rows)
         console.table(found.title, columns[:-1] if drop else columns, [row[:-1] if drop else row for row in rows])
+        if not drop:
+            console.note("real images: the same figure of real images in place of the samples, what to hope for")
     if accuracy := found.findings.get("accuracy"):
         console.table("classes", ["", "images", "right", "most often taken for"], class_rows(accuracy))
 

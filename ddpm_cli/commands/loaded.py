@@ -1,7 +1,7 @@
 """A checkpoint ready to draw from, and what drawing needs."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -28,6 +28,9 @@ class Opened:
         ConfigError: a device that is not there, a package that is not trusted.
     """
 
+    idle: ClassVar[tuple[str, ...]] = ()
+    """Keys of sample, gif and eval that it has no use for."""
+
     def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
         self.checkpoint = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
         self.runtime = choose(device, precision)
@@ -46,6 +49,8 @@ class Opened:
 
 class Loaded(Opened):
     """A diffusion model ready to draw from. Raises what `Opened` raises, and ConfigError for another generator."""
+
+    idle = ("prior", "pixel_noise")
 
     def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
         super().__init__(ckpt, weights, device, precision, trust)

@@ -12,7 +12,7 @@ from ..build import Node, build
 from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown
+from .assemble import check_positive, check_seed, shown, without
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.inputs import Request
 from .drawing.output import SampleFolder, row_of_samples
@@ -60,7 +60,7 @@ def run(
     build(sampler, "sampler")  # a wrong one is said before a checkpoint is read
     loaded, asked = open_run(ckpt, weights, device, precision, trust), (label, labels)
     plan = plan_of(request, loaded, sampler, guidance, trust, n, seed, asked, prior, pixel_noise)
-    console.show_config(config, f"ddpm sample: {shown(folder)}")
+    console.show_config(without(config, loaded.idle), f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
     with console.Counter() as progress:
         task = plan.task

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from ..files import write_atomically
 from .assemble import shown
 from .judging.entries import Evaluation, Trained
-from .judging.tabled import Table, tables
+from .judging.tabled import Table, grouped, tables
 
 WILD = "*?["
 
@@ -23,10 +23,17 @@ def run(
     debug: bool,
 ) -> None:
     """Show what is comparable side by side; write table.md into `out` when it is given."""
-    found = entries([of] if isinstance(of, str) else of, trust)
-    made = tables(found)
+    names = [of] if isinstance(of, str) else of
+    found = entries(names, trust)
+    parts: list[list[Evaluation | Trained]] = []
+    why = ""
+    if any(wild(name) for name in names):  # whoever names each folder wants one table or to know why not
+        parts, why = grouped(found)
+    made = [table for part in parts or [found] for table in tables(part)]
     for each in made:
         console.table(each.title, each.columns, each.rows)
+    if len(parts) > 1:
+        console.note(f"{len(parts)} groups, which do not compare: {why}")
     if out is not None:
         place = Path(out)
         place.mkdir(parents=True, exist_ok=True)
@@ -44,7 +51,7 @@ def entries(of: list[str], trust: list[str]) -> list[Evaluation | Trained]:
     """
     folders: list[Path] = []
     for text in of or [""]:
-        if any(c in text for c in WILD) and not Path(text).exists():
+        if wild(text):
             hits = _matching(Path(text))
             hits = [hit for hit in hits if Evaluation.at(hit) or Trained.at(hit)]
             if not hits:
@@ -60,6 +67,10 @@ def entries(of: list[str], trust: list[str]) -> list[Evaluation | Trained]:
         Evaluation.read(folder, name) if Evaluation.at(folder) else Trained.read(folder, name, trust)
         for folder, name in zip(distinct, names, strict=True)
     ]
+
+
+def wild(text: str) -> bool:
+    return any(c in text for c in WILD) and not Path(text).exists()
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -46,12 +46,14 @@ class ResidualBlock(nn.Module):
     With `scale_shift` the embedding scales and shifts the second norm instead (Dhariwal & Nichol 2021, "AdaGN").
     """
 
-    def __init__(self, in_channels: int, channels: int, embedding: int, dropout: float, scale_shift: bool):
+    def __init__(
+        self, in_channels: int, channels: int, embedding: int, dropout: float, scale_shift: bool, groups: int = 32
+    ):
         super().__init__()
-        self.norm1 = normalize(in_channels)
+        self.norm1 = normalize(in_channels, groups)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.time = nn.Linear(embedding, 2 * channels if scale_shift else channels)
-        self.norm2 = normalize(channels)
+        self.norm2 = normalize(channels, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
         self.shortcut = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
@@ -72,12 +74,12 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over the H*W positions, with a residual (Ho et al. 2020, appendix B)."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int, groups: int = 32):
         super().__init__()
         if channels % heads:
             raise ValueError(f"heads: must divide the {channels} channels of every level with attention, got {heads}")
         self.heads = heads
-        self.norm = normalize(channels)
+        self.norm = normalize(channels, groups)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.project = zeroed(nn.Linear(channels, channels))
 

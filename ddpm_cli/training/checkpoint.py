@@ -124,11 +124,15 @@ def find(where: str | Path) -> Checkpoint:
         return load(path.with_suffix(".json"))
     if not path.exists():
         raise CheckpointError(
-            f"{where}: does not exist; ckpt=RUN takes a run directory or a checkpoint file (ddpm train makes one)"
+            f"{where}: does not exist; name a run directory or a checkpoint file (ddpm train makes one)"
         )
     if path.is_file():
         raise CheckpointError(f"{where}: is not a checkpoint; name a .safetensors file or a run directory")
     found = latest(path / "checkpoints") if (path / "checkpoints").is_dir() else latest(path)
+    if found is None and (path / "samples.npz").is_file():
+        raise CheckpointError(
+            f"{where}: holds samples; name the run they were drawn from, or give ddpm eval samples={where}"
+        )
     if found is None:
         named = f"{where} ({path.resolve().name})" if path.is_symlink() else where
         raise CheckpointError(f"{named}: has no checkpoints; wait for the first save, or name another run")

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +48,14 @@ def complete(
 ) -> None:
     """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png."""
     few = held_out(images, DRAWS)
-    for module in _modules(state):
+    before: Mixture | None = None
+    for module in reversed(_modules(state)):  # the average first: that of the last weights is close to it
         name = "last weights" if module is state.module else "average weights"
         mixture, model = _mixture(module), cast(LatentModel, wrap(module))
         if mixture is not None:
             log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
-            fit_prior(mixture, draws(model, few, plan.batch_size, seed), seed)
+            fit_prior(mixture, draws(model, few, plan.batch_size, seed), seed, before)
+            before = mixture
     if _mixture(state.module) is not None:
         run.save(state, plan.keep_last, plan.best_by)
     shown = held_out(validation if len(validation) else images, DOTS)
@@ -81,19 +83,34 @@ def posteriors(model: LatentModel, images: Images, batch_size: int) -> tuple[Ten
     return mean, log_var
 
 
-def fit_prior(mixture: Mixture, z: Tensor, seed: int) -> None:
-    """EM on draws (N,L) from q(z|x) of the training images, whose distribution the prior should have been."""
+def fit_prior(mixture: Mixture, z: Tensor, seed: int, begin: Mixture | None = None) -> None:
+    """EM on draws (N,L) from q(z|x) of the training images, whose distribution the prior should have been.
+
+    Args:
+        begin: a fitted mixture to start from; None = k-means.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     k = min(len(mixture.weights), len(z))
     if k < 2:
         return
-    by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=ITERATIONS, random_state=seed_of(seed) % 2**32)
+    known = {} if begin is None or k < len(begin.weights) else _start(begin)
+    by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=ITERATIONS, random_state=seed_of(seed) % 2**32, **known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         by_em.fit(z.double().numpy())
     mixture.fill(*(torch.from_numpy(v) for v in (by_em.weights_, by_em.means_, by_em.covariances_)))
+
+
+def _start(mixture: Mixture) -> dict[str, Any]:
+    """What scikit-learn's mixture begins from. A component of weight 0 may wake up."""
+    weights = mixture.weights.cpu().double().clamp(min=1e-6)
+    return {
+        "weights_init": (weights / weights.sum()).numpy(),
+        "means_init": mixture.means.cpu().double().numpy(),
+        "precisions_init": mixture.covariances.cpu().double().inverse().numpy(),
+    }
 
 
 def plane(z: Tensor) -> tuple[Tensor, tuple[float, float]]:

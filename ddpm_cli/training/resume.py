@@ -13,9 +13,12 @@ log = logging.getLogger(__name__)
 
 # what the tensors mean: a checkpoint of other values cannot be gone on with
 FIXED = ("model", "schedule", "objective", "optimizer._target_")
+SAID = 3  # keys in one message
 # what a run meant whose config does not have the key yet
 FORMERLY: dict[str, Any] = {
     "model.learned_variance": False,
+    "model.fine_channels": 0,
+    "model.norm_groups": 32,
     "model.self_condition": False,
     "schedule.shift": 1.0,
     "schedule.zero_terminal_snr": False,
@@ -85,9 +88,12 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
     changed = [key for key, a, b in differences(old, new) if (FORMERLY.get(key) if a is None else a) != b]
     fixed = [key for key in changed if _under(key, FIXED)]
     if fixed:
+        # another class of network, say, is the reason for most other differences
+        fixed.sort(key=lambda key: not key.endswith("._target_"))
         a, b = _at(old, fixed[0]), _at(new, fixed[0])
         a = FORMERLY.get(fixed[0]) if a is None else a
-        rest = f" (and {', '.join(fixed[1:])})" if fixed[1:] else ""
+        rest = f" (and {', '.join(fixed[1:SAID])}" if fixed[1:] else ""
+        rest += f" and {len(fixed) - SAID} more)" if len(fixed) > SAID else ")" if rest else ""
         raise ConfigError(
             f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
         )

@@ -211,8 +211,8 @@ def test_between_two_seeds_and_between_two_pictures(runs: Path, cli: Cli, tmp_pa
 @pytest.mark.parametrize(
     ("command", "run", "arguments", "says"),
     [
-        ("gif", "vae", [], "kind: denoise is not for a run of model=vae; use kind=interpolate between=[3,17]"),
-        ("gif", "gmm", [], "kind: denoise is not for a run of model=gmm; use ddpm sample"),
+        ("gif", "vae", [], "kind: denoise is not for a run of an autoencoder; use kind=interpolate between=[3,17]"),
+        ("gif", "gmm", [], "kind: denoise is not for a run of a mixture; use ddpm sample"),
         ("gif", "vae", ["kind=forward"], "kind: forward is not for"),
         ("gif", "gmm", ["kind=interpolate", "between=[3,17]"], "kind: interpolate is not for"),
         ("sample", "gmm", ["between=[3,17]"], "between: a Gaussian mixture has no way"),

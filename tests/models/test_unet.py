@@ -57,7 +57,15 @@ def test_time_and_class_are_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"heads": 4}, {"scale_shift_norm": True}, {"patch_size": 2, "image_size": 16}, {"blocks": 2}]
+    "options",
+    [
+        {"heads": 4},
+        {"scale_shift_norm": True},
+        {"patch_size": 2, "image_size": 16},
+        {"blocks": 2},
+        {"fine_channels": 4},
+        {"norm_groups": 2},
+    ],
 )
 def test_options_change_the_function(options: dict[str, object]) -> None:
     size = int(options.get("image_size", 8))  # type: ignore[call-overload]

@@ -21,6 +21,8 @@ Prior = Literal["auto", "normal", "gmm"]
 class Direct(Opened):
     """Such a generator ready to draw from. Raises what `Opened` raises."""
 
+    idle = ("sampler", "guidance")
+
     def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
         super().__init__(ckpt, weights, device, precision, trust)
         objective = build(self.config["objective"], "objective", trust=self.trusted)
@@ -30,7 +32,8 @@ class Direct(Opened):
 
     @property
     def name(self) -> str:
-        return "gmm" if isinstance(self.model, GMM) else "vae"
+        """What it is, as users say it."""
+        return "a mixture" if isinstance(self.model, GMM) else "an autoencoder"
 
     def prior(self, asked: Prior) -> Literal["normal", "gmm"] | None:
         """The one to draw z from; None where there is no z.

@@ -94,9 +94,9 @@ def directly(
     Raises:
         ConfigError: another kind, which needs steps from noise to image.
     """
-    if kind != "interpolate" or loaded.name == "gmm":
-        works = "kind=interpolate between=[3,17]" if loaded.name == "vae" else "ddpm sample"
-        raise ConfigError(f"kind: {kind} is not for a run of model={loaded.name}; use {works}")
+    if kind != "interpolate" or loaded.name == "a mixture":
+        works = "kind=interpolate between=[3,17]" if loaded.name == "an autoencoder" else "ddpm sample"
+        raise ConfigError(f"kind: {kind} is not for a run of {loaded.name}; use {works}")
     n = n if request.kind == "between_seeds" else 1
     way = Way.of(frames)
     seeds = list(range(n)) * len(way.distinct)

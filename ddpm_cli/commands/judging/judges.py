@@ -39,7 +39,7 @@ def kd(case: Case) -> Finding:
     estimate = kernel_distance(real, fake, subsets, case.seed, size)
     best = None if control is None or len(control) < size else kernel_distance(real, control, subsets, case.seed, size)
     settings = {"subsets": subsets, "subset_size": size}
-    return Finding({"kd": Row(estimate, None if best is None else best.value, "{:.5f}", settings)})
+    return Finding({"kd": Row(estimate, None if best is None else best.value, "{:.4f}", settings)})
 
 
 def pr(case: Case) -> Finding:

@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 truth (`_gmm`: with the mixture prior); the ODE's is a likelihood of its own."""
 SAMPLES_BY = ("data", "split", "n", "n_real", "real_sha256")
 """Must be equal for evaluations of samples to share a table, whichever figures they have."""
-FORMS = {"fd": "{:.3f}", "kd": "{:.5f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
+FORMS = {"fd": "{:.3f}", "kd": "{:.4f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
 SHARES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
 
 
@@ -48,6 +48,24 @@ def tables(entries: Sequence[Evaluation | Trained]) -> list[Table]:
         _classifiers([e for e in entries if isinstance(e, Trained)]),
     ]
     return [table for table in made if table is not None]
+
+
+def grouped(entries: Sequence[Evaluation | Trained]) -> tuple[list[list[Evaluation | Trained]], str]:
+    """Parted so that each part can be a table, in the order given; and why the first two parts do not compare."""
+    parts: list[list[Evaluation | Trained]] = []
+    why = ""
+    for entry in entries:
+        for part in parts:
+            try:
+                tables([*part, entry])
+            except ConfigError as error:
+                why = why or str(error)
+            else:
+                part.append(entry)
+                break
+        else:
+            parts.append([entry])
+    return parts, why
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str]) -> None:

@@ -1,0 +1,127 @@
+"""Muon: momentum whose matrices are made orthogonal, beside Adam for everything that is not a matrix."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+"""Of Jordan et al. 2024: each pass drives all singular values towards 1, to about [0.7, 1.2] in five."""
+PASSES = 5
+
+
+class Muon(Optimizer):
+    """W <- W - lr (0.2 sqrt(max(m, n)) O + weight_decay W), O the nearest orthogonal matrix to the momentum (m, n).
+
+    "Muon: an optimizer for hidden layers in neural networks", Jordan et al. 2024; the factor, with which O moves the
+    weights as far as Adam would, so that both share one learning rate, is of Liu et al. 2025, "Muon is scalable for LLM
+    training", eq. 4. A convolution's weight (O,I,H,W) is taken as (O,HWI). Vectors, and matrices with a side below
+    `least_side` (the first and last layers of a network, classes), go by AdamW.
+
+    Args:
+        lr: of both.
+        momentum: of the matrices, in [0, 1); Nesterov's.
+        betas, eps: of AdamW.
+        weight_decay: of both, times lr.
+        least_side: the shorter side from which on a weight counts as a matrix.
+
+    Raises:
+        ValueError: a number out of range, named first.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        least_side: int = 16,
+    ):
+        for name, value in (("momentum", momentum), ("betas", betas[0]), ("betas", betas[1])):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}: must be in [0, 1), got {value}")
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"{name}: must be at least 0, got {value}")
+        known = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, known | {"least_side": least_side})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One step from the gradients as they are. `closure` is not supported."""
+        assert closure is None
+        for group in self.param_groups:
+            with_grad = [p for p in group["params"] if p.grad is not None]
+            matrices = [p for p in with_grad if is_matrix(p, group["least_side"])]
+            for p in matrices:
+                self._turn(p, group)
+            self._adam([p for p in with_grad if not is_matrix(p, group["least_side"])], group)
+
+    def _turn(self, p: Tensor, group: dict[str, Any]) -> None:
+        assert p.grad is not None
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+        ahead = p.grad.lerp(state["momentum"], group["momentum"])
+        flat = as_matrix(ahead)
+        turned = orthogonalized(flat)
+        scale = 0.2 * max(flat.shape) ** 0.5
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        as_matrix(p).add_(turned, alpha=-group["lr"] * scale)
+
+    def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Adam with decoupled weight decay, all tensors in one go."""
+        if not params:
+            return
+        for p in params:
+            if not self.state[p]:
+                zeros = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+                self.state[p] |= {"step": torch.tensor(0.0), **zeros}
+        torch.optim._functional.adamw(
+            list[Tensor](params),
+            [p.grad for p in params if p.grad is not None],
+            [self.state[p]["exp_avg"] for p in params],
+            [self.state[p]["exp_avg_sq"] for p in params],
+            [],
+            [self.state[p]["step"] for p in params],
+            foreach=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def is_matrix(weight: Tensor, least_side: int) -> bool:
+    """Whether it is a matrix, or a convolution, of at least so many rows and columns."""
+    return weight.ndim >= 2 and min(len(weight), weight[0].numel()) >= least_side
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """(O,I,H,W) -> (O,HWI), a view of what lies as channels_last; a matrix is itself."""
+    if weight.ndim == 2:
+        return weight
+    assert weight.ndim == 4
+    channels_last = weight.permute(0, 2, 3, 1)
+    return channels_last.view(len(weight), -1) if channels_last.is_contiguous() else weight.view(len(weight), -1)
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """U V^T of a matrix U S V^T, roughly: singular values end near 1. In bfloat16, by matrix products alone."""
+    a, b, c = POLYNOMIAL
+    x = matrix.bfloat16()
+    tall = len(x) > x.shape[1]
+    x = x.mT if tall else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(PASSES):
+        gram = x @ x.mT
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrix.dtype)
