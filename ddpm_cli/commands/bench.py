@@ -14,7 +14,7 @@ def run(
     what: Literal["samplers", "train", "sample", "data", "startup"],
     **options: Any,
 ) -> None:
-    """Measure what a file of conf/what describes, into `folder`/bench.json; its own keys are those of the module's `run`.
+    """Measure what a file of conf/what describes, into `folder`/bench.json; its keys are those of the module's `run`.
 
     Raises:
         ConfigError: a key of a wrong type or out of range.

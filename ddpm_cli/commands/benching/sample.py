@@ -1,6 +1,6 @@
 """ddpm bench what=sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .hardware import Product, begin_memory, peak_memory, surroundings
 from .painter import Calling, Painter, Painting, painter_of
 from .report import report
 from .train import over
-from .windows import Window, clock_of, repeated
+from .windows import Done, Window, clock_of, repeated
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
     first = clock.measure(repeated(painting), 0.0)
     clock.measure(repeated(painting), warmup)
     memory = peak_memory(painter.runtime)
-    works = {"drawing": painting, "network": calling, "peak": Product(painter.runtime)}
+    works: dict[str, Callable[[], Done]] = {"drawing": painting, "network": calling, "peak": Product(painter.runtime)}
     with console.Counter() as progress:
         found = clock.rounds({name: repeated(step) for name, step in works.items()}, progress)
     figures = figures_of(painter.calls, flops, found, first, memory)

@@ -14,7 +14,7 @@ from .hardware import Product, peak_memory, surroundings
 from .report import report
 from .session import Passing, Session, Silent
 from .subject import Subject, subject_of
-from .windows import Window, clock_of, repeated
+from .windows import Window, Work, clock_of, repeated
 
 OVERHEAD, WAITING = 0.03, 0.02
 """The most that is aimed at: over a bare loop, and of the time for data."""
@@ -47,7 +47,7 @@ def run(
         session = Session(subject, passing)
         clock.measure(session, warmup)
         memory = peak_memory(subject.runtime)  # before anything is there that only measures
-        works = {
+        works: dict[str, Work] = {
             "loop": session,
             "steps": repeated(subject.stepping()),
             "bare": repeated(Bare(subject)),
@@ -64,7 +64,7 @@ def run(
 
 
 def figures_of(subject: Subject, found: Mapping[str, Sequence[Window]], memory: int | None) -> list[Figure]:
-    """`found` has windows of "loop", "steps", "bare" (images) and "peak" (FLOP), the i-th of all side by side in time."""
+    """`found` has windows of "loop", "steps", "bare" (images) and "peak" (FLOP), the i-th of all side by side."""
     loop, steps, bare = ([w.rate for w in found[name]] for name in ("loop", "steps", "bare"))
     peak = max(w.rate for w in found["peak"])
     achieved = [rate * subject.flops.training for rate in loop]

@@ -1,4 +1,4 @@
-"""Windows of time in which work is done again and again; different works take turns, so that a busy machine slows all."""
+"""Windows of time in which work is done again and again; works take turns, so that a busy machine slows them all."""
 
 import time
 from collections.abc import Callable, Mapping
