@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..build import bind
+from ..early import check_early
 
 
 def run(
@@ -19,5 +20,6 @@ def run(
     Raises:
         ConfigError: a key of a wrong type or out of range.
     """
+    check_early(f"{__package__}.benching.{what}.run", options)
     measure = import_module(f"{__package__}.benching.{what}").run
     measure(**bind(measure, options, config=config, folder=folder))

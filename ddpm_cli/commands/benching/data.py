@@ -54,7 +54,7 @@ def run(
     memory = peak_memory(subject.runtime)
     figures = [
         Figure("alone", "batches alone", "images/s", [w.rate for w in found["alone"]]),
-        Figure("training", "batches in training steps", "images/s", [w.rate for w in found["training"]]),
+        Figure("training", "the same in training", "images/s", [w.rate for w in found["training"]]),
         Figure("waiting", "share of a step that waits", "share",
                [w.waited for w in found["training"]], WAITING),
         Figure("load", f"reading {len(subject.images):,} images", "s", [subject.took.load]),

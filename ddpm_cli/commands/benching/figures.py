@@ -55,7 +55,7 @@ class Figure:
         if self.goal is None:
             return ""
         scale, unit = scaled(self.goal, self.unit)
-        return f"\u2264 {self.goal / scale:g} {unit}, {'met' if self.median <= self.goal else 'missed'}"
+        return f"\u2264 {self.goal / scale:g} {unit} {'met' if self.median <= self.goal else 'missed'}"
 
 
 def scaled(value: float, unit: str) -> tuple[float, str]:
@@ -71,5 +71,7 @@ def scaled(value: float, unit: str) -> tuple[float, str]:
 
 
 def digits(value: float) -> str:
-    """Three of them; whole numbers from 100 on."""
+    """Three of them; whole numbers from 100 on, millions from there."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

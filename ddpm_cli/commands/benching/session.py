@@ -35,6 +35,14 @@ class Silent:
 class Passing(Run):
     """Writes log lines as a run does, into a folder that its user throws away, and no checkpoint."""
 
+    def __enter__(self) -> "Passing":
+        super().__enter__()
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        return self
+
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
         return Checkpoint(self.folder, {})
 

@@ -72,7 +72,7 @@ def figures_of(subject: Subject, found: Mapping[str, Sequence[Window]], memory: 
     return [
         Figure("training", "training, as ddpm train does", "images/s", loop),
         Figure("steps", "steps without its log lines", "images/s", steps),
-        Figure("bare", "bare loop of the same operations", "images/s", bare),
+        Figure("bare", "bare loop of the same work", "images/s", bare),
         Figure("overhead", "training's overhead over it", "share", over(bare, loop), OVERHEAD),
         Figure("step_overhead", "the steps' overhead over it", "share", over(bare, steps)),
         Figure("waiting", "waiting for data", "share", [w.waited for w in found["loop"]], WAITING),
