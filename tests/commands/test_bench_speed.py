@@ -138,7 +138,7 @@ def test_a_command_that_fails_gives_no_figure(cli: Cli, tmp_path: Path, monkeypa
         (["what=data", "seconds=0"], "seconds: must be positive"),
         (["what=sample", "warmup=-1"], "warmup: must be at least 0"),
         (["what=sample", "batch_size=0"], "batch_size: must be positive"),
-        (["what=sample", "sampler.steps=2000"], "steps: must be between 1 and 1000"),
+        (["what=sample", "sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule"),
         (["what=sample", "model=vae"], "model: draws no images step by step"),
         (["what=train", "model=gmm"], "objective: EM takes no gradient steps"),
         (["what=train", "schedule=flow"], "objective: v means"),
