@@ -70,18 +70,18 @@ def figures_of(subject: Subject, found: Mapping[str, Sequence[Window]], memory: 
     achieved = [rate * subject.flops.training for rate in loop]
     took = subject.took
     return [
-        Figure("training", "training, as ddpm train does", "images/s", loop),
+        Figure("training", "training as ddpm train does", "images/s", loop),
         Figure("steps", "steps without its log lines", "images/s", steps),
         Figure("bare", "bare loop of the same work", "images/s", bare),
-        Figure("overhead", "training's overhead over it", "share", over(bare, loop), OVERHEAD),
-        Figure("step_overhead", "the steps' overhead over it", "share", over(bare, steps)),
+        Figure("overhead", "training's overhead", "share", over(bare, loop), OVERHEAD),
+        Figure("step_overhead", "the steps' overhead", "share", over(bare, steps)),
         Figure("waiting", "waiting for data", "share", [w.waited for w in found["loop"]], WAITING),
         Figure("load", "reading the data", "s", [took.load]),
         Figure("first_step", "first step", "s", [took.first_step]),
         Figure("to_first_step", "all up to the first step", "s", [sum(took)]),
         *([Figure("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
-        Figure("flops_forward", "arithmetic an image, forward", "FLOP", [subject.flops.forward]),
-        Figure("flops", "arithmetic an image, both ways", "FLOP", [subject.flops.training]),
+        Figure("flops_forward", "an image forward", "FLOP", [subject.flops.forward]),
+        Figure("flops", "an image both ways", "FLOP", [subject.flops.training]),
         Figure("achieved", "arithmetic a second", "FLOP/s", achieved),
         Figure("peak", "best matrix product", "FLOP/s", [peak]),
         Figure("share_of_peak", "share of it", "share", [a / peak for a in achieved]),
