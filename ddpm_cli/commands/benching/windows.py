@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import NamedTuple
 
 from ...data.images import Progress
@@ -58,12 +59,15 @@ class Clock(NamedTuple):
         return Window(done.amount, done.waiting, time.perf_counter() - began)
 
     def rounds(self, works: Mapping[str, Work], progress: Progress) -> dict[str, list[Window]]:
-        """Each work once a round, forwards and backwards by turns, so that what drifts favours none of them."""
+        """Each work once a round, in an order of its own each time, the same in every run.
+
+        So what drifts favours none of them, and none always follows another, which leaves a hot processor behind.
+        """
         for work in works.values():
             self.measure(work, self.warmup)
         found: dict[str, list[Window]] = {name: [] for name in works}
         for i in range(self.windows):
-            for name in works if i % 2 == 0 else reversed(list(works)):
+            for name in Random(i).sample(list(works), len(works)):
                 found[name].append(self.measure(works[name], self.seconds))
             progress("measuring", i + 1, self.windows)
         return found
