@@ -75,6 +75,7 @@ def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
         ("ddpm_cli.models.unet.UNet", "chanels"),  # a key that is not there is said by `build`
         ("ddpm_cli.objectives.denoising.Denoising", "target"),  # of a class of ours
         ("nothing", "size"),
+        ("ddpm_cli.diffusion.guidance.ByClassifier", "reads"),  # auto becomes noisy or clean when the run is known
     ],
 )
 def test_what_the_source_does_not_tell_is_let_through(target: str, name: str) -> None:
