@@ -128,6 +128,11 @@ def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> 
         return build(value, key, trust=trust)
     if isinstance(value, str) and value == "???":
         raise ConfigError(f"{key}: is required; set {key}=VALUE")
+    return fitted(value, hint, key)
+
+
+def fitted(value: Any, hint: Any, key: str) -> Any:
+    """A plain `value` as the type `hint` wants it. Raises ConfigError, naming `key`, when it cannot be."""
     fits, result = _fit(value, hint)
     if not fits:
         raise ConfigError(f"{key}: must be {_describe(hint)}, got {value!r}")

@@ -65,7 +65,8 @@ def _complete(arguments: list[str]) -> None:
     typing_command = len(words) < 2 or (len(words) == 2 and not line.endswith(" "))
     if any(a.startswith("query=") for a in arguments) and typing_command:
         prefix = words[1] if len(words) == 2 else ""
-        console.say(" ".join(c for c in commands() if c.startswith(prefix)))
+        between = "\n" if "query=fish" in arguments else " "  # as Hydra answers each shell
+        console.say(between.join(c for c in commands() if c.startswith(prefix)))
         return
     name = words[1] if len(words) > 1 and words[1] in commands() else "train"
     if line:

@@ -40,14 +40,68 @@ def test_an_unknown_command_gets_a_guess() -> None:
     assert result.stderr == "ddpm: error: trian: is not a command; did you mean 'train'?\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "modle=unet"]])
-def test_torch_is_not_imported_to_answer(arguments: list[str]) -> None:
-    check = f"import sys\ntry:\n  {MAIN}\nfinally:\n  assert 'torch' not in sys.modules"
+def imported(*arguments: str, typed: str | None = None, cwd: Path | None = None) -> tuple[int, set[str]]:
+    """The exit code of `ddpm arguments`, and which packages its process had imported at its end."""
+    check = f"import atexit, sys; atexit.register(lambda: print('modules', *sys.modules, file=sys.stderr)); {MAIN}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", check, *arguments], text=True, capture_output=True, env=environment, check=False
-    )
-    assert result.returncode in (0, 2) and "AssertionError" not in result.stderr
+    if typed is not None:
+        environment |= {"COMP_LINE": typed, "COMP_POINT": str(len(typed))}
+    command = [sys.executable, "-c", check, *arguments]
+    result = subprocess.run(command, text=True, capture_output=True, env=environment, cwd=cwd, check=False)
+    said = next(line for line in result.stderr.splitlines() if line.startswith("modules "))
+    return result.returncode, {name.partition(".")[0] for name in said.split()[1:]} | set(said.split()[1:])
+
+
+SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "imageio"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["trian"]])
+def test_neither_torch_nor_hydra_is_imported_to_answer(arguments: list[str]) -> None:
+    _, modules = imported(*arguments)
+    assert "ddpm_cli.cli" in modules and not modules & (SLOW | {"hydra", "omegaconf"})
+
+
+@pytest.mark.parametrize(("typed", "needed"), [("ddpm tr", False), ("ddpm ", False), ("ddpm train dataset=ci", True)])
+def test_completion_imports_hydra_for_a_commands_config_alone(typed: str, needed: bool) -> None:
+    code, modules = imported("-sc", "query=bash", typed=typed)
+    assert code == 0 and not modules & SLOW and ("hydra" in modules) == needed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--help"],
+        ["train", "modle=unet"],
+        ["train", "model.chanels=3"],
+        ["train", "dataset=cifra10"],
+        ["train", "trainer.steps=many"],
+        ["train", "trainer.batch_size=0"],
+        ["train", "trainer.ema.decay=2"],
+        ["train", "dataset.size=big"],
+        ["train", "sampler=heun", "sampler.spacing=wide"],
+        ["sample", "n=x"],
+        ["bench", "what=speed"],
+        ["bench", "what=train", "windows=few"],
+    ],
+    ids=" ".join,
+)
+def test_torch_is_not_imported_to_find_a_mistake(arguments: list[str], tmp_path: Path) -> None:
+    code, modules = imported(*arguments, cwd=tmp_path)
+    assert code == (0 if "--help" in arguments else 2) and not modules & SLOW
+
+
+def test_what_the_first_step_does_not_need_is_not_imported(tmp_path: Path) -> None:
+    small = ["model.channels=8", "trainer.batch_size=2", "trainer.sample_every=0", "trainer.eval_every=0"]
+    code, modules = imported("train", "trainer.steps=1", "logger=none", "run_dir=run", *small, cwd=tmp_path)
+    assert code == 0 and "torch" in modules
+    assert not modules & (SLOW - {"torch", "imageio"})
+    code, modules = imported("train", "schedule=flow", "run_dir=other", cwd=tmp_path)  # objective=v does not go with it
+    assert code == 2 and "torch" in modules and not modules & (SLOW - {"torch", "imageio"})
+
+
+def test_fish_gets_a_line_for_each_command() -> None:
+    result = ddpm("-sc", "query=fish", env={"COMP_LINE": "ddpm ", "COMP_POINT": "5"})
+    assert result.stdout.splitlines() == list(commands())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def explain_command(command: str, overrides: Sequence[str]) -> Help:
     comments = _comments(conf_dir() / f"{command}.yaml", "")
     for group, choice in taken.items():
         for file in _with_bases(conf_dir() / group / f"{choice}.yaml"):
-            comments |= _comments(file, f"{group}.")
+            comments |= _comments(file, "" if _is_global(file) else f"{group}.")
     values = OmegaConf.to_container(config, resolve=False)
     assert isinstance(values, dict)
     values.pop("hydra")
@@ -49,6 +49,11 @@ def _with_bases(file: Path) -> list[Path]:
     node = OmegaConf.load(file)
     defaults = node.get("defaults", []) if isinstance(node, DictConfig) else []
     return [*(file.with_name(f"{d}.yaml") for d in defaults if isinstance(d, str) and d != "_self_"), file]
+
+
+def _is_global(file: Path) -> bool:
+    """Whether its keys stand at the top, not below the name of its group."""
+    return file.read_text(encoding="utf-8").startswith("# @package _global_")
 
 
 def _leaves(node: dict[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from .. import console
 from ..build import bind
+from ..early import check_early
 from ..errors import ConfigError, DdpmError
 from ..failures import explain
 from ..shipped import conf_dir
@@ -92,6 +93,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
 def run(name: str, config: dict[str, Any], folder: Path) -> None:
     """The command's own code, on plain values; `folder` is the output directory that Hydra chose."""
+    check_early(f"ddpm_cli.commands.{name}.run", config)
     command = import_module(f"ddpm_cli.commands.{name}").run
     command(**bind(command, config, config=config, folder=folder))
 

@@ -1,30 +1,11 @@
 """Exponential moving average of the weights: what is sampled from."""
 
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Decay:
-    """How long the memory is.
-
-    Args:
-        decay: in [0, 1); 0 keeps no average.
-        warmup: begin short, with min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is forgotten.
-    """
-
-    decay: float = 0.999
-    warmup: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay: must be in [0, 1), got {self.decay}")
-
-    def at(self, n: int) -> float:
-        return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
+from .plan import Decay
 
 
 class EMA:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..data.images import Images
 from ..models.mixture import Mixture
 from ..objectives.latent import LatentModel
-from ..render.plot_latent import plot_latent
 from .looks import held_out
 from .plan import Plan
 from .randomness import seed_of
@@ -60,6 +59,8 @@ def complete(
         run.save(state, plan.keep_last, plan.best_by)
     shown = held_out(validation if len(validation) else images, DOTS)
     means, _ = posteriors(cast(LatentModel, wrap(state.weights)), shown, plan.batch_size)
+    from ..render.plot_latent import plot_latent  # half a second to import, for autoencoders alone
+
     path = run.folder / "samples" / "latent_map.png"
     path.parent.mkdir(exist_ok=True)
     plot_latent(path, *plane(means), shown.labels, shown.class_names)

@@ -1,15 +1,36 @@
-"""How long a run trains, how much at a time and how often it looks up. Plain values from conf/trainer."""
+"""How long a run trains, how much at a time and how often it looks up. Plain values from conf/trainer.
+
+Torch is not imported: what is wrong with them can be said before that takes its seconds.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .ema import Decay
-
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
 Every = int | Literal["epoch"]
 """A number of steps, 0 = never, or the end of each epoch."""
+
+
+@dataclass(frozen=True)
+class Decay:
+    """How long the memory is.
+
+    Args:
+        decay: in [0, 1); 0 keeps no average.
+        warmup: begin short, with min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is forgotten.
+    """
+
+    decay: float = 0.999
+    warmup: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay: must be in [0, 1), got {self.decay}")
+
+    def at(self, n: int) -> float:
+        return min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
 
 
 @dataclass(frozen=True)

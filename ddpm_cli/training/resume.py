@@ -53,6 +53,7 @@ FREE = [
     "trainer.eval_images",
     "trainer.keep_last",
     "trainer.best_by",
+    "trainer.ema._target_",  # the class has moved
     "trainer.features",
     "trainer.eval_samples",
     "dataset.root",

@@ -48,7 +48,7 @@ def test_named_twice_is_drawn_once(cli: Cli, tmp_path: Path) -> None:
         ("steps=[]", "steps: must be positive"),
         ("steps=[2000]", "error: steps: must be between 1 and"),
         ("n=1", "n: must be at least 2"),
-        ("what=speed", "what: must be 'samplers'"),
+        ("what=speed", "what: there is no 'speed'; did you mean 'sample'?"),
     ],
 )
 def test_mistakes(argument: str, says: str, cli: Cli, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What was measured, as numbers with their spread: for the table and for bench.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+SPREAD = "quartiles"
+"""What `low` and `high` are."""
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity.
+
+    Args:
+        name: its key in bench.json.
+        what: in words, for the table.
+        unit: "s", "bytes", "FLOP", "FLOP/s", "images/s", "calls/s", or "share" of 1.
+        values: one for each window, or one alone.
+        goal: the most that is aimed at, in `unit`.
+    """
+
+    name: str
+    what: str
+    unit: str
+    values: Sequence[float]
+    goal: float | None = None
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """First and third quartile; None of one value alone."""
+        if len(self.values) < 2:
+            return None
+        low, _, high = quantiles(self.values, n=4, method="inclusive")
+        return low, high
+
+    def facts(self) -> dict[str, Any]:
+        low, high = self.spread or (None, None)
+        found = {"median": self.median, "low": low, "high": high, "unit": self.unit, "values": list(self.values)}
+        return found if self.goal is None else found | {"goal": self.goal}
+
+    def row(self) -> list[str]:
+        """What, median, quartiles in the same unit, goal."""
+        scale, unit = scaled(self.median, self.unit)
+        spread = " to ".join(digits(v / scale) for v in self.spread) if self.spread else ""
+        return [self.what, f"{digits(self.median / scale)} {unit}", spread, self._judged()]
+
+    def _judged(self) -> str:
+        if self.goal is None:
+            return ""
+        scale, unit = scaled(self.goal, self.unit)
+        return f"\u2264 {self.goal / scale:g} {unit} {'met' if self.median <= self.goal else 'missed'}"
+
+
+def scaled(value: float, unit: str) -> tuple[float, str]:
+    """What to divide by to show it, and the unit then."""
+    if unit == "share":
+        return 0.01, "%"
+    if unit == "bytes":
+        return 2.0**20, "MiB"
+    if unit.startswith("FLOP"):
+        scale, prefix = next(((s, p) for s, p in PREFIXES if abs(value) >= s), (1.0, ""))
+        return scale, f"{prefix}{unit}"
+    return 1.0, unit
+
+
+def digits(value: float) -> str:
+    """Three of them; whole numbers from 100 on, millions from there."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

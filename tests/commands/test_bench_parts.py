@@ -1,0 +1,221 @@
+"""What ddpm bench is made of: windows, figures, counted arithmetic, the bare loop."""
+
+import os
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from ddpm_cli.commands.benching import subject as subjects
+from ddpm_cli.commands.benching.bare import Bare, Resident
+from ddpm_cli.commands.benching.figures import Figure
+from ddpm_cli.commands.benching.flops import training_flops
+from ddpm_cli.commands.benching.hardware import Product
+from ddpm_cli.commands.benching.painter import Painting, painter_of
+from ddpm_cli.commands.benching.session import Passing, Session, Silent
+from ddpm_cli.commands.benching.subject import subject_of
+from ddpm_cli.commands.benching.windows import Clock, Done, repeated
+from ddpm_cli.config.compose import compose_command
+from ddpm_cli.config.launch import plain
+from ddpm_cli.data.images import Batch
+from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.training import loop
+from ddpm_cli.training.runtime import Runtime, choose
+
+from ..conftest import TINY
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    composed = compose_command("bench", ["what=train", "out=b", *TINY, *overrides])
+    return plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
+
+
+class Squares:
+    """The mean square of what a module makes of the images; heads calls it once more."""
+
+    def __init__(self, tossing: bool = False):
+        self.tossing = tossing
+
+    def wrap(self, module: nn.Module, schedule: Any, autocast: torch.dtype | None = None) -> nn.Module:
+        return module
+
+    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+        if self.tossing and rng.coin():
+            with torch.no_grad():
+                model(batch.x)
+        value = model(batch.x).square().mean()
+        return Loss(value, {"loss": value.detach()})
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(self.scale * x, x, x)
+
+
+def batch_of(*shape: int) -> Batch:
+    return Batch(torch.randn(4, *shape), torch.zeros(4, dtype=torch.int64))
+
+
+def test_arithmetic_of_convolutions_by_hand() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1))
+    one, two = 2 * 8 * 3 * 3 * 3 * 36, 2 * 5 * 8 * 36  # 2 out in kernel^2 H W
+    found = training_flops(Squares(), model, batch_of(3, 6, 6))
+    assert found.forward == one + two
+    assert found.training == 2 * one + 3 * two  # the images need no gradient
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_arithmetic_of_attention_by_hand() -> None:
+    """Two products of N x N x d for each head; torch counts those of some devices' own kernels as nothing."""
+    found = training_flops(Squares(), Attending(), batch_of(2, 16, 4))
+    assert found.forward == 2 * 2 * 2 * 16 * 16 * 4
+
+
+def test_arithmetic_that_hangs_on_a_coin_is_the_mean() -> None:
+    model = nn.Conv2d(1, 1, 1)
+    once = training_flops(Squares(), model, batch_of(1, 4, 4))
+    tossed = training_flops(Squares(tossing=True), model, batch_of(1, 4, 4))
+    assert tossed.forward == once.forward * 1.5 and tossed.training == once.training + once.forward / 2
+
+
+def test_a_window_goes_on_to_the_end_of_a_step() -> None:
+    steps: list[int] = []
+
+    def step() -> Done:
+        steps.append(1)
+        time.sleep(0.002)
+        return Done(3.0, 0.5)
+
+    assert repeated(step)(0.0) == Done(3.0, 0.5) and len(steps) == 1
+    done = repeated(step)(0.05)
+    assert done.amount == 3 * (len(steps) - 1) > 3 and done.waiting == 0.5 * (len(steps) - 1)
+
+
+def test_works_take_turns() -> None:
+    calls: list[tuple[str, float]] = []
+
+    def work(name: str) -> Any:
+        return lambda seconds: calls.append((name, seconds)) or Done(2.0)
+
+    counted: list[int] = []
+    clock = Clock(30, 0.5, 0.25, lambda: counted.append(1))
+    found = clock.rounds({"a": work("a"), "b": work("b")}, lambda what, done, total: None)
+    assert calls[:2] == [("a", 0.25), ("b", 0.25)]
+    rounds = ["".join(name for name, _ in calls[i : i + 2]) for i in range(2, len(calls), 2)]
+    assert set(rounds) == {"ab", "ba"} and 6 < rounds.count("ab") < 24  # each once a round, either first
+    assert {seconds for _, seconds in calls[2:]} == {0.5} and {len(w) for w in found.values()} == {30}
+    assert len(counted) == 2 * len(calls)  # the device is waited for before and after
+    assert found["a"][0].rate == 2.0 / found["a"][0].seconds
+
+
+def test_figures() -> None:
+    figure = Figure("x", "something", "share", [0.04, 0.01, 0.02, 0.03, 0.05], goal=0.03)
+    assert figure.median == 0.03 and figure.spread == (0.02, 0.04)
+    assert figure.row() == ["something", "3 %", "2 to 4", "≤ 3 % met"]
+    assert Figure("x", "a", "share", [0.04], 0.03).row() == ["a", "4 %", "", "≤ 3 % missed"]
+    assert Figure("x", "a", "FLOP/s", [2.5e11]).row()[1] == "250 GFLOP/s"
+    assert Figure("x", "a", "bytes", [3 * 2**20]).row()[1] == "3 MiB"
+    assert Figure("x", "a", "images/s", [1234.5, 1234.5]).row()[1:3] == ["1,234 images/s", "1,234 to 1,234"]
+    assert Figure("x", "a", "s", [1.0]).facts()["low"] is None
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddpm_cli.commands.benching.hardware.SIDES", {"cpu": 64})
+    product = Product(Runtime(torch.device("cpu"), dtype))
+    assert product() == Done(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
+    expected = product.a.double() @ product.b.double()
+    assert torch.allclose(product.out.double(), expected, atol=0.5 if dtype else 1e-3)
+
+
+def test_memory_is_seen_to_grow() -> None:
+    """In a process of its own, whose peak is not behind it."""
+    code = (
+        "from ddpm_cli.commands.benching.machine import peak_resident\n"
+        "before = peak_resident()\n"
+        "held = b'x' * 2**27\n"
+        "del held\n"
+        "print(peak_resident() - before)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
+    assert 0.9 * 2**27 < int(said.stdout) < 1.5 * 2**27
+
+
+@pytest.mark.parametrize("micro", ["null", "3"])
+def test_the_bare_loop_computes_what_a_step_does(micro: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one state, with one batch and the same random numbers, both end in the same weights and averages."""
+    subject = subject_of(config(f"trainer.micro_batch_size={micro}", "trainer.grad_clip=0.01"), 0, [])
+    bare = Bare(subject)
+    bare.step = subject.state.step
+    kept = deepcopy((subject.state.module, subject.state.ema, subject.state.optimizer.state_dict()))
+    bare()
+    assert subject.state.ema is not None
+    ours = [p.clone() for p in (*subject.state.module.parameters(), *subject.state.ema.module.parameters())]
+
+    module, ema, optimizer = kept
+    assert ema is not None
+    subject.state.module.load_state_dict(module.state_dict())
+    subject.state.ema.module.load_state_dict(ema.module.state_dict())
+    subject.state.optimizer.load_state_dict(optimizer)
+
+    def resident(seed: int, step: int, device: torch.device, total: int, rows: slice) -> Resident:
+        return Resident(seed, step, bare.batch, rows, bare.drawn)
+
+    monkeypatch.setattr(loop, "StepRandom", resident)
+    loop.update(subject.objective, subject.model, subject.state, bare.batch, subject.plan, subject.seed)
+    theirs = [*subject.state.module.parameters(), *subject.state.ema.module.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(ours, module.parameters(), strict=False))
+
+
+def test_a_session_trains_logs_and_leaves_the_learning_rate(tmp_path: Path) -> None:
+    chosen = config("trainer.log_every=1", "trainer.warmup_steps=100", "trainer.max_seconds=0.001")
+    subject = subject_of(chosen, 0, [])
+    with Passing(tmp_path / "place", chosen, Silent(), tensorboard=True) as place:
+        session = Session(subject, place)
+        first = subject.state.step
+        done = session(0.05)
+        trained = subject.state.step - first
+        session(0.0)
+    assert done.amount == trained * 4 >= 4 and 0 < done.waiting < 1
+    lines = (tmp_path / "place/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == subject.state.step - first
+    assert any((tmp_path / "place/tensorboard").iterdir()) and not (tmp_path / "place/checkpoints").exists()
+    # the second session multiplied the rate that the optimizer was made with, not what the first had left
+    expected = chosen["optimizer"]["lr"] * subject.state.step / 100
+    assert subject.state.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+
+
+def test_a_window_ends_by_time_whatever_the_plan_says() -> None:
+    plan = subjects.endless(subject_of(config("trainer.steps=1", "trainer.epochs=1"), 0, []).plan)
+    assert plan.length(10) == subjects.ENDLESS and plan.max_seconds is None
+    assert not any(plan.due(every, 1000, 10) for every in (plan.save_every, plan.sample_every, plan.eval_every))
+
+
+@pytest.mark.parametrize(("sampler", "calls"), [("ddim", 3), ("heun", 5)])
+def test_network_calls_are_counted_as_they_are_made(sampler: str, calls: int) -> None:
+    painter = painter_of(config(f"sampler={sampler}", "sampler.steps=3"), None, 2, 0, [])
+    painting = Painting(painter)
+    assert painter.calls == calls
+    assert sum(painting().amount for _ in range(3)) == calls * 2 and painting.calls == calls
+    painting()  # the next drawing begins
+    assert painting.calls > calls
+
+
+def test_the_runtime_is_the_composed_one() -> None:
+    subject = subject_of(config("trainer.precision=bf16"), 0, [])
+    assert subject.runtime == choose("cpu", "bf16") and "bf16" in subject.title()
+    assert subject.state.step == 1 and subject.took.first_step > 0

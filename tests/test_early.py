@@ -1,0 +1,82 @@
+"""Wrong types are said from the source alone, in the words that building would use."""
+
+from typing import Any
+
+import pytest
+
+from ddpm_cli.build import build
+from ddpm_cli.early import check_early
+from ddpm_cli.errors import ConfigError
+
+WRONG = [
+    ("ddpm_cli.training.plan.Plan", "steps", "many"),
+    ("ddpm_cli.training.plan.Plan", "steps", 2.5),
+    ("ddpm_cli.training.plan.Plan", "max_seconds", "long"),
+    ("ddpm_cli.training.plan.Plan", "precision", "fp8"),  # a name for a Literal
+    ("ddpm_cli.training.plan.Plan", "log_every", "minute"),  # a union with one
+    ("ddpm_cli.training.plan.Plan", "lr_milestones", 3),
+    ("ddpm_cli.diffusion.samplers.heun.Heun", "spacing", "wide"),  # inherited from a base that imports its Literal
+    ("ddpm_cli.diffusion.samplers.heun.Heun", "steps", "few"),
+    ("ddpm_cli.diffusion.samplers.heun.Heun", "s_churn", None),  # of the class in between
+    ("ddpm_cli.data.digits.Digits", "size", [1, 2, 3]),
+    ("ddpm_cli.data.digits.Digits", "flip", "yes"),
+    ("ddpm_cli.data.digits.Digits", "val_fraction", None),  # the base allows it, the class does not
+    ("ddpm_cli.models.unet.UNet", "multipliers", [1, "two"]),
+    ("ddpm_cli.objectives.denoising.Denoising", "label_dropout", "some"),
+]
+
+
+@pytest.mark.parametrize(("target", "name", "value"), WRONG)
+def test_a_wrong_type_is_said_as_building_says_it(target: str, name: str, value: Any) -> None:
+    node = {"_target_": target, name: value}
+    with pytest.raises(ConfigError) as early:
+        check_early("ddpm_cli.commands.train.run", {"node": node})
+    with pytest.raises(ConfigError) as built:
+        build(node, "node")
+    assert str(early.value) == str(built.value) and str(early.value).startswith(f"node.{name}: must be ")
+
+
+def test_a_commands_own_keys() -> None:
+    with pytest.raises(ConfigError, match="^seed: must be a whole number, got 'x'$"):
+        check_early("ddpm_cli.commands.train.run", {"seed": "x"})
+
+
+def test_values_out_of_range_where_torch_is_not_needed() -> None:
+    plan = {"_target_": "ddpm_cli.training.plan.Plan", "batch_size": 0}
+    with pytest.raises(ConfigError, match="^trainer.batch_size: must be at least 1, got 0$"):
+        check_early("ddpm_cli.commands.train.run", {"trainer": plan})
+    ema = {"_target_": "ddpm_cli.training.plan.Decay", "decay": 2}
+    with pytest.raises(ConfigError, match="^trainer.ema.decay: must be in"):
+        check_early("ddpm_cli.commands.train.run", {"trainer": plan | {"batch_size": 1, "ema": ema}})
+
+
+def test_a_nodes_nodes() -> None:
+    target = {"_target_": "ddpm_cli.objectives.weighting.MinSNR", "gamma": "five"}
+    objective = {"_target_": "ddpm_cli.objectives.denoising.Denoising", "weighting": target}
+    with pytest.raises(ConfigError, match="^objective.weighting.gamma: must be a number"):
+        check_early("ddpm_cli.commands.train.run", {"objective": objective})
+
+
+def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
+    """`model.image_size: ${dataset.size}` comes first in the config."""
+    model = {"_target_": "ddpm_cli.models.unet.UNet", "image_size": "big"}
+    data = {"_target_": "ddpm_cli.data.digits.Digits", "size": "big"}
+    with pytest.raises(ConfigError, match=r"^dataset\.size: "):
+        check_early("ddpm_cli.commands.train.run", {"model": model, "dataset": data})
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("torch.optim.Adam", "lr"),  # another package's source is not read
+        ("my_package.Thing", "size"),
+        ("ddpm_cli.nowhere.Thing", "size"),
+        ("ddpm_cli.models.unet.NoSuchNet", "channels"),
+        ("ddpm_cli.models.unet.UNet", "chanels"),  # a key that is not there is said by `build`
+        ("ddpm_cli.objectives.denoising.Denoising", "target"),  # of a class of ours
+        ("nothing", "size"),
+        ("ddpm_cli.diffusion.guidance.ByClassifier", "reads"),  # auto becomes noisy or clean when the run is known
+    ],
+)
+def test_what_the_source_does_not_tell_is_let_through(target: str, name: str) -> None:
+    check_early("ddpm_cli.commands.train.run", {"node": {"_target_": target, name: "x"}})
