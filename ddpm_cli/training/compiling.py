@@ -155,4 +155,5 @@ class Compiled:
 def compile_call(module: nn.Module, mode: Mode, training: bool, **options: Any) -> None:
     """Let `module(...)` run compiled unless `mode` is eager; see `Compiled`. Copies of the module are not compiled."""
     if mode != "eager":
+        log.info("%s: compiling the network; the first call takes the longer", options.get("key", "compile"))
         module._compiled_call_impl = Compiled(module, mode, training, **options)
