@@ -1,8 +1,8 @@
 """Whether a network is compiled, and its call when it is.
 
 `auto` decides from the config and the network alone, never by a stopwatch: compiled and plain code round differently,
-and two runs of one command must be the same. The constants were measured once with benchmarks/steps.py, on an AMD EPYC with
-AVX-512 (docs/speed.md); the ones for CUDA are cautious guesses.
+and two runs of one command must be the same. The constants were measured once with benchmarks/compiling.py, on an AMD EPYC
+with AVX-512 (docs/speed.md); the ones for CUDA are cautious guesses.
 """
 
 import importlib.util
@@ -40,7 +40,6 @@ class Cost(NamedTuple):
     worth_sampling: float
 
 
-# A compiled step of unet_small in bf16 takes 0.77 of the time, a sampling call 0.62; of unet_tiny in fp32, 0.79 and 0.84.
 # At `worth` times its cost, compiling has been paid back if it takes off a twelfth of a step, or a fifth of a call.
 COSTS = {"cpu": Cost(5e10, 0.0, 0.6, 0.3, 12, 5), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12, 8)}
 

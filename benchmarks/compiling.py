@@ -1,28 +1,22 @@
-"""What the trainer adds to a step, and what compiling takes from it.
+"""What compiling costs, and what it takes off a training step and a sampling call.
 
-    python benchmarks/steps.py overhead                                    # beside a bare loop of the same operations
-    python benchmarks/steps.py compile experiment=fashion_mnist_small      # a step and a sampling call, and the cost
+    python benchmarks/compiling.py experiment=fashion_mnist_small      # overrides of ddpm train
 
-Pictures are random and in memory; the rest is what `ddpm train` composes from the overrides. The contenders take turns,
-a window each, and ratios are of medians over the windows. Where the machine does other things as well, --cpu counts the
-processor's seconds on one thread instead of the clock's.
+The constants of ddpm_cli/training/compiling.py are from here. Pictures are random and in memory; the rest is what
+`ddpm train` composes from the overrides. Plain and compiled take turns, and ratios are of medians. Where the machine
+does other things as well, --cpu counts the processor's seconds on one thread instead of the clock's.
 """
 
 import argparse
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
-from ddpm_cli import console
 from ddpm_cli.build import build
 from ddpm_cli.commands.assemble import network, wrapper_of
 from ddpm_cli.config.compose import compose_command
@@ -30,9 +24,7 @@ from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Images
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.training.compiling import Compiled
-from ddpm_cli.training.looks import Looks
-from ddpm_cli.training.loop import train, update
-from ddpm_cli.training.run import Run
+from ddpm_cli.training.loop import update
 from ddpm_cli.training.runtime import choose
 from ddpm_cli.training.setup import prepare
 
@@ -58,44 +50,6 @@ class Made:
         self.model.train()
 
 
-def bare(made: Made, steps: int) -> None:
-    """The loop that one would write by hand, with the same operations on tensors."""
-    model: Any = made.model
-    weights, averages = made.state.parameters, list(made.state.ema.module.parameters()) if made.state.ema else []
-    size, order, hidden = made.plan.batch_size, torch.randperm(len(made.images)), made.objective.label_dropout
-    for i in range(steps):
-        rows = order[(torch.arange(size) + i * size) % len(order)]
-        x0 = made.images.pixels[rows].to(made.device).float().div_(127.5).sub_(1)
-        y = made.images.labels[rows].to(made.device)
-        t = model.schedule.time(torch.rand(size, device=made.device))
-        alpha, sigma = (v.view(-1, 1, 1, 1) for v in model.schedule(t))
-        eps = torch.randn_like(x0)
-        x_t = alpha * x0 + sigma * eps
-        y = torch.where(torch.rand(size, device=made.device) < hidden, -1, y)
-        with torch.autocast(made.device.type, model.autocast, enabled=model.autocast is not None):
-            out = model.backbone(x_t, model.schedule.conditioning(t), y)
-        gain = model.target.gain(alpha, sigma)
-        weight = made.objective.weighting(alpha, sigma, gain)
-        loss = (weight * (out.float() - model.target.of(x0, eps, alpha, sigma)).square()).mean()
-        loss.backward()
-        if made.plan.grad_clip is not None:
-            nn.utils.clip_grad_norm_(weights, made.plan.grad_clip)
-        made.state.optimizer.step()
-        made.state.optimizer.zero_grad()
-        if averages:
-            torch._foreach_lerp_(averages, weights, 0.001)
-    loss.item()
-
-
-def trained(made: Made, steps: int) -> None:
-    """The same number of steps of `ddpm train`, which logs and reports as ever and does not save."""
-    with tempfile.TemporaryDirectory() as folder, Run(Path(folder), {}, console.TrainingView()) as run:
-        never: dict[str, Any] = {"save_every": 0, "save_seconds": None, "sample_every": 0, "eval_every": 0}
-        plan = replace(made.plan, steps=made.state.step + steps, epochs=None, max_seconds=None, best_by=None, **never)
-        run.save = lambda *_: None  # type: ignore[method-assign, assignment, return-value]
-        train(made.objective, made.model, made.state, made.images, plan, run, Looks(), seed=0)
-
-
 def versus(names: tuple[str, str], one: Callable[[], None], two: Callable[[], None], windows: int, clock: Clock) -> str:
     """One line: medians of both and their ratio with its spread."""
     times: tuple[list[float], list[float]] = ([], [])
@@ -108,14 +62,6 @@ def versus(names: tuple[str, str], one: Callable[[], None], two: Callable[[], No
     ratios = sorted(y / x for x, y in zip(*times, strict=True))
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
     return f"{names[0]} {a:.4g} s, {names[1]} {b:.4g} s, ratio {b / a:.3f} (middle half {low:.3f} to {high:.3f})"
-
-
-def overhead(made: Made, other: Made, steps: int, windows: int, clock: Clock) -> None:
-    """Each has a network of its own, as the optimizer's memory is of one."""
-    bare(other, 2)
-    trained(made, 2)
-    names = (f"{steps} bare steps", "ddpm train")
-    print(versus(names, lambda: bare(other, steps), lambda: trained(made, steps), windows, clock))
 
 
 def compiling(made: Made, windows: int, clock: Clock) -> None:
@@ -159,20 +105,13 @@ def processor() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["overhead", "compile"])
     parser.add_argument("overrides", nargs="*", help="of ddpm train")
-    parser.add_argument("--steps", type=int, default=50, help="in a window of overhead")
-    parser.add_argument("--windows", type=int, default=7)
+    parser.add_argument("--windows", type=int, default=7, help="turns of each")
     parser.add_argument("--cpu", action="store_true", help="seconds of the processor, on one thread")
     asked = parser.parse_intermixed_args()
     if asked.cpu:
         torch.set_num_threads(1)
-    clock = processor if asked.cpu else time.perf_counter
-    made = Made(asked.overrides)
-    if asked.what == "overhead":
-        overhead(made, Made(asked.overrides), asked.steps, asked.windows, clock)
-    else:
-        compiling(made, asked.windows, clock)
+    compiling(Made(asked.overrides), asked.windows, processor if asked.cpu else time.perf_counter)
 
 
 if __name__ == "__main__":
