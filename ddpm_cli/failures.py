@@ -16,7 +16,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
     if _out_of_memory(error):
-        advice = "set a smaller trainer.batch_size or trainer.micro_batch_size (sampling: batch_size)"
+        advice = "set trainer.micro_batch_size=auto and trainer.gradient_checkpointing=true (sampling: batch_size=auto)"
         return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
         return _storage(error), StorageError.code

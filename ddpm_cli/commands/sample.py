@@ -1,6 +1,5 @@
 """ddpm sample."""
 
-import math
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,14 @@ from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
 from ..render.pixels import to_uint8
+from ..training.compiling import Setting
 from ..training.plan import Precision
 from .assemble import check_positive, check_seed, shown, without
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.inputs import Request
 from .drawing.output import SampleFolder, row_of_samples
 from .drawing.plan import Plan, plan_of
+from .drawing.speed import Size, Speed
 from .loaded import Loaded, counter, finite
 
 MOST = 1_000_000
@@ -31,7 +32,7 @@ def run(
     guidance: Node,
     ckpt: str,
     n: int,
-    batch_size: int,
+    batch_size: Size,
     seed: int,
     label: int | str | None,
     labels: list[int | str] | None,
@@ -46,13 +47,14 @@ def run(
     weights: Literal["ema", "raw"],
     device: str,
     precision: Precision,
+    compile: Setting,
     out: str,
     trust: list[str],
     debug: bool,
 ) -> None:
     """Draw `n` images from a checkpoint into `folder`."""
     check_seed(seed)
-    check_positive(n=n, batch_size=batch_size)
+    check_positive(n=n, batch_size=1 if batch_size == "auto" else batch_size)
     if n > MOST:
         raise ConfigError(f"n: at most {MOST:,} at a time, got {n:,}; call again with another seed")
     request = Request(init, mask, between, strength, resample, jump)
@@ -60,19 +62,21 @@ def run(
     build(sampler, "sampler")  # a wrong one is said before a checkpoint is read
     loaded, asked = open_run(ckpt, weights, device, precision, trust), (label, labels)
     plan = plan_of(request, loaded, sampler, guidance, trust, n, seed, asked, prior, pixel_noise)
+    task, speed = plan.task, Speed(loaded, n, plan.task.calls, batch_size)
     console.show_config(without(config, loaded.idle), f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
+    how = {"batch_size": speed.batch_size, "compile": speed.compile(compile)}
     with console.Counter() as progress:
-        task = plan.task
-        images = finite(torch.cat(list(task.images(n, batch_size, counter(progress, task.steps, n)))))
+        images = task.images(n, speed.batch_size, counter(progress, task.steps, n), shrink=batch_size == "auto")
+        batches = [to_uint8(finite(batch)) for batch in images]
     seconds = time.perf_counter() - began
-    facts = _facts(loaded, plan, n, batch_size, seconds)
-    pixels, columns = to_uint8(images), row_of_samples(plan.labels, n, between is not None)
+    facts = _facts(loaded, plan, n, len(batches), seconds) | how
+    pixels, columns = torch.cat(batches), row_of_samples(plan.labels, n, between is not None)
     output.write(pixels, plan.labels, columns, facts, {name: to_uint8(x) for name, x in task.inputs.items()})
     console.show_pictures(pixels, columns, f"{n} images in {seconds:.1f} s: {shown(folder)}/grid.png")
 
 
-def _facts(loaded: Loaded | Direct, plan: Plan, n: int, batch_size: int, seconds: float) -> dict[str, Any]:
+def _facts(loaded: Loaded | Direct, plan: Plan, n: int, batches: int, seconds: float) -> dict[str, Any]:
     """What sample.json says. `sampler` and `guidance` are null where nothing is sampled step by step."""
     task, labels = plan.task, plan.labels
     return {
@@ -81,9 +85,8 @@ def _facts(loaded: Loaded | Direct, plan: Plan, n: int, batch_size: int, seconds
         "sampler": plan.facts.get("sampler"),
         "guidance": plan.facts.get("guidance"),
         "steps": task.steps,
-        "network_calls": task.calls * math.ceil(n / batch_size),
+        "network_calls": task.calls * batches,
         "n": n,
-        "batch_size": batch_size,
         "seeds": plan.seeds if task.facts["name"] != "between_seeds" else None,
         "labels": labels.tolist() if labels is not None else None,
         "seconds": round(seconds, 3),

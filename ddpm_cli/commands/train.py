@@ -73,7 +73,7 @@ def run(
         if plan.best_by_validation and not len(validation):
             raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
         start = starting_point(folder, resume, config)
-        state = prepare(module, adam, plan, runtime, start, loss)
+        state = prepare(module, adam, plan, runtime, start, loss, wrap, images)
         latent = isinstance(described, LatentModel)
         lacks = verdict.due(folder, state) or (latent and lacks_prior(state))
         if finished(state, plan, len(images)) and not lacks:

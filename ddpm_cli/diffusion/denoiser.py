@@ -80,9 +80,12 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, hint: Tensor | None = None) -> Prediction:
         """x0 and eps as the network sees them; t is a scalar or (B,)."""
-        if t.ndim == 0:  # filled on the device: copying a host tensor there would make the device wait
+        if t.ndim == 0:  # a sampler's, on the host: alpha and sigma are plain factors there, and t is filled in on the
+            # device, where copying a host tensor would make it wait
+            alpha, sigma = (value.to(x_t.dtype) for value in self.schedule(t))
             t = torch.full((len(x_t),), float(t), device=x_t.device, dtype=x_t.dtype)
-        alpha, sigma = self.alpha_sigma(t, x_t.ndim)
+        else:
+            alpha, sigma = self.alpha_sigma(t, x_t.ndim)
         out = self.output(x_t, t, y, hint)
         return self.target.invert(out.target, x_t, alpha, sigma)._replace(share=out.share)
 

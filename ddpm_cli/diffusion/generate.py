@@ -27,10 +27,10 @@ def start(schedule: Schedule, noise: Tensor) -> Tensor:
 def walk(
     denoise: Denoise, schedule: Schedule, sampler: Sampler, x: Tensor, noise: Callable[[Tensor], Tensor]
 ) -> Iterator[Frame]:
-    """The frames of one batch from x (B,C,H,W) on, without gradients."""
+    """The frames of one batch from x (B,C,H,W) on, in inference mode: they know nothing of gradients."""
     frames = sampler(denoise, schedule, x, noise)
     while True:
-        with torch.no_grad():  # entered for each frame: what the caller does between them is not our business
+        with torch.inference_mode():  # entered for each frame: what the caller does between them is not our business
             frame = next(frames, None)
         if frame is None:
             return

@@ -125,10 +125,11 @@ class ByClassifier:
     ) -> Prediction:
         if not self.scale or not _acts(self.interval, t):
             return model(x_t, t, labels, hint)
-        times = t.to(x_t).expand(len(x_t))
-        alpha, sigma = model.alpha_sigma(times, x_t.ndim)
-        with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            # copies, as what was made in inference mode cannot be differentiated through
+            x, hint = x_t.detach().clone().requires_grad_(), None if hint is None else hint.clone()
+            times = t.clone().to(x_t).expand(len(x_t))
+            alpha, sigma = model.alpha_sigma(times, x_t.ndim)
             prediction = model(x, t, labels, hint)
             if self.reads == "noisy":
                 scaled = x if model.schedule.variance_preserving else x / input_norm(alpha, sigma)

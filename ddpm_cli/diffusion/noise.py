@@ -17,14 +17,15 @@ class ImageNoise:
 
     def first(self, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """The x_T of every image, (B, *shape) float32."""
-        return self._draw(shape, torch.float32).to(device)
+        return self._draw(shape, torch.float32, torch.device(device))
 
     def __call__(self, like: Tensor) -> Tensor:
         """The next noise of every image, like (B,C,H,W)."""
-        return self._draw(like.shape[1:], like.dtype).to(like.device, non_blocking=True)
+        return self._draw(like.shape[1:], like.dtype, like.device)
 
-    def _draw(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        out = torch.empty(len(self.generators), *shape, dtype=dtype)
+    def _draw(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        pinned = device.type == "cuda"  # so that the copy waits for nothing
+        out = torch.empty(len(self.generators), *shape, dtype=dtype, pin_memory=pinned)
         for row, generator in zip(out, self.generators, strict=True):
             row.normal_(generator=generator)
-        return out
+        return out.to(device, non_blocking=pinned)

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def normalize(channels: int, groups: int = 32) -> nn.GroupNorm:
@@ -43,8 +44,11 @@ class SinusoidalEmbedding(nn.Module):
 class ResidualBlock(nn.Module):
     """norm, SiLU, conv, + time, norm, SiLU, dropout, conv, + shortcut (Ho et al. 2020, appendix B).
 
-    With `scale_shift` the embedding scales and shifts the second norm instead (Dhariwal & Nichol 2021, "AdaGN").
+    With `scale_shift` the embedding scales and shifts the second norm instead (Dhariwal & Nichol 2021, "AdaGN"). With
+    `recompute` the backward pass computes anew what lies between input and output, instead of remembering it.
     """
+
+    recompute = False
 
     def __init__(
         self, in_channels: int, channels: int, embedding: int, dropout: float, scale_shift: bool, groups: int = 32
@@ -61,6 +65,13 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x (B,C,H,W), embedding (B,E) already through SiLU."""
+        if self.recompute and torch.is_grad_enabled():
+            random = self.dropout.p > 0
+            out: Tensor = checkpoint(self.residual, x, embedding, use_reentrant=False, preserve_rng_state=random)
+            return out
+        return self.residual(x, embedding)
+
+    def residual(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         time = self.time(embedding)[:, :, None, None]
         if self.scale_shift:

@@ -57,7 +57,8 @@ def denoise_frames(
     """One picture (H,W,C) uint8 for each frame, all laid out alike.
 
     Args:
-        frames: x and x0 (N,C,H,W) in [-1, 1] nominally; beyond that they are clipped, always at the same values.
+        frames: x and x0 (N,C,H,W) in [-1, 1] nominally; beyond that they are clipped, always at the same values. Or
+            uint8 already.
         total_steps: T, for the caption "t = 640 / 1000", or what else it should say.
         columns: of tiles in either half; None = near to a square.
         scale: pixels for one pixel of the model; None = one that suits.

@@ -25,7 +25,7 @@ def interpolation_frames(
     """One picture (H,W,C) uint8 for each weight, all laid out alike.
 
     Args:
-        images: (N,C,H,W) in [-1, 1] for each weight.
+        images: (N,C,H,W) in [-1, 1], or uint8 already, for each weight.
         weights: 0 = at the first of `names`, 1 = at the second.
         scale: pixels for one pixel of the model; None = one that suits.
     """

@@ -14,10 +14,20 @@ LEGIBLE = 80
 """Pixels that a tile should be wide, at least."""
 
 
-def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255 by round((x + 1) * 127.5), clipped; same shape, uint8, on the host. NaN becomes 0."""
+def quantized(x: Tensor) -> Tensor:
+    """[-1, 1] -> 0..255 by round((x + 1) * 127.5), clipped; same shape, uint8, where it is. NaN becomes 0.
+
+    What is uint8 already stays as it is.
+    """
+    if x.dtype == torch.uint8:
+        return x
     scaled = (x.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.nan_to_num(0.0).round().to(torch.uint8).cpu()
+    return scaled.nan_to_num(0.0).round().to(torch.uint8)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """`quantized`, on the host."""
+    return quantized(x).cpu()
 
 
 def grid(images: Tensor, columns: int | None = None, pad: int = 1, background: int = BACKGROUND) -> np.ndarray:

@@ -88,20 +88,25 @@ def update(
 
     They stay on the device.
     """
-    seed_step(seed, state.step)
+    seed_step(seed, state.step, batch.x.device)
     size = len(batch.x)
-    part = plan.micro_batch_size or size
+    part = state.part(plan.micro_batch_size, size)
     logs: dict[str, Tensor] = {}
     for first in range(0, size, part):
         rows = slice(first, min(first + part, size))
         rng = StepRandom(seed, state.step, batch.x.device, size, rows)
         loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        if part == size:
+            loss.value.backward()
+            logs = dict(loss.logs)
+            break
         share = (rows.stop - first) / size
         (loss.value * share).backward()
         for name, value in loss.logs.items():
             logs[name] = logs[name] + value * share if name in logs else value * share
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.clip_grad_norm_(parameters, plan.grad_clip if plan.grad_clip is not None else float("inf"))
+    norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
+    if plan.grad_clip is not None:
+        nn.utils.clip_grads_with_norm_(state.parameters, plan.grad_clip, norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
     if state.ema:

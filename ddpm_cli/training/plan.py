@@ -45,12 +45,14 @@ class Plan:
     epochs: float | None = None
     max_seconds: float | None = None
     batch_size: int = 128
-    micro_batch_size: int | None = None
+    micro_batch_size: int | Literal["auto"] | None = None
+    gradient_checkpointing: bool = False
     device: str = "auto"
     devices: int = 1
     strategy: Literal["auto"] = "auto"
     precision: Precision = "auto"
-    compile: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto", "graphs"] = "auto"
+    autotune: bool = False
     grad_clip: float | None = 1.0
     warmup_steps: int = 0
     lr_decay: Literal["constant", "cosine", "steps"] = "constant"
@@ -77,7 +79,7 @@ class Plan:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "save_seconds", "eval_images"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value not in (None, "auto") and not value > 0:
                 raise ValueError(f"{name}: must be positive or null, got {value}")
         if self.best_by == "fd" and self.features is None:
             raise ValueError("best_by: fd is measured in the features of a classifier; set trainer.features=RUN of one")

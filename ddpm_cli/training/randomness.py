@@ -56,6 +56,13 @@ class StepRandom:
         return torch.Generator(self.device).manual_seed(seed_of(*self.key, self.calls))
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed the global generators, which dropout uses, for one step."""
-    torch.manual_seed(seed_of(seed, step, 0))
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Seed the global generators, which dropout uses, for one step: that of the host and that of `device`.
+
+    Not by torch.manual_seed, which notes the whole call stack for every kind of device that may be used later.
+    """
+    value = seed_of(seed, step, 0)
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        getattr(module, "manual_seed_all", module.manual_seed)(value)

@@ -31,6 +31,8 @@ FORMERLY: dict[str, Any] = {
     "objective.times": {"_target_": "ddpm_cli.objectives.times.Uniform"},
     "trainer.lr_milestones": [],
     "trainer.lr_factor": 0.1,
+    "trainer.gradient_checkpointing": False,
+    "trainer.autotune": False,
 }
 # what may change without changing what the next step computes
 FREE = [
@@ -44,6 +46,7 @@ FREE = [
     "times",
     "trainer.max_seconds",
     "trainer.device",
+    "trainer.gradient_checkpointing",
     "trainer.log_every",
     "trainer.save_every",
     "trainer.save_seconds",

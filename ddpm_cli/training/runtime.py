@@ -1,7 +1,6 @@
 """Which device, which precision, which memory layout. The only place that knows hardware."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
@@ -57,9 +56,13 @@ def choose(device: str, precision: Precision, device_key: str = "device", precis
     return Runtime(where, torch.bfloat16 if bf16 else None, precision == "tf32")
 
 
-def compiles(setting: bool | Literal["auto"], device: torch.device) -> bool:
-    """`auto` compiles on CUDA, where it pays within minutes."""
-    return device.type == "cuda" if setting == "auto" else bool(setting)
+def autotune(on: bool) -> None:
+    """Whether cuDNN times its convolutions and takes the fastest.
+
+    It may take another one in the next process, which rounds differently: a run that is to resume bit for bit leaves it
+    off, and then has deterministic ones.
+    """
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = on, not on
 
 
 def _device(name: str, key: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -11,12 +12,16 @@ from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..objectives.latent import LatentModel
+from .auto import Auto
 from .checkpoint import Checkpoint
+from .compiling import Setting, compile_call, mode_of
 from .ema import EMA
 from .looks import Looks, held_out, pairs, preview, validation_loss
 from .plan import Plan
-from .runtime import Runtime, compiles
+from .runtime import Runtime, autotune
 from .state import TrainState
+
+Wrap = Callable[[nn.Module], nn.Module]
 
 
 def prepare(
@@ -26,8 +31,17 @@ def prepare(
     runtime: Runtime,
     start: Checkpoint | None,
     objective: Objective,
+    wrap: Wrap | None = None,
+    data: Images | None = None,
 ) -> TrainState:
-    """The state to train from: on the device, with what `start` holds when there is one, compiled when asked."""
+    """The state to train from: on the device, with what `start` holds when there is one, compiled when asked.
+
+    Args:
+        wrap, data: what trains and on which images; without them, `auto` neither compiles nor parts batches.
+    """
+    if plan.gradient_checkpointing:
+        recompute(module)
+    autotune(plan.autotune)
     module = runtime.prepare(module)
     ema = (
         EMA(module, plan.ema) if plan.ema.decay > 0 else None
@@ -41,9 +55,38 @@ def prepare(
     if start is not None:
         state.load(start)
         state.choose_best_by(plan.measured_by)
-    if compiles(plan.compile, runtime.device):
-        module.compile()
+    auto = Auto(objective, wrap(module), state, plan, runtime.device, data) if wrap and data is not None else None
+    _compile(state, plan, runtime.device, start is not None, auto)
+    if plan.micro_batch_size == "auto" and auto is not None and "micro_batch_size" not in state.chosen:
+        state.chosen["micro_batch_size"] = auto.part()
     return state
+
+
+def recompute(module: nn.Module) -> None:
+    """Let every block that can compute anew in the backward pass what it would remember. Raises ConfigError without."""
+    blocks = [part for part in module.modules() if hasattr(part, "recompute")]
+    if not blocks:
+        raise ConfigError(
+            "trainer.gradient_checkpointing: this model has no blocks for it; "
+            "use trainer.micro_batch_size=auto, or model=unet, unet_small or unet_tiny"
+        )
+    for block in blocks:
+        block.recompute = True  # type: ignore[assignment]
+
+
+def _compile(state: TrainState, plan: Plan, device: torch.device, resumed: bool, auto: Auto | None) -> None:
+    """A run that goes on stays as it was begun: compiled and plain code round differently."""
+    setting: Setting = plan.compile
+    if setting == "auto" and resumed:
+        before = state.chosen.get("compile", "compiled" if device.type == "cuda" else "eager")
+        setting = "graphs" if before == "graphs" else before == "compiled"
+    mode = mode_of(setting, device, lambda: auto is not None and auto.worth_compiling(), "trainer.compile")
+    state.chosen["compile"] = mode
+
+    def failed() -> None:
+        state.chosen["compile"] = "eager"
+
+    compile_call(state.module, mode, True, key="trainer.compile", on_failure=failed)
 
 
 def looks(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +34,23 @@ class TrainState:
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
+        self.chosen: dict[str, Any] = {}  # what "auto" came to when the run began: "compile", "micro_batch_size"
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
+        self.parameters = list(module.parameters())
 
     @property
     def weights(self) -> nn.Module:
         """What a sample is drawn with: the average where there is one."""
         return self.ema.module if self.ema else self.module
 
+    def part(self, asked: int | Literal["auto"] | None, size: int) -> int:
+        """How many of a batch of `size` images are computed at a time."""
+        part = self.chosen.get("micro_batch_size") if asked == "auto" else asked
+        return min(int(part or size), size)
+
     def notes(self) -> dict[str, Any]:
         """What the manifest of its checkpoint says of it."""
-        return {"best": self.best, "period": self.period.saved()}
+        return {"best": self.best, "period": self.period.saved(), "chosen": self.chosen}
 
     def tensors(self) -> dict[str, Tensor]:
         """Named `model.`, `ema.`, `optimizer.` and `times.`, as in the checkpoint."""
@@ -70,6 +77,7 @@ class TrainState:
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
         self.best = dict(checkpoint.manifest.get("best", {}))
         self.period = Period(**checkpoint.manifest.get("period", {}))
+        self.chosen = dict(checkpoint.manifest.get("chosen", {}))
 
     def choose_best_by(self, measured_by: str | None) -> None:
         """Forget a best checkpoint that was chosen by something else: values of two metrics do not compare."""

@@ -44,7 +44,7 @@ class Bare:
 
     def __call__(self) -> Done:
         s, size = self.subject, len(self.batch.x)
-        part = s.plan.micro_batch_size or size
+        part = s.state.part(s.plan.micro_batch_size, size)
         for first in range(0, size, part):
             rows = slice(first, min(first + part, size))
             rng = Resident(s.seed, self.step, self.batch, rows, self.drawn)

@@ -16,7 +16,7 @@ from ...objectives.base import Objective
 from ...objectives.em import EM
 from ...training.loop import update
 from ...training.plan import Plan
-from ...training.runtime import Runtime, choose, compiles
+from ...training.runtime import Runtime, choose
 from ...training.setup import prepare
 from ...training.state import TrainState
 from ..assemble import check_seed, network, wrapper_of
@@ -58,7 +58,7 @@ class Subject:
 
     @property
     def compiled(self) -> bool:
-        return compiles(self.plan.compile, self.runtime.device)
+        return bool(self.state.chosen["compile"] != "eager")
 
     def title(self) -> str:
         """One line for the table."""
@@ -87,7 +87,8 @@ class Stepping:
 def subject_of(config: dict[str, Any], seed: int, trust: Collection[str]) -> Subject:
     """Build what `config` describes and take the first step. Raises what `ddpm train` raises."""
     check_seed(seed)
-    plan, source = endless(build(config["trainer"], "trainer")), build(config["dataset"], "dataset")
+    asked, source = build(config["trainer"], "trainer"), build(config["dataset"], "dataset")
+    plan = endless(asked)
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
     objective, optimizer = build(config["objective"], "objective"), build(config["optimizer"], "optimizer")
     if isinstance(objective, EM):
@@ -104,7 +105,8 @@ def subject_of(config: dict[str, Any], seed: int, trust: Collection[str]) -> Sub
     flops = training_flops(objective, wrap(module), some)
     counted = time.perf_counter()
     begin_memory(runtime)
-    state = prepare(module, optimizer, plan, runtime, None, objective)
+    # as it was asked: whether to compile hangs on how long it would train
+    state = prepare(module, optimizer, asked, runtime, None, objective, wrap, images)
     model = wrap(state.module).train()
     subject = Subject(plan, runtime, objective, model, state, images, seed, flops, Took(0.0, 0.0, 0.0))
     built = time.perf_counter()

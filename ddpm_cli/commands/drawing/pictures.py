@@ -17,6 +17,7 @@ from ...render.denoise import Spacing, denoise_frames, spaced
 from ...render.files import write_png
 from ...render.forward import forward_frames, forward_strip
 from ...render.interpolate import interpolation_frames
+from ...render.pixels import quantized, to_uint8
 from ..loaded import Loaded, counter, finite
 from .direct import Direct, Prior
 from .direct_task import direct_task
@@ -71,8 +72,8 @@ def interpolated(
     """The frames of kind=interpolate. task: n images for each distinct weight in turn."""
     assert request.between is not None
     total = n * len(way.distinct)
-    batches = task.images(total, max(n, BATCH // n * n), counter(progress, task.steps, total))
-    drawn = finite(torch.cat([images.cpu() for images in batches])).split(n)
+    batches = task.images(total, max(n, BATCH // n * n), counter(progress, task.steps, total), shrink=True)
+    drawn = torch.cat([to_uint8(finite(images)) for images in batches]).split(n)
     names = [f"seed {end}" if isinstance(end, int) else Path(end).stem for end in request.between]
     return interpolation_frames(
         [drawn[i] for i in way.place.tolist()], way.weights.tolist(), (names[0], names[1]), scale
@@ -114,11 +115,14 @@ def denoise(
     n, schedule = len(draw.seeds), draw.loaded.model.schedule
     step = counter(progress, task.steps, n)
     kept: dict[float, Frame] = {}
-    for frame in task.frames(range(n)):
-        step(n if frame.t > 0 else 0)
-        kept.pop(frame.t, None)
-        kept[frame.t] = Frame(frame.t, visible(frame.x, frame.t, schedule).cpu(), frame.x0.cpu())
-    finite(kept[0.0].x)
+    last = None
+    for last in task.frames(range(n)):
+        step(n if last.t > 0 else 0)
+        kept.pop(last.t, None)
+        # bytes that stay on the device: a copy to the host would have every step wait
+        kept[last.t] = Frame(last.t, quantized(visible(last.x, last.t, schedule)), quantized(last.x0))
+    assert last is not None
+    finite(last.x)
     times = sorted(kept, reverse=True)
     chosen = spaced(torch.tensor(times, dtype=torch.float64), schedule, count, spacing)
     given = torch.cat(list(task.inputs.values())) if task.inputs else None

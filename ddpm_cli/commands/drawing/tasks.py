@@ -34,15 +34,37 @@ class Task:
     inputs: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def images(self, n: int, batch_size: int, on_step: Callable[[int], None]) -> Iterator[Tensor]:
-        """Those of each batch in turn, (B,C,H,W); `on_step` is told how many went a step."""
-        for first in range(0, n, batch_size):
-            rows, frame = range(first, min(first + batch_size, n)), None
+    def images(self, n: int, batch_size: int, on_step: Callable[[int], None], shrink: bool = False) -> Iterator[Tensor]:
+        """Those of each batch in turn, (B,C,H,W); `on_step` is told how many went a step.
+
+        Args:
+            shrink: a batch that the device has no memory for is drawn again in halves, and so are those after it.
+        """
+        first = 0
+        while first < n:
+            rows = range(first, min(first + batch_size, n))
+            drawn = self._batch(rows, on_step, shrink and len(rows) > 1)
+            if drawn is None:
+                batch_size = (len(rows) + 1) // 2
+                continue
+            yield drawn
+            first = rows.stop
+
+    def _batch(self, rows: range, on_step: Callable[[int], None], shrink: bool) -> Tensor | None:
+        """None when it does not fit into memory, of which `shrink` says that something can be done about it."""
+        frame, done = None, 0
+        try:
             for frame in self.frames(rows):
                 if frame.t > 0:
                     on_step(len(rows))
-            assert frame is not None
-            yield frame.x
+                    done += len(rows)
+        except torch.OutOfMemoryError:
+            if not shrink:
+                raise
+            on_step(-done)
+            return None
+        assert frame is not None
+        return frame.x
 
 
 def task_of(request: Request, draw: Draw) -> Task:

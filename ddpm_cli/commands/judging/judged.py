@@ -67,8 +67,8 @@ def drawing(
     }
 
     def drawn(progress: Progress) -> Drawn:
-        images = finite(torch.cat([x.cpu() for x in task.images(n, batch_size, counter(progress, task.steps, n))]))
-        return Drawn(to_uint8(images), plan.labels, facts)
+        images = task.images(n, batch_size, counter(progress, task.steps, n))
+        return Drawn(torch.cat([to_uint8(finite(batch)) for batch in images]), plan.labels, facts)
 
     return Drawing(n, plan.labels, drawn)
 

@@ -1,0 +1,81 @@
+"""What `auto` comes to for a run."""
+
+import logging
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import Batch, Images
+from ..objectives.base import Objective
+from .compiling import enough, seconds_of
+from .memory import fits_by_estimate, fits_by_trying, halved, host_memory
+from .plan import Plan
+from .randomness import StepRandom
+from .state import TrainState
+
+if TYPE_CHECKING:
+    from .work import Work
+
+log = logging.getLogger(__name__)
+
+
+class Auto:
+    """A function of the run's config, its network and the kind of machine, so that two runs of one command agree.
+
+    Args:
+        model: what the objective calls, around the network of `state`.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        model: nn.Module,
+        state: TrainState,
+        plan: Plan,
+        device: torch.device,
+        data: Images,
+    ):
+        self.objective, self.model, self.state = objective, model, state
+        self.plan, self.device, self.data = plan, device, data
+
+    def worth_compiling(self) -> bool:
+        """Whether the run is long enough, see `enough`."""
+        tensors, steps = len(self.state.parameters), self.plan.length(len(self.data))
+        images, wanted = steps * self.plan.batch_size, enough(tensors, self.device, training=True)
+        if self.plan.max_seconds is not None and self.plan.max_seconds < wanted:
+            return False
+        _, height, width = self.data.shape
+        most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # each weight once for each pixel
+        if seconds_of(images * most, steps, tensors, self.device) < wanted:
+            return False
+        work = self.work()
+        return work is not None and seconds_of(images * work.flops, steps, tensors, self.device) >= wanted
+
+    def part(self) -> int:
+        """The largest part of a batch that fits: by trying on CUDA, by estimate on the host."""
+        size, weights = self.plan.batch_size, sum(p.nbytes for p in self.state.parameters)
+        if self.device.type == "cuda":
+            fits = fits_by_trying(self.objective, self.model, self.state, size, self.data.shape)
+        else:
+            work, total = self.work(), host_memory()
+            if work is None or total is None:
+                return size
+            fits = fits_by_estimate(work.bytes, weights, total)
+        part = halved(size, fits)
+        if part < size:
+            log.info("trainer.micro_batch_size: batches of %d do not fit into memory, taking %d at a time", size, part)
+        return part
+
+    def work(self) -> "Work | None":
+        """Of a training step, for each image; None where it cannot be counted."""
+        from .work import count  # slow to import, and seldom needed
+
+        def step(model: nn.Module, images: int) -> Tensor:
+            model.train()
+            x, y = torch.zeros(images, *self.data.shape), torch.zeros(images, dtype=torch.int64)
+            batch = Batch(x.to(self.device), y.to(self.device))
+            return deepcopy(self.objective)(model, batch, StepRandom(0, 0, self.device, images)).value
+
+        return count(self.model, step)

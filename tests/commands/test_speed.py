@@ -1,0 +1,82 @@
+"""How many images `ddpm sample` draws at a time, and whether it compiles for them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_cli.commands.drawing import speed
+from ddpm_cli.commands.drawing.speed import Speed
+from ddpm_cli.commands.drawing.tasks import Task
+from ddpm_cli.commands.loaded import Loaded
+from ddpm_cli.diffusion.samplers import Frame
+from ddpm_cli.training import compiling
+
+from ..conftest import TINY, Cli
+
+TRAIN = ["train", "run_dir=run", "trainer.steps=1", "trainer.sample_every=0", "logger=none", *TINY]
+
+
+def drawn(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    with np.load(folder / "samples.npz") as file:
+        return file["arr_0"].astype(int), json.loads((folder / "sample.json").read_text())
+
+
+def test_images_do_not_depend_on_how_many_at_a_time(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*TRAIN).code == 0
+    for name, size in (("auto", "auto"), ("three", "3")):
+        result = cli("sample", "ckpt=run", "n=7", f"batch_size={size}", "sampler.steps=3", f"out={name}")
+        assert result.code == 0, result.err
+    (one, facts), (two, others) = drawn(tmp_path / "auto"), drawn(tmp_path / "three")
+    assert abs(one - two).max() <= 1 and one.std() > 10
+    assert (facts["batch_size"], facts["network_calls"], facts["compile"]) == (7, 3, "eager")
+    assert (others["batch_size"], others["network_calls"]) == (3, 9)
+    refused = cli("sample", "ckpt=run", "batch_size=0")
+    assert refused.code == 2 and refused.err.startswith("ddpm: error: batch_size: must be positive")
+
+
+def loaded(cli: Cli) -> Loaded:
+    assert cli(*TRAIN).code == 0
+    return Loaded("run", "ema", "cpu", "fp32", [])
+
+
+def test_auto_takes_less_where_memory_is_short(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(cli)
+    assert Speed(model, 1000, 50, "auto").batch_size == 64 and Speed(model, 9, 50, "auto").batch_size == 9
+    assert Speed(model, 1000, 50, 300).batch_size == 300
+    monkeypatch.setattr(speed, "host_memory", lambda: 1_000_000)
+    assert 1 <= Speed(model, 1000, 50, "auto").batch_size < 64
+
+
+def test_only_many_images_are_worth_compiling(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(cli)
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
+    monkeypatch.setattr(speed, "compile_call", lambda module, mode, training, **k: asked.append((mode, training, k)))
+    found = [Speed(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
+    assert found == ["eager", "compiled"]
+    assert asked[1] == ("compiled", False, {"sizes": (64, 128), "key": "compile"})
+    assert Speed(model, 4, 50, "auto").compile(True) == "compiled" and Speed(model, 4, 50, 2).compile(False) == "eager"
+
+
+def test_a_batch_that_does_not_fit_is_drawn_in_halves() -> None:
+    tried: list[int] = []
+
+    def frames(rows: Sequence[int]) -> Iterator[Frame]:
+        tried.append(len(rows))
+        x = torch.tensor([float(i) for i in rows]).view(-1, 1, 1, 1)
+        yield Frame(1.0, x, x)
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("full")
+        yield Frame(0.0, x, x)
+
+    done: list[int] = []
+    task = Task(frames, 1, 1)
+    images = torch.cat(list(task.images(10, 8, done.append, shrink=True)))
+    assert images.flatten().tolist() == list(range(10)) and tried == [8, 4, 2, 2, 2, 2, 2] and sum(done) == 10
+    with pytest.raises(torch.OutOfMemoryError):
+        list(task.images(10, 8, done.append))

@@ -1,0 +1,291 @@
+"""What `auto` comes to, that it is remembered, and what happens when it turns out wrong."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ddpm_cli.data.images import Images
+from ddpm_cli.errors import ConfigError
+from ddpm_cli.failures import explain
+from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.objectives.denoising import Denoising
+from ddpm_cli.objectives.times import Importance
+from ddpm_cli.training import auto, compiling, memory, setup
+from ddpm_cli.training.auto import Auto
+from ddpm_cli.training.compiling import Compiled, enough, mode_of, seconds_of
+from ddpm_cli.training.memory import fits_by_estimate, fits_by_trying, halved
+from ddpm_cli.training.plan import Plan
+from ddpm_cli.training.setup import recompute
+from ddpm_cli.training.state import TrainState
+
+from ..conftest import TINY, Cli
+from .made import Made, unet
+
+CPU = torch.device("cpu")
+QUIET = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
+
+
+def worth(**options: Any) -> bool:
+    """Whether a run of the tiny network is worth compiling for."""
+    made = Made(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
+    return Auto(made.objective, made.model, made.state, made.plan, CPU, made.data).worth_compiling()
+
+
+def test_only_long_runs_are_worth_compiling() -> None:
+    assert not worth(steps=1000)
+    assert worth(steps=10**9)
+    assert worth(steps=10**9, max_seconds=1e6) and not worth(steps=10**9, max_seconds=600)
+    assert not worth(steps=10**9, epochs=1)
+
+
+def test_a_larger_network_takes_longer_both_to_run_and_to_compile() -> None:
+    assert seconds_of(2e12, 10, 100, CPU) == 2 * seconds_of(1e12, 10, 100, CPU) > 0
+    assert enough(200, CPU, True) == 2 * enough(100, CPU, True) > enough(100, CPU, False)
+    assert enough(10, torch.device("mps"), True) == float("inf")
+
+
+def test_what_a_setting_comes_to(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
+    cuda, yes, no = torch.device("cuda"), lambda: True, lambda: False
+    found = [mode_of(s, d, w, "k") for s in (False, True, "auto") for d in (CPU, cuda) for w in (yes, no)]  # type: ignore[arg-type]
+    assert found == [*["eager"] * 4, *["compiled"] * 4, *["compiled", "eager"] * 2]
+    assert mode_of("graphs", cuda, no, "k") == "graphs" and not caplog.messages
+    assert mode_of("graphs", CPU, no, "k") == "compiled" and caplog.messages == [
+        "k: graphs are for CUDA; compiling without"
+    ]
+
+
+@pytest.mark.parametrize(("setting", "level"), [(True, logging.WARNING), ("auto", logging.INFO)])
+def test_without_a_compiler_there_is_one_line(
+    setting: Any, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    assert mode_of(setting, CPU, lambda: True, "trainer.compile") == "eager"
+    line = "trainer.compile: not compiled, as there is no C++ compiler here"
+    assert [(r.levelno, r.message) for r in caplog.records] == [(level, line)]
+
+
+def compiled_by(monkeypatch: pytest.MonkeyPatch, compile: Any, **options: Any) -> tuple[nn.Module, Compiled]:
+    monkeypatch.setattr(torch, "compile", compile)
+    module = nn.Linear(2, 2)
+    call = Compiled(module, "compiled", **{"training": True, **options})
+    module._compiled_call_impl = call
+    return module, call
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        def call(*_: Any) -> None:
+            raise RuntimeError("no such luck\nand a long story")
+
+        return call
+
+    failures: list[int] = []
+    module, _ = compiled_by(monkeypatch, broken, key="compile", on_failure=lambda: failures.append(1))
+    x = torch.ones(3, 2)
+    expected = module.forward(x)
+    assert torch.equal(module(x), expected) and torch.equal(module(x), expected)
+    assert caplog.messages == ["compile: compiling failed (no such luck); going on without"] and failures == [1]
+
+
+def test_no_memory_is_no_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        def call(*_: Any) -> None:
+            raise torch.OutOfMemoryError("full")
+
+        return call
+
+    module, call = compiled_by(monkeypatch, full)
+    with pytest.raises(torch.OutOfMemoryError):
+        module(torch.ones(3, 2))
+    assert call.fast is not None
+
+
+def test_only_batches_of_the_first_size_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a short last part, nor validation, nor a copy of the network compiles anything more."""
+    from copy import deepcopy
+
+    sizes: list[int] = []
+
+    def count(plain: Any, **options: Any) -> Any:
+        assert options == {"dynamic": False}
+
+        def call(x: Tensor) -> Any:
+            sizes.append(len(x))
+            return plain(x)
+
+        return call
+
+    module, _ = compiled_by(monkeypatch, count)
+    for size in (4, 3, 4):
+        assert module(torch.ones(size, 2)).shape == (size, 2)
+    with torch.no_grad():
+        module(torch.ones(4, 2))
+    deepcopy(module)(torch.ones(4, 2))
+    assert sizes == [4, 4]
+    sampling, _ = compiled_by(monkeypatch, count, training=False, sizes=(8, 16))
+    sizes.clear()
+    with torch.inference_mode():
+        for size in (16, 8, 5):
+            sampling(torch.ones(size, 2))
+    assert sizes == [16, 8]
+
+
+def chosen(run: Path, step: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / f"checkpoints/step_{step:08d}.json").read_text())["chosen"]
+    return found
+
+
+def test_a_run_goes_on_as_it_was_begun(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the rule says when it is resumed, with more steps say."""
+    asked: list[compiling.Mode] = []
+    monkeypatch.setattr(setup, "compile_call", lambda module, mode, *_, **__: asked.append(mode))
+    monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
+    for first in (True, False):
+        monkeypatch.setattr(Auto, "worth_compiling", lambda _, first=first: first)
+        assert cli("train", f"run_dir=run{first}", "trainer.steps=1", *QUIET).code == 0
+        monkeypatch.setattr(Auto, "worth_compiling", lambda _, first=first: not first)
+        assert cli("train", f"run_dir=run{first}", "trainer.steps=2", *QUIET).code == 0
+        assert chosen(tmp_path / f"run{first}", 2)["compile"] == ("compiled" if first else "eager")
+    assert asked == ["compiled", "compiled", "eager", "eager"]
+
+
+def test_a_size_is_halved_until_it_fits() -> None:
+    asked: list[int] = []
+
+    def fits(part: int) -> bool:
+        asked.append(part)
+        return part <= 20
+
+    assert halved(100, fits) == 13 and asked == [100, 50, 25, 13]
+    assert halved(64, lambda _: True) == 64 and halved(64, lambda _: False) == 1
+
+
+class Hungry:
+    """Has memory for `most` images only."""
+
+    def __init__(self, most: int):
+        self.most = most
+
+    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+        if len(batch.x) > self.most:
+            raise torch.OutOfMemoryError("full")
+        return Loss(model(batch.x).square().mean(), {})
+
+
+def test_trying_leaves_no_trace() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    state = TrainState(module, torch.optim.Adam(module.parameters()), None)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    fits = fits_by_trying(Hungry(5), module, state, 16, (1, 2, 2))  # type: ignore[arg-type]
+    assert halved(16, fits) == 4
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters()) and not state.optimizer.state
+
+
+def test_trying_leaves_what_the_objective_remembers() -> None:
+    objective = Denoising(unet_target(), times=Importance(bins=4))
+    made = Made(Plan(batch_size=8, compile=False, precision="fp32"), None, objective)
+    made.steps(3)
+    assert isinstance(made.state.times, Importance)
+    before = [b.clone() for b in made.state.times.buffers()]
+    assert fits_by_trying(objective, made.model, made.state, 8, (1, 8, 8))(8)
+    assert all(map(torch.equal, before, made.state.times.buffers())) and before[1].sum() > 0
+
+
+def unet_target() -> Any:
+    from ddpm_cli.diffusion.target import V
+
+    return V()
+
+
+def test_an_estimate_counts_images_and_weights() -> None:
+    fits = fits_by_estimate(per_image=100, weights=1000, total=10_000)
+    assert fits(30) and not fits(31)  # 100 n + 5 x 1000 <= 8000
+
+
+def test_work_is_counted_and_nothing_changes() -> None:
+    """A convolution: 2 x 9 products for each of 64 pixels forward, and again for its weights going back."""
+
+    def mean(model: nn.Module, batch: Pair, rng: Random) -> Loss:
+        return Loss(model(batch.x).mean(), {})
+
+    module = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
+    state = TrainState(module, torch.optim.Adam(module.parameters()), None)
+    data = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ())
+    work = Auto(mean, module, state, Plan(), CPU, data).work()  # type: ignore[arg-type]
+    assert work is not None and work.flops == 2 * (2 * 9 * 64)
+    assert 2 * 64 * 4 <= work.bytes < 3 * 64 * 4  # the images and what the convolution made of them
+    norm = module[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked == 0 and module[0].weight.grad is None
+
+
+def test_parts_that_fit_are_remembered(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [*QUIET, "trainer.micro_batch_size=auto"]
+    monkeypatch.setattr(auto, "fits_by_estimate", lambda *_: lambda part: part <= 2)
+    assert cli("train", "run_dir=run", "trainer.steps=1", *arguments).code == 0
+    monkeypatch.setattr(auto, "fits_by_estimate", lambda *_: lambda part: True)
+    assert cli("train", "run_dir=run", "trainer.steps=2", *arguments).code == 0
+    assert chosen(tmp_path / "run", 1)["micro_batch_size"] == chosen(tmp_path / "run", 2)["micro_batch_size"] == 2
+    assert cli("train", "run_dir=all", "trainer.steps=1", *arguments).code == 0
+    assert chosen(tmp_path / "all", 1)["micro_batch_size"] == 4  # the whole batch
+
+
+def test_the_host_knows_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = memory.host_memory()
+    limit = tmp_path / "memory.max"
+    limit.write_text("max\n")
+    monkeypatch.setattr(memory, "LIMITS", (str(limit),))
+    machine = memory.host_memory()
+    if whole is not None:
+        assert machine is not None and whole <= machine
+    limit.write_text("1234\n")
+    assert memory.host_memory() == 1234
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["trainer.gradient_checkpointing=true", "model.dropout=0.3"], ["trainer.micro_batch_size=auto"],
+     ["trainer.autotune=true"], ["trainer.micro_batch_size=3", "times=importance"]],
+    ids=lambda more: more[0],
+)  # fmt: skip
+def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Path) -> None:
+    for run, stops in (("whole", [4]), ("parts", [2, 4])):
+        for steps in stops:
+            result = cli("train", f"run_dir={run}", f"trainer.steps={steps}", *QUIET, *more)
+            assert result.code == 0, result.err
+    name = "checkpoints/step_00000004.safetensors"
+    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_recomputing_may_be_turned_on_while_a_run_goes_on(cli: Cli, tmp_path: Path) -> None:
+    """It changes memory and time, and no number."""
+    assert cli("train", "run_dir=whole", "trainer.steps=2", *QUIET).code == 0
+    assert cli("train", "run_dir=parts", "trainer.steps=1", *QUIET).code == 0
+    again = cli("train", "run_dir=parts", "trainer.steps=2", "trainer.gradient_checkpointing=true", *QUIET)
+    assert again.code == 0 and "other settings" not in again.err
+    name = "checkpoints/step_00000002.safetensors"
+    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_model_without_such_blocks_says_so() -> None:
+    with pytest.raises(ConfigError, match="^trainer.gradient_checkpointing: "):
+        recompute(nn.Conv2d(1, 1, 1))
+    module = unet()
+    recompute(module)
+    assert sum(getattr(m, "recompute", False) for m in module.modules()) == 8
+
+
+def test_no_memory_names_what_helps() -> None:
+    message, code = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert code == 7 and message.startswith("memory: ")
+    assert "trainer.micro_batch_size=auto" in message and "trainer.gradient_checkpointing=true" in message
