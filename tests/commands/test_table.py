@@ -115,6 +115,25 @@ def parameters(run: Path) -> int:
         return sum(file.get_tensor(name).numel() for name in names)
 
 
+def test_a_pattern_parts_what_does_not_compare(place: Path, at: Cli) -> None:
+    """Named one by one, the same folders are refused."""
+    result = at("table", "of=[t*,fewer*]")
+    assert result.code == 0, result.err
+    two, rest = result.out.split("19 samples")
+    assert "two" in two and "three" in two and "fewer" in rest
+    assert "2 groups, which do not compare: " in rest and "n: is 20 in fd of three but 19 in fd of fewer" in rest
+    assert at("table", "of=[two,three,fewer]").code == 2
+
+
+def test_a_figure_is_never_cut(place: Path, at: Cli) -> None:
+    names = ["two", "three"] * 4
+    result = at("table", f"of=[{','.join(f'./{n}/../{n}' for n in dict.fromkeys(names))}]")
+    assert result.code == 0 and "…" not in result.out
+    for name in ("two", "three"):
+        figure = content(place, name)["figures"]["kd"]
+        assert f"{figure['value']:.4f} ± {figure['spread']:.4f}" in result.out
+
+
 def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
     result = at("table", 'of=["t*","judg?","two"]')  # named twice is shown once
     assert result.code == 0, result.err
