@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from ..errors import DataError
+from .cache import Where, load
+from .cache_key import Pictures
 from .decode import Decoder
 from .download import Files
 from .images import Images, Progress
@@ -26,6 +28,7 @@ class CelebA(Source):
 
     Args:
         download: False never touches the network.
+        cache: where decoded pictures are kept for the next run, see `cache.Where`.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -36,6 +39,7 @@ class CelebA(Source):
     classes: int | None = 0
     flip: bool = True
     download: bool = True
+    cache: Where = "auto"
 
     has_test: ClassVar[bool] = True
 
@@ -57,10 +61,11 @@ class CelebA(Source):
         layout = _Layout(datasets.CelebA, root, official_train)
         obtain(layout, root, self.download, progress)
         files = layout.pictures()
-        if official_train and self.val_fraction is not None:
-            files = [files[i] for i in self.chosen(len(files), split).tolist()]
-        pixels, _ = Decoder(self.height_width, self.channels)(files, progress)
-        return self.pack(pixels, torch.zeros(len(files), dtype=torch.int64), (), split)
+        part = official_train and self.val_fraction is not None
+        chosen = self.chosen(len(files), split) if part else torch.arange(len(files))
+        decoder, name = Decoder(self.height_width, self.channels), "train" if official_train else "test"
+        found = load(Pictures(root, files, decoder, name), chosen, self.cache, progress, say=split == "train")
+        return self.pack_decoded(found, torch.zeros(len(found.kept), dtype=torch.int64), (), split)
 
 
 class _Layout(Layout):

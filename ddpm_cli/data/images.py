@@ -85,9 +85,9 @@ class Images:
     def batches(self, size: int, seed: int, start: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
         """Batch start, start + 1, ... without end. Batch k depends on (seed, k) and `size` only, see `order.draws`.
 
-        Pictures that fit on a GPU stay there. Where a batch has to be read from a mapped file or sent to a GPU, a thread
-        reads the next two while this one is used; dropping the iterator stops it. Pictures in memory for the CPU
-        are gathered at once: that takes tens of microseconds, less than what a thread costs the step's own threads.
+        Pictures that fit on a GPU stay there. Where a batch has to be read from a mapped file or sent to a GPU, a
+        thread reads the next two while this one is used; dropping the iterator stops it. Pictures in memory for the
+        CPU are gathered when they are asked for: that takes less time than handing them from thread to thread.
 
         Raises:
             DataError: there are no pictures.
