@@ -40,7 +40,7 @@ def find_or_make(
         OSError, NotImplementedError: the folder cannot be written or locked, and there is no such cache yet.
     """
     key = of.key()
-    found = _find(folder, key, of, say)
+    found = _find(folder, key, of, say, logging.DEBUG)  # what is wrong is told by who mends it
     if found is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # they may be private
@@ -51,21 +51,22 @@ def find_or_make(
         _log.info("another run is decoding %s into %s; waiting for it", of.root, folder)
         lock.acquire()
     try:
-        return _find(folder, key, of, say) or _make(folder, key, of, chosen, progress)
+        return _find(folder, key, of, say, logging.WARNING) or _make(folder, key, of, chosen, progress)
     finally:
         lock.release()
 
 
-def _find(folder: Path, key: Key, of: Pictures, say: bool) -> Stored | None:
+def _find(folder: Path, key: Key, of: Pictures, say: bool, complain: int) -> Stored | None:
+    """The cache, if it is there and fit; `complain` is the level at which it is logged why it is not."""
     for manifest in sorted(folder.glob(f"*-{key.content}.json")):
         path = manifest.with_suffix(".npy")
         try:
             found = cache_file.read(manifest)
         except UnfitError as error:
-            _log.warning("the cache %s is of no use: %s; decoding again", path, error)
+            _log.log(complain, "the cache %s is of no use: %s; decoding again", path, error)
             continue
         if _readable_now(of, found):
-            _log.info("pictures that %s lacks can be read now; decoding again", path)
+            _log.log(complain, "pictures that the cache %s lacks can be read now; decoding again", path)
             continue
         _log.log(logging.INFO if say else logging.DEBUG, "reused the cache %s (%s)", path, _size(path))
         return found
