@@ -69,8 +69,9 @@ class Pictures:
         """
         wanted = [*self.decoder.height_width, self.decoder.channels, self.decoder.crop, self.part]
         content = hashlib.sha256(json.dumps([wanted, DECODING, LAYOUT, _codecs()]).encode())
+        depth = len(self.root.parts)
         for file, (size, time) in zip(self.files, self.stats, strict=True):
-            content.update(b"%s\0%d\0%d\n" % (os.fsencode(file.relative_to(self.root).as_posix()), size, time))
+            content.update(b"%s\0%d\0%d\n" % (os.fsencode("/".join(file.parts[depth:])), size, time))
         for i in spread(len(self.files), _SAMPLED):
             content.update(_beginning(self.files[i]))
         place = hashlib.sha256(json.dumps([str(self.root.resolve()), *wanted]).encode())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_KEPT = 256 * 2**20  # bytes of the file that may lie in this process's memory before they are let go
+_KEPT = 64 * 2**20  # bytes of the file that may lie in this process's memory before they are let go
 _AROUND = 64 * 2**10  # the system maps so much of the file around what is touched
 
 
