@@ -71,7 +71,7 @@ class Host:
         # one thread: OpenMP's would fight for the cores with those of the step
         np.take(self.array, chosen.numpy(), axis=0, out=pixels.numpy(), mode="clip")
         if self.images.mapped is not None:
-            self.images.mapped.touched(len(chosen))
+            self.images.mapped.touched()
         labels, mirrored = self.images.labels[draw.chosen], draw.mirrored
         if self.pinned:
             labels, mirrored = labels.pin_memory(), None if mirrored is None else mirrored.pin_memory()

@@ -116,7 +116,7 @@ class Images:
             part = self.stored[first : first + size] if rows is None else self.stored.index_select(0, rows)
             yield part
             if self.mapped is not None:
-                self.mapped.touched(len(part))
+                self.mapped.touched()
 
     def chunks(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
         """Every picture once, in order, unflipped, `size` at a time; the last chunk may be shorter.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _KEPT = 64 * 2**20  # bytes of the file that may lie in this process's memory before they are let go
-_AROUND = 64 * 2**10  # the system maps so much of the file around what is touched
+_STATM = Path("/proc/self/statm")
 
 
 class Mapped:
@@ -32,19 +32,32 @@ class Mapped:
             raise ValueError(f"{path}: is not an array of pictures")
         self.path = path
         self._file: mmap.mmap | None = getattr(array, "_mmap", None)
-        self._touched = 0
+        self._least = _of_files()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "not writable", and nobody writes
             self.pixels: Tensor = torch.from_numpy(array)
 
-    def touched(self, pictures: int) -> None:
-        """Say that so many pictures have been read, so that their pages are let go when they are many."""
-        self._touched += pictures * (self.pixels[:1].numel() + _AROUND)
-        if self._touched > _KEPT:
+    def touched(self) -> None:
+        """Say that pictures have been read, so that their pages are let go when they have become many."""
+        held = _of_files()
+        self._least = min(self._least, held)
+        if held - self._least > _KEPT:
             self.let_go()
+            self._least = _of_files()
 
     def let_go(self) -> None:
         """Unmap what was read. Safe at any time, also while another thread reads."""
-        self._touched = 0
         if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):  # a shared read-only map: nothing is lost
             self._file.madvise(mmap.MADV_DONTNEED)
+
+
+def _of_files() -> int:
+    """Bytes of files in this process's memory; 0 where the system does not say.
+
+    Asked for and not reckoned: with a page that is touched Linux maps its surroundings, 64 KiB or 2 MiB as it pleases.
+    """
+    try:
+        with _STATM.open("rb") as file:
+            return int(file.read().split()[2]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return 0
