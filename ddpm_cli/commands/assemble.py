@@ -42,8 +42,11 @@ def _statistics(images: Images) -> dict[str, list[float]]:
     """Mean and standard deviation of each channel over all pixels, in units of [-1, 1]; 1 for one that never varies."""
     values = torch.linspace(-1, 1, 256, dtype=torch.float64)
     means, deviations = [], []
-    for channel in images.pixels.unbind(1):
-        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+    counts = torch.zeros(images.shape[0], 256, dtype=torch.int64)
+    for part in images.raw(4096):
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in part.unbind(1)])
+    for count in counts:
+        share = count.double() / count.sum()
         mean = (share * values).sum()
         means.append(float(mean))
         deviations.append(float((share * (values - mean).square()).sum().sqrt()) or 1.0)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from ..errors import DataError
+from .cache import Where, load
+from .cache_key import Pictures
 from .decode import Decoder
 from .download import Files
 from .images import Images, Progress
@@ -26,6 +28,7 @@ class CelebA(Source):
 
     Args:
         download: False never touches the network.
+        cache: where decoded pictures are kept for the next run, see `cache.Where`.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -36,6 +39,7 @@ class CelebA(Source):
     classes: int | None = 0
     flip: bool = True
     download: bool = True
+    cache: Where = "auto"
 
     has_test: ClassVar[bool] = True
 
@@ -57,27 +61,28 @@ class CelebA(Source):
         layout = _Layout(datasets.CelebA, root, official_train)
         obtain(layout, root, self.download, progress)
         files = layout.pictures()
-        if official_train and self.val_fraction is not None:
-            files = [files[i] for i in self.chosen(len(files), split).tolist()]
-        pixels, _ = Decoder(self.height_width, self.channels)(files, progress)
-        return self.pack(pixels, torch.zeros(len(files), dtype=torch.int64), (), split)
+        part = official_train and self.val_fraction is not None
+        chosen = self.chosen(len(files), split) if part else torch.arange(len(files))
+        decoder, name = Decoder(self.height_width, self.channels), "train" if official_train else "test"
+        found = load(Pictures(layout.base, files, decoder, name), chosen, self.cache, progress, say=split == "train")
+        return self.pack_decoded(found, torch.zeros(len(found.kept), dtype=torch.int64), (), split)
 
 
 class _Layout(Layout):
     @property
-    def _base(self) -> Path:
+    def base(self) -> Path:
         return self.root / self.dataset.base_folder
 
     def files(self) -> Files:
-        archives = [(self._base / name, md5) for _, md5, name in self.dataset.file_list]
-        written = [*archives, (self._base / _PICTURES, None)]
-        return Files("CelebA", self._base, [path.name for path, _ in archives], written)
+        archives = [(self.base / name, md5) for _, md5, name in self.dataset.file_list]
+        written = [*archives, (self.base / _PICTURES, None)]
+        return Files("CelebA", self.base, [path.name for path, _ in archives], written)
 
     def present(self) -> bool:
-        return (self._base / _PARTITION).is_file() and (self._base / _PICTURES).is_dir()
+        return (self.base / _PARTITION).is_file() and (self.base / _PICTURES).is_dir()
 
     def unpackable(self) -> bool:
-        return (self._base / _PARTITION).is_file() and (self._base / f"{_PICTURES}.zip").is_file()
+        return (self.base / _PARTITION).is_file() and (self.base / f"{_PICTURES}.zip").is_file()
 
     def download(self) -> None:
         if self.unpackable():
@@ -88,15 +93,15 @@ class _Layout(Layout):
     def _unpack(self) -> None:
         from torchvision.datasets.utils import extract_archive
 
-        with tempfile.TemporaryDirectory(dir=self._base) as folder:  # 200,000 files: an interrupted folder looks whole
-            extract_archive(self._base / f"{_PICTURES}.zip", folder)
-            (Path(folder) / _PICTURES).rename(self._base / _PICTURES)
+        with tempfile.TemporaryDirectory(dir=self.base) as folder:  # 200,000 files: an interrupted folder looks whole
+            extract_archive(self.base / f"{_PICTURES}.zip", folder)
+            (Path(folder) / _PICTURES).rename(self.base / _PICTURES)
 
     def pictures(self) -> list[Path]:
         """The split's files, in the partition's order."""
-        wanted, path = ("0" if self.train else "2"), self._base / _PARTITION
+        wanted, path = ("0" if self.train else "2"), self.base / _PARTITION
         try:
             rows: list[Any] = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return [self._base / _PICTURES / name for name, part in rows if part == wanted]
+            return [self.base / _PICTURES / name for name, part in rows if part == wanted]
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: is damaged ({error}); remove it and run again") from error

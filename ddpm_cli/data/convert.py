@@ -6,6 +6,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+DECODING = 1
+"""Raised with any change of the pixels that `picture` makes of a file: what is kept of older ones is then not used."""
 _SPLIT_SEED = 20200619  # of the held-out choice: fixed, so that every run and every seed holds out the same pictures
 
 

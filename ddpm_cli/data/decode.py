@@ -1,11 +1,9 @@
 """Many picture files to one uint8 array, in parallel (Pillow decodes outside the interpreter lock)."""
 
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +15,10 @@ from torch import Tensor
 from ..errors import DataError
 from .convert import picture
 from .images import Progress
+from .parallel import by_threads
 
-_BLOCK = 32  # files per task: few enough for smooth progress, enough to make a task's own cost vanish
+BLOCK = 32
+"""Files per task: few enough for smooth progress, enough to make a task's own cost vanish."""
 _log = logging.getLogger(__name__)
 
 
@@ -31,49 +31,72 @@ class Decoder:
     crop: bool = True
     skip_damaged: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.channels, *self.height_width)
+
     def __call__(self, files: Sequence[Path], progress: Progress | None = None) -> tuple[Tensor, Tensor]:
-        """(N,C,H,W) uint8 pixels, and which of `files` they are, (N,) int64 ascending.
+        """(N,C,H,W) uint8 pixels in memory, and which of `files` they are, (N,) int64 ascending.
 
         Raises:
             DataError: a file is not a readable picture, unless `skip_damaged`, which leaves it out and logs it.
         """
-        pixels = np.empty((len(files), self.channels, *self.height_width), dtype=np.uint8)
-        good = np.ones(len(files), dtype=bool)
+        pixels = np.empty((len(files), *self.shape), dtype=np.uint8)
+        damaged: dict[int, str] = {}
 
-        def block(low: int) -> None:
-            for i in range(low, min(low + _BLOCK, len(files))):
-                good[i] = self._one(files[i], pixels[i])
+        def block(number: int) -> dict[int, str]:
+            low = number * BLOCK
+            return self.block(files[low : low + BLOCK], pixels[low : low + BLOCK], low)
 
-        with warnings.catch_warnings(), _threads() as pool:
-            # large pictures are welcome (beyond twice the limit Pillow still refuses), odd metadata too
-            warnings.simplefilter("ignore")
-            for done, _ in enumerate(pool.map(block, range(0, len(files), _BLOCK)), start=1):
+        with quiet(), closing(by_threads(block, -(-len(files) // BLOCK))) as blocks:
+            for done, found in enumerate(blocks, start=1):
+                self.refuse(files, found)
+                damaged |= found
                 if progress:
-                    progress("decoding", min(done * _BLOCK, len(files)), len(files))
-        kept = np.flatnonzero(good)
-        if len(kept) < len(files):
-            _log.warning("left out %d of %d pictures that cannot be read: %s", *_left_out(files, good))
-            pixels = pixels[kept]
-        return torch.from_numpy(pixels), torch.from_numpy(kept)
+                    progress("decoding", min(done * BLOCK, len(files)), len(files))
+        kept = self.good(files, range(len(files)), damaged)
+        return torch.from_numpy(pixels[kept.numpy()] if damaged else pixels), kept
 
-    def _one(self, file: Path, out: np.ndarray) -> bool:
-        try:
-            with Image.open(file) as image:
-                out[:] = picture(image, self.height_width, self.channels, self.crop)
-        except MemoryError:
-            raise
-        except Exception as error:  # a damaged file makes Pillow raise nearly anything
-            if self.skip_damaged:
-                return False
-            advice = "remove it or set dataset.skip_damaged=true"
-            raise DataError(f"{file}: is not a readable picture ({_reason(error)}); {advice}") from error
-        return True
+    def block(self, files: Sequence[Path], out: np.ndarray, first: int = 0) -> dict[int, str]:
+        """Decode `files` into `out` (n,C,H,W); why those that cannot be read cannot, numbered from `first`."""
+        damaged = {}
+        for i, file in enumerate(files):
+            try:
+                with Image.open(file) as image:
+                    out[i] = picture(image, self.height_width, self.channels, self.crop)
+            except MemoryError:
+                raise
+            except Exception as error:  # a damaged file makes Pillow raise nearly anything
+                damaged[first + i] = _reason(error)
+        return damaged
+
+    def refuse(self, files: Sequence[Path], damaged: Mapping[int, str]) -> None:
+        """Raises DataError when there are any, unless damaged files are to be left out."""
+        for i in sorted(damaged):
+            if not self.skip_damaged:
+                advice = "remove it or set dataset.skip_damaged=true"
+                raise DataError(f"{files[i]}: is not a readable picture ({damaged[i]}); {advice}")
+
+    def good(self, files: Sequence[Path], chosen: Sequence[int], damaged: Mapping[int, str]) -> Tensor:
+        """Those of `chosen` that can be read, (N,) int64. Says what is left out, or raises as `refuse`."""
+        bad = {i: damaged[i] for i in chosen if i in damaged}
+        self.refuse(files, bad)
+        if bad:
+            names = ", ".join(str(files[i]) for i in list(bad)[:3]) + (", ..." if len(bad) > 3 else "")
+            _log.warning("left out %d of %d pictures that cannot be read: %s", len(bad), len(chosen), names)
+        return torch.tensor([i for i in chosen if i not in bad], dtype=torch.int64)
 
 
-def _left_out(files: Sequence[Path], good: np.ndarray) -> tuple[int, int, str]:
-    """How many, of how many, and the first names."""
-    bad = [str(files[i]) for i in np.flatnonzero(~good).tolist()]
-    return len(bad), len(files), ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of large pictures (beyond twice the limit Pillow still refuses) or odd metadata: both are welcome.
+
+    Around all the threads or processes that decode, as it is not safe within them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _reason(error: Exception) -> str:
@@ -82,13 +105,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
-    affinity = getattr(os, "sched_getaffinity", None)  # what a container or Slurm leaves us, not what the box has
-    pool = ThreadPoolExecutor(min(len(affinity(0)) if affinity else os.cpu_count() or 1, 32))
-    try:
-        yield pool
-    finally:  # an error or Ctrl-C must not wait for the files still queued
-        pool.shutdown(cancel_futures=True)

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 
 from ..errors import DataError
+from .cache import Where, load
+from .cache_key import Pictures
 from .decode import Decoder
 from .images import Images, Progress
 from .listing import find_classes, list_pictures
@@ -21,6 +23,7 @@ class ImageFolder(Source):
     Args:
         crop: "center" resizes the shorter side and cuts the middle out; "none" stretches to `size`.
         skip_damaged: leave unreadable files out instead of stopping at the first.
+        cache: where decoded pictures are kept for the next run, see `cache.Where`.
 
     Raises:
         ValueError: a field out of range, named first.
@@ -32,6 +35,7 @@ class ImageFolder(Source):
     val_fraction: float = 0.05
     crop: Literal["center", "none"] = "center"
     skip_damaged: bool = False
+    cache: Where = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,9 +43,11 @@ class ImageFolder(Source):
             raise ValueError("val_fraction: must be a number, a folder has no official test pictures")
         if self.crop not in ("center", "none"):
             raise ValueError(f"crop: must be center or none, got {self.crop!r}")
+        if self.cache == "":
+            raise ValueError("cache: must be auto, true, false or a folder, got nothing")
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """Decode the training or the held-out pictures. The held-out part of a single picture is empty.
+        """The training or the held-out pictures. The held-out part of a single picture is empty.
 
         Raises:
             DataError: no folder, no pictures, an unreadable one, not as many class folders as `classes`, or test
@@ -54,8 +60,8 @@ class ImageFolder(Source):
             advice = "set dataset.classes=null to take what is there"
             raise DataError(f"{root}: has {len(names)} class folders, not {self.classes}; {advice}")
         chosen = self.chosen(len(files), split)
-        decode = Decoder(self.height_width, self.channels, self.crop == "center", self.skip_damaged)
-        pixels, kept = decode([files[i] for i in chosen.tolist()], progress)
-        if split == "train" and not len(kept):
+        decoder = Decoder(self.height_width, self.channels, self.crop == "center", self.skip_damaged)
+        found = load(Pictures(root, files, decoder), chosen, self.cache, progress, say=split == "train")
+        if split == "train" and not len(found.kept):
             raise DataError(f"{root}: has no readable pictures; put some there or set dataset.root=FOLDER")
-        return self.pack(pixels, torch.tensor(classes)[chosen[kept]], names, split)
+        return self.pack_decoded(found, torch.tensor(classes)[found.kept], names, split)

@@ -59,7 +59,8 @@ def find_classes(root: Path, files: Sequence[Path]) -> tuple[list[str], list[int
     The first folder level names the classes when no picture lies in `root` itself and at least two of its folders
     hold pictures. A single folder is a wrapper (`photos/images/*.png`), not a class.
     """
-    tops = [file.relative_to(root).parts for file in files]
+    depth = len(root.parts)
+    tops = [file.parts[depth:] for file in files]
     names = sorted({parts[0] for parts in tops})
     if any(len(parts) == 1 for parts in tops) or len(names) < 2:
         return [], [0] * len(files)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .cache import Decoded
 from .convert import fit, split_indices
 from .images import Images, Progress
 
@@ -88,10 +89,15 @@ class Source:
 
     def pack(self, pixels: Tensor, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
         """(N,C,H,W) uint8 of any size and channels, (N,) labels -> `Images` of the size and channels asked for."""
+        fitted = fit(pixels, self.height_width, self.channels).contiguous()
+        return self.pack_decoded(Decoded(fitted, torch.arange(len(labels))), labels, class_names, split)
+
+    def pack_decoded(self, found: Decoded, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
+        """The same of pictures that have their size and channels already; `labels` of those that were kept."""
         if self.classes == 0:
             labels, class_names = torch.zeros_like(labels), ()
-        fitted = fit(pixels, self.height_width, self.channels).contiguous()
-        return Images(fitted, labels, tuple(class_names), flip=self.flip and split == "train")
+        flip = self.flip and split == "train"
+        return Images(found.stored, labels, tuple(class_names), flip, found.rows, found.mapped)
 
     def require_classes(self, known: int) -> None:
         """Raises ValueError unless `classes` is 0, None or the `known` number."""

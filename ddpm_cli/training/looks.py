@@ -72,7 +72,7 @@ def pairs(model: LatentModel, images: Images, n: int) -> Callable[[], Tensor]:
     """
     columns = columns_of_pairs(n)
     rows = max(1, min(n // columns // 2, len(images) // columns))
-    few = to_float(images.pixels[: rows * columns])
+    few = to_float(images.take(rows * columns).pixels)
     eps = ImageNoise(range(len(few))).first((model.latent,), "cpu")
 
     def look() -> Tensor:

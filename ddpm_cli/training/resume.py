@@ -61,6 +61,7 @@ FREE = [
     "trainer.eval_samples",
     "dataset.root",
     "dataset.download",
+    "dataset.cache",
     "dataset.name",
 ]
 

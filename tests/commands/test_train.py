@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
@@ -248,3 +249,21 @@ def test_classes_that_only_the_folder_tells(cli: Cli, tmp_path: Path) -> None:
     assert manifest["config"]["model"]["num_classes"] == 3
     result = cli("sample", "label=dogs", "n=2", "sampler.steps=2", "out=s")
     assert result.code == 0, result.err
+
+
+def test_a_cache_changes_no_weight(cli: Cli, tmp_path: Path) -> None:
+    """A run that was begun from memory goes on from a cache as if nothing had happened, and says where that is."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(24):
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / f"pictures/{i}.png")
+    data = ["dataset=image_folder", "dataset.root=pictures", "dataset.size=8", "model=unet_tiny", *QUIET, *TINY]
+    assert cli("train", "run_dir=a", "trainer.steps=4", "dataset.cache=false", *data).code == 0
+    assert cli("train", "run_dir=b", "trainer.steps=2", "dataset.cache=false", *data).code == 0
+    result = cli("train", "run_dir=b", "trainer.steps=4", "dataset.cache=kept", *data)
+    assert result.code == 0 and "resuming with other settings" not in result.out
+    assert same_tensors(*(tmp_path / run / "checkpoints/step_00000004.safetensors" for run in "ab"))
+    (made,) = [line for line in (tmp_path / "b/train.log").read_text().splitlines() if "the cache" in line]
+    assert f"made the cache kept/{next((tmp_path / 'kept').glob('*.npy')).name} (24 pictures" in made
+    cli("train", "run_dir=c", "trainer.steps=1", "dataset.cache=kept", *data)
+    assert "reused the cache kept/" in (tmp_path / "c/train.log").read_text()

@@ -1,0 +1,104 @@
+"""From drawn indices to pictures on the device, and the thread that reads them ahead."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .order import Draw
+
+if TYPE_CHECKING:
+    from .images import Images
+
+T = TypeVar("T")
+_SHARE = 4  # resident pictures may take one part in so many of the device's free memory
+_END: Any = object()
+
+
+class Raw(NamedTuple):
+    """pixels: (B,C,H,W) uint8; labels: (B,) int64; mirrored: (B,) bool or None. On the host or on the device."""
+
+    pixels: Tensor
+    labels: Tensor
+    mirrored: Tensor | None
+
+    def to(self, device: torch.device) -> "Raw":
+        """From pinned memory without waiting; nothing happens to what is there already."""
+        mirrored = None if self.mirrored is None else send(self.mirrored, device)
+        return Raw(send(self.pixels, device), send(self.labels, device), mirrored)
+
+
+def fits(images: "Images", device: torch.device) -> bool:
+    """Whether the pictures may stay on the device: a GPU, and they take a quarter of its free memory at most."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return len(images) * images.stored[:1].numel() <= free // _SHARE
+
+
+class Resident:
+    """All pictures and labels on the device; of each batch only the indices cross to it."""
+
+    def __init__(self, images: "Images", device: torch.device):
+        self.device = device
+        self.labels = images.labels.to(device)
+        self.pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
+        done = 0
+        for part in images.raw(4096):  # parts, so that the host needs no second copy
+            self.pixels[done : done + len(part)] = part.to(device)
+            done += len(part)
+
+    def __call__(self, draw: Draw) -> Raw:
+        chosen = send(draw.chosen, self.device)
+        mirrored = None if draw.mirrored is None else send(draw.mirrored, self.device)
+        return Raw(self.pixels.index_select(0, chosen), self.labels.index_select(0, chosen), mirrored)
+
+
+class Host:
+    """Gathers in the host's memory; with `pinned`, where a GPU can fetch it from without anyone waiting."""
+
+    def __init__(self, images: "Images", pinned: bool):
+        self.images, self.pinned = images, pinned
+        self.array = images.stored.numpy()
+
+    def __call__(self, draw: Draw) -> Raw:
+        chosen = draw.chosen if self.images.rows is None else self.images.rows[draw.chosen]
+        pixels = torch.empty((len(chosen), *self.images.shape), dtype=torch.uint8, pin_memory=self.pinned)
+        # one thread: OpenMP's would fight for the cores with those of the step
+        np.take(self.array, chosen.numpy(), axis=0, out=pixels.numpy(), mode="clip")
+        if self.images.mapped is not None:
+            self.images.mapped.touched()
+        labels, mirrored = self.images.labels[draw.chosen], draw.mirrored
+        if self.pinned:
+            labels, mirrored = labels.pin_memory(), None if mirrored is None else mirrored.pin_memory()
+        return Raw(pixels, labels, mirrored)
+
+
+def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them made by a thread while the last one is used.
+
+    What making one raises is raised here, in its turn. Closing or dropping the iterator stops the thread.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    pending: deque[Future[T]] = deque()
+    try:
+        while True:
+            while len(pending) < depth:
+                pending.append(pool.submit(next, items, _END))
+            item = pending.popleft().result()
+            if item is _END:
+                return
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # pinned memory lets the copy overlap with the running step
+        return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+    return tensor.to(device)
