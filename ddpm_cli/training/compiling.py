@@ -1,8 +1,8 @@
 """Whether a network is compiled, and its call when it is.
 
 `auto` decides from the config and the network alone, never by a stopwatch: compiled and plain code round differently,
-and two runs of one command must be the same. The constants were measured once with benchmarks/compiling.py, on an AMD
-EPYC with AVX-512 (docs/speed.md); the ones for CUDA are cautious guesses.
+and two runs of one command must be the same. The constants were measured once (benchmarks/compiling.py, on an AMD EPYC
+with AVX-512); the ones for CUDA are cautious guesses.
 """
 
 import importlib.util
