@@ -170,6 +170,13 @@ def test_a_folder_that_moved_finds_its_cache(folder: Folder, caplog: pytest.LogC
     assert same(moved.load(), before) and caplog.messages[-1].startswith("reused the cache")
 
 
+def test_a_cache_that_moved_is_found(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    before = folder.load()
+    shutil.move(folder.kept, folder.kept.with_name("other"))
+    assert same(folder.load(cache=str(folder.kept.with_name("other"))), before)
+    assert caplog.messages[-1].startswith("reused the cache")
+
+
 def truncate(npy: Path, manifest: Path) -> None:
     os.truncate(npy, npy.stat().st_size - 1)
 
