@@ -64,7 +64,7 @@ def test_a_missing_key_is_named() -> None:
         "torch.optim.Adam",
         "ddpm_cli.files.write_json",
         "ddpm_cli.data.images.Tensor",
-        "ddpm_cli.data.images.count",
+        "ddpm_cli.data.order.count",
     ],
 )
 def test_a_checkpoint_cannot_name_other_code(target: str) -> None:

@@ -41,7 +41,7 @@ class Cost(NamedTuple):
 
 
 # At `worth` times its cost, compiling has been paid back if it takes off a twelfth of a step, or a fifth of a call.
-COSTS = {"cpu": Cost(5e10, 0.0, 0.6, 0.3, 12, 5), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12, 8)}
+COSTS = {"cpu": Cost(1e11, 0.0, 0.6, 0.3, 12, 5), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12, 8)}
 
 
 def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -> float:
