@@ -68,7 +68,12 @@ def test_the_run_directory_is_what_the_readme_says(cli: Cli, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["model.dropout=0.3", "dataset.flip=true", "trainer.precision=bf16", "optimizer=adamw"]]
+    "more",
+    [
+        [],
+        ["model.dropout=0.3", "dataset.flip=true", "trainer.precision=bf16", "optimizer=adamw"],
+        ["model=unet_small", "dataset.size=16", "model.channels=32", "trainer.precision=bf16", "optimizer=muon"],
+    ],
 )
 def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Path) -> None:
     common = [*TINY, *QUIET, *more, "trainer.warmup_steps=3"]
