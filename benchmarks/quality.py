@@ -150,11 +150,12 @@ def main() -> None:
     weights = sum(p.numel() for p in peer.module.parameters())
     facts = {"peer": options.peer, "weights": weights, "seconds": seconds, "steps": step, "images": step * peer.batch}
     print(facts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "quality.json").write_text(json.dumps(facts, indent=1) + "\n")
     began = time.perf_counter()
     with torch.inference_mode():
         parts = [peer.sample(min(100, options.n - i)) for i in range(0, options.n, 100)]
     x = torch.cat(parts).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    options.out.mkdir(parents=True, exist_ok=True)
     np.savez(options.out / "samples.npz", arr_0=x)
     facts |= {"sampling_seconds": time.perf_counter() - began, "calls": CALLS, "torch": torch.__version__}
     (options.out / "quality.json").write_text(json.dumps(facts, indent=1) + "\n")
