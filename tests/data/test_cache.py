@@ -259,7 +259,7 @@ def test_two_runs_at_once_make_it_once(folder: Folder) -> None:
         runs = [start(folder) for _ in range(2)]
         lines = [run.stdout.readline() for run in runs if run.stdout]
         assert all("another run is decoding" in line and "waiting for it" in line for line in lines)
-    told = [run.communicate(timeout=120)[0].splitlines() for run in runs]
+    told = [run.communicate(timeout=600)[0].splitlines() for run in runs]
     assert sorted(lines[0].split(" /")[0] for lines in told) == ["made the cache", "reused the cache"]
     assert told[0][-1] == told[1][-1] == str(int(folder.plain().pixels.long().sum()))
 
@@ -268,11 +268,11 @@ def test_two_runs_at_once_make_it_once(folder: Folder) -> None:
 @pytest.mark.parametrize("then", [lambda root: None, added])
 def test_a_killed_run_leaves_nothing_that_counts(folder: Folder, then: Callable[[Path], None]) -> None:
     killed = start(folder, kill=True)
-    killed.communicate(timeout=120)
+    killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL
     assert [p.suffix for p in folder.kept.iterdir() if p.name.startswith(".lock-") is False] == [".part"]
     (part,) = folder.kept.glob(".*.part")
-    with FileLock(folder.kept / f".lock-{part.name.split('-')[1][:2]}", timeout=60):
+    with FileLock(folder.kept / f".lock-{part.name.split('-')[1][:2]}", timeout=600):
         pass  # its copies notice that it is gone, and let go of its lock
     then(folder.root)
     assert same(folder.load(), folder.plain())
