@@ -110,7 +110,7 @@ def _start(mixture: Mixture) -> dict[str, Any]:
     return {
         "weights_init": (weights / weights.sum()).numpy(),
         "means_init": mixture.means.cpu().double().numpy(),
-        "precisions_init": mixture.covariances.cpu().double().inverse().numpy(),
+        "precisions_init": torch.cholesky_inverse(mixture.factors.cpu().double()).numpy(),
     }
 
 

@@ -102,7 +102,10 @@ class Muon(Optimizer):
 
 def is_matrix(weight: Tensor, least_side: int) -> bool:
     """Whether it is a matrix, or a convolution, of at least so many rows and columns."""
-    return weight.ndim >= 2 and min(len(weight), weight[0].numel()) >= least_side
+    if weight.ndim not in (2, 4) or not weight.numel():
+        return False
+    plain = weight.ndim == 2 or weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    return plain and min(len(weight), weight[0].numel()) >= least_side
 
 
 def as_matrix(weight: Tensor) -> Tensor:

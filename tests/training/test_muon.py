@@ -59,7 +59,8 @@ def test_the_rest_is_left_to_adamw() -> None:
 
 
 def test_what_counts_as_a_matrix() -> None:
-    yes, no = [(16, 16), (64, 4, 3, 3)], [(64,), (10, 64), (64, 10), (4, 64, 3, 3)]
+    yes = [(16, 16), (64, 4, 3, 3)]
+    no = [(64,), (0, 64), (32, 32, 3), (32, 16, 3, 3, 3), (10, 64), (64, 10), (4, 64, 3, 3)]
     assert all(is_matrix(torch.empty(s), 16) for s in yes)
     assert not any(is_matrix(torch.empty(s), 16) for s in no)
 
