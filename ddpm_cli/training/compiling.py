@@ -29,19 +29,19 @@ class Cost(NamedTuple):
         rate: floating point operations a second without compiling, on a CPU of each thread.
         call: seconds that a call takes at least for each parameter tensor, however small the network is.
         training, sampling: seconds to compile for each parameter tensor.
-        worth_training, worth_sampling: compile what takes so many times as long as compiling does.
+        worth: compile what takes so many times as long as compiling does.
     """
 
     rate: float
     call: float
     training: float
     sampling: float
-    worth_training: float
-    worth_sampling: float
+    worth: float
 
 
-# At `worth` times its cost, compiling has been paid back if it takes off a twelfth of a step, or a fifth of a call.
-COSTS = {"cpu": Cost(1e11, 0.0, 0.6, 0.3, 12, 5), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12, 8)}
+# Compiling takes a sixteenth off a step of unet_small, and off a sampling call; a fifth and a sixth of unet_tiny's. At
+# `worth` times its cost it has been paid back where it takes off a twentieth.
+COSTS = {"cpu": Cost(1e11, 0.0, 0.8, 0.35, 20), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12)}
 
 
 def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -> float:
@@ -60,7 +60,7 @@ def enough(tensors: int, device: torch.device, training: bool) -> float:
     if device.type not in COSTS:
         return float("inf")
     cost = COSTS[device.type]
-    return tensors * (cost.training * cost.worth_training if training else cost.sampling * cost.worth_sampling)
+    return tensors * cost.worth * (cost.training if training else cost.sampling)
 
 
 def mode_of(setting: Setting, device: torch.device, worth: Callable[[], bool], key: str) -> Mode:
