@@ -184,7 +184,7 @@ def stepper(device: str) -> Callable[[Batch], None]:
 
 def waiting(root: Path, kept: Path, device: str, steps: int, windows: int) -> dict[str, Any]:
     """Shares of the time that the loop waits for its next batch, of each source in turn."""
-    folder = ImageFolder(root=str(root), size=28, channels=1, cache=str(kept)).load("train")
+    folder = ImageFolder(root=str(root), size=28, channels=1, classes=0, cache=str(kept)).load("train")
     assert folder.mapped is not None
     n = 60_000
     pixels = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
