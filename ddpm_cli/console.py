@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .config.help import Help
 
 WIDEST = 1000
+"""More characters than any table has."""
 PREVIEW = 36
 """Height of a preview in pixels; two to a line where there is colour."""
 out = Console(highlight=False)
@@ -111,9 +112,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*map(escape, row))
     natural = out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum
-    out.print(
-        shown, width=max(out.width, natural), crop=False, no_wrap=True, overflow="ignore"
-    )  # a figure must be whole
+    # wider than the terminal rather than cut: a figure must be whole
+    out.print(shown, width=max(out.width, natural), crop=False, no_wrap=True, overflow="ignore")
 
 
 def show_config(config: Mapping[str, Any], title: str) -> None:

@@ -45,7 +45,7 @@ class Muon(Optimizer):
             if not 0 <= value < 1:
                 raise ValueError(f"{name}: must be in [0, 1), got {value}")
         for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if value < 0:
+            if not value >= 0:  # NaN too
                 raise ValueError(f"{name}: must be at least 0, got {value}")
         known = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, known | {"least_side": least_side})
@@ -55,11 +55,13 @@ class Muon(Optimizer):
         """One step from the gradients as they are. `closure` is not supported."""
         assert closure is None
         for group in self.param_groups:
-            with_grad = [p for p in group["params"] if p.grad is not None]
-            matrices = [p for p in with_grad if is_matrix(p, group["least_side"])]
-            for p in matrices:
-                self._turn(p, group)
-            self._adam([p for p in with_grad if not is_matrix(p, group["least_side"])], group)
+            rest = []
+            for p in group["params"]:
+                if p.grad is not None and is_matrix(p, group["least_side"]):
+                    self._turn(p, group)
+                elif p.grad is not None:
+                    rest.append(p)
+            self._adam(rest, group)
 
     def _turn(self, p: Tensor, group: dict[str, Any]) -> None:
         assert p.grad is not None
@@ -109,10 +111,9 @@ def is_matrix(weight: Tensor, least_side: int) -> bool:
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """(O,I,H,W) -> (O,HWI), a view of what lies as channels_last; a matrix is itself."""
+    """(O,I,H,W) -> (O,HWI) of what lies as channels_last, else (O,IHW); a matrix is itself. Always a view."""
     if weight.ndim == 2:
         return weight
-    assert weight.ndim == 4
     channels_last = weight.permute(0, 2, 3, 1)
     return channels_last.view(len(weight), -1) if channels_last.is_contiguous() else weight.view(len(weight), -1)
 

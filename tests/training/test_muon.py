@@ -95,7 +95,13 @@ def test_it_goes_on_from_its_memory_bit_for_bit() -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"momentum": 1.0}, "momentum"), ({"betas": (0.9, 1.0)}, "betas"), ({"lr": -1.0}, "lr"), ({"eps": -1.0}, "eps")],
+    [
+        ({"momentum": 1.0}, "momentum"),
+        ({"betas": (0.9, 1.0)}, "betas"),
+        ({"lr": -1.0}, "lr"),
+        ({"lr": float("nan")}, "lr"),
+        ({"eps": -1.0}, "eps"),
+    ],
 )
 def test_numbers_out_of_range_are_named(options: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=f"^{named}: "):

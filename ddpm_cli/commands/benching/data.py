@@ -44,10 +44,10 @@ def run(
     Raises:
         ConfigError: a number out of range, parts that do not go together.
     """
-    clock_of(windows, seconds, warmup, lambda: None)
+    clock = clock_of(windows, seconds, warmup)
     console.show_config(config, f"ddpm bench: {shown(folder)}")
     subject = subject_of(config, seed, trust)
-    clock = clock_of(windows, seconds, warmup, subject.runtime.synchronize)
+    clock = clock._replace(synchronize=subject.runtime.synchronize)
     works = {"alone": repeated(Drawing(subject.batches())), "training": repeated(subject.stepping())}
     with console.Counter() as progress:
         found = clock.rounds(works, progress)
@@ -63,4 +63,3 @@ def run(
     protocol = {"windows": windows, "seconds": seconds, "warmup": warmup, "weights": "random", "seed": seed}
     machine = surroundings(subject.runtime, subject.compiled)
     report(folder, "data", f"{subject.title()}, random weights", figures, protocol, machine, config)
-    console.note(f"figures in {shown(folder)}/bench.json")

@@ -6,6 +6,7 @@ from typing import Any
 
 from ... import console
 from ...files import write_json
+from ..assemble import shown
 from .figures import SPREAD, Figure
 
 
@@ -18,7 +19,7 @@ def report(
     machine: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> None:
-    """A table, and `folder`/bench.json: figures, how they were taken, on what machine, of which config."""
+    """A table, and `folder`/bench.json: figures, how they were taken, on what machine, of which config. Says where."""
     console.table(title, [what, "median", SPREAD, "goal"], [f.row() for f in figures])
     found = {
         "what": what,
@@ -29,3 +30,4 @@ def report(
         "config": dict(config),
     }
     write_json(folder / "bench.json", found)
+    console.note(f"figures in {shown(folder)}/bench.json")

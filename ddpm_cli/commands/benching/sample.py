@@ -41,10 +41,10 @@ def run(
     """
     check_seed(seed)
     check_positive(batch_size=batch_size)
-    clock_of(windows, seconds, warmup, lambda: None)
+    clock = clock_of(windows, seconds, warmup)
     painter = painter_of(config, ckpt, batch_size, seed, trust)
     console.show_config(config, f"ddpm bench: {shown(folder)}")
-    clock = clock_of(windows, seconds, warmup, painter.runtime.synchronize)
+    clock = clock._replace(synchronize=painter.runtime.synchronize)
     calling = Calling(painter)
     flops = call_flops(painter.model, calling.x[:1], None if calling.y is None else calling.y[:1])
     begin_memory(painter.runtime)
@@ -63,7 +63,6 @@ def run(
     }  # fmt: skip
     title = _title(painter, "random weights" if ckpt is None else f"weights of {ckpt}")
     report(folder, "sample", title, figures, protocol, surroundings(painter.runtime, False), config)
-    console.note(f"figures in {shown(folder)}/bench.json")
 
 
 def figures_of(

@@ -76,7 +76,6 @@ def run(
     processor = {name: [round(t.processor, 3) for t in some] for name, some in times.items()}
     protocol = {"windows": windows, "processor_seconds": processor}
     report(folder, "startup", "from the shell to the end of the process", figures, protocol, machine(), config)
-    console.note(f"figures in {shown(folder)}/bench.json")
 
 
 class Took(NamedTuple):

@@ -38,10 +38,10 @@ def run(
     Raises:
         ConfigError: a number out of range, parts that do not go together.
     """
-    clock_of(windows, seconds, warmup, lambda: None)
+    clock = clock_of(windows, seconds, warmup)
     console.show_config(config, f"ddpm bench: {shown(folder)}")
     subject = subject_of(config, seed, trust)
-    clock = clock_of(windows, seconds, warmup, subject.runtime.synchronize)
+    clock = clock._replace(synchronize=subject.runtime.synchronize)
     logs = config["logger"].get("name") == "tensorboard"
     with tempfile.TemporaryDirectory() as place, Passing(Path(place), config, Silent(), logs) as passing:
         session = Session(subject, passing)
@@ -60,7 +60,6 @@ def run(
         folder, "train", f"{subject.title()}, random weights", figures_of(subject, found, memory), protocol,
         surroundings(subject.runtime, subject.compiled), config,
     )  # fmt: skip
-    console.note(f"figures in {shown(folder)}/bench.json")
 
 
 def figures_of(subject: Subject, found: Mapping[str, Sequence[Window]], memory: int | None) -> list[Figure]:

@@ -73,15 +73,15 @@ class Clock(NamedTuple):
         return found
 
 
-def clock_of(windows: int, seconds: float, warmup: float, synchronize: Callable[[], None]) -> Clock:
-    """Raises ConfigError for a number out of range."""
+def clock_of(windows: int, seconds: float, warmup: float) -> Clock:
+    """Of the host alone. Raises ConfigError for a number out of range."""
     if windows < 1:
         raise ConfigError(f"windows: must be at least 1, got {windows}")
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"seconds: must be positive, got {seconds}")
     if not 0 <= warmup < float("inf"):
         raise ConfigError(f"warmup: must be at least 0, got {warmup}")
-    return Clock(windows, seconds, warmup, synchronize)
+    return Clock(windows, seconds, warmup, lambda: None)
 
 
 def repeated(step: Callable[[], Done]) -> Work:

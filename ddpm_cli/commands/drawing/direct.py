@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from ...build import build
+from ...diffusion.noise import ImageNoise
 from ...errors import ConfigError
 from ...models.gmm import GMM
 from ...objectives.elbo import ELBO
@@ -64,3 +68,11 @@ def open_run(
     objective = build(found.manifest["config"]["objective"], "objective", trust={"ddpm_cli", *trust})
     kind = Direct if isinstance(objective, ELBO | EM) else Loaded
     return kind(found, weights, device, precision, trust)
+
+
+def draws(module: GMM, seeds: range | list[int], pixel_noise: bool) -> Tensor:
+    """An image (C,H,W) in [-1, 1] for each seed, (N,C,H,W); with `pixel_noise`, of the density itself."""
+    noise = ImageNoise(seeds)
+    u = torch.special.ndtr(noise.first((), "cpu").double())
+    eps = noise.first((module.dimensions,), "cpu")
+    return module.sample(u, eps, noise.first(module.shape, "cpu") if pixel_noise else None)

@@ -13,8 +13,7 @@ from ...diffusion.samplers import Frame
 from ...errors import ConfigError
 from ...models.gmm import GMM
 from ...objectives.latent import LatentModel
-from ..learning.fit import draws
-from .direct import Direct, Prior
+from .direct import Direct, Prior, draws
 from .inputs import Request, picture_of
 from .tasks import Task
 

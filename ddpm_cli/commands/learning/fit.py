@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ... import console
 from ...data.images import Images
-from ...diffusion.noise import ImageNoise
 from ...errors import ConfigError, Stopped
 from ...models.gmm import GMM
 from ...objectives.em import EM
@@ -20,6 +19,7 @@ from ...training.randomness import StepRandom
 from ...training.resume import starting_point
 from ...training.run import Run
 from ..assemble import about, network, shown
+from ..drawing.direct import draws
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +61,6 @@ def fit_mixture(
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
     how = "converged" if state.converged else "finished"
     console.note(f"{how} at step {state.step}: draw from it with ddpm sample ckpt={shown(folder)}")
-
-
-def draws(module: GMM, seeds: range | list[int], pixel_noise: bool) -> Tensor:
-    """An image (C,H,W) in [-1, 1] for each seed, (N,C,H,W); with `pixel_noise`, of the density itself."""
-    noise = ImageNoise(seeds)
-    u = torch.special.ndtr(noise.first((), "cpu").double())
-    eps = noise.first((module.dimensions,), "cpu")
-    return module.sample(u, eps, noise.first(module.shape, "cpu") if pixel_noise else None)
 
 
 def _check(module: torch.nn.Module, objective: EM, plan: Plan) -> GMM:
