@@ -7,13 +7,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .kernels import Dropout, GroupNorm, attention
 
-def normalize(channels: int, groups: int = 32) -> nn.GroupNorm:
+
+def normalize(channels: int, groups: int = 32) -> GroupNorm:
     """GroupNorm with at most `groups` groups, of at least four channels each.
 
     Alone in its group, a channel would lose the time embedding that was added to it: the norm takes off a constant.
     """
-    return nn.GroupNorm(math.gcd(channels, max(min(groups, channels // 4), 1)), channels, eps=1e-6)
+    return GroupNorm(math.gcd(channels, max(min(groups, channels // 4), 1)), channels, eps=1e-6)
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -58,7 +60,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.time = nn.Linear(embedding, 2 * channels if scale_shift else channels)
         self.norm2 = normalize(channels, groups)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
         self.shortcut = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
         self.scale_shift = scale_shift
@@ -98,7 +100,7 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view when x is channels_last
         q, k, v = self.qkv(tokens).view(b, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h * w, c)
+        out = attention(q, k, v).transpose(1, 2).reshape(b, h * w, c)
         return x + self.project(out).view(b, h, w, c).permute(0, 3, 1, 2)
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .kernels import Dropout, GroupNorm, attention
 from .layers import SinusoidalEmbedding
 from .unet import check_shape
 
@@ -121,7 +122,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.time = nn.Linear(time, channels)
         self.norm2 = group_norm(32, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.shortcut = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
 
@@ -149,7 +150,7 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         tokens = (self.norm(x) if self.normed else x).permute(0, 2, 3, 1).reshape(b, h * w, c)
         q, k, v = self.qkv(tokens).view(b, h * w, self.heads, 3, c).permute(3, 0, 2, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h * w, self.heads * c)
+        out = attention(q, k, v).transpose(1, 2).reshape(b, h * w, self.heads * c)
         return x + self.project(out).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
@@ -158,9 +159,9 @@ def widths_of(channels: int, multipliers: Sequence[int], compound: bool) -> list
     return [channels * (math.prod(multipliers[: i + 1]) if compound else m) for i, m in enumerate(multipliers)]
 
 
-def group_norm(groups: int, channels: int) -> nn.GroupNorm:
+def group_norm(groups: int, channels: int) -> GroupNorm:
     """Of `groups` groups; fewer where they do not divide the width, which the tutorial's widths never need."""
-    return nn.GroupNorm(math.gcd(groups, channels), channels)
+    return GroupNorm(math.gcd(groups, channels), channels)
 
 
 def _run(stage: nn.Module, x: Tensor, time: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .heap import keep_freed_memory
 from .plan import Precision
 
 
@@ -30,6 +31,8 @@ class Runtime:
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if self.tf32 or self.autocast else "highest")
             torch.backends.cudnn.allow_tf32 = self.tf32 or self.autocast is not None
+        elif self.device.type == "cpu":
+            keep_freed_memory()
         return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def synchronize(self) -> None:

@@ -1,0 +1,109 @@
+"""Group normalisation, dropout and attention, faster on a CPU than torch's own where that is slow.
+
+They compute what torch's compute, in the number format that they are handed, and leave every other case to it: other
+devices, other layouts, and compiled code, which is fused anyway. Everything else about the layers (parameters, names,
+state) is torch's.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+NARROW = 16
+"""Channels in a group: with fewer, torch's kernel for channels_last does not fill a vector register."""
+WIDE_MAP = 1024
+"""Positions from which on that kernel's way forward goes through rows and not through groups, and is fast."""
+FEW_POSITIONS = 256
+"""Up to so many, all scores of attention are cheaper to keep (L^2 numbers) than to compute twice."""
+
+
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch.nn.GroupNorm (Wu & He 2018); several times faster back where groups are narrow and x is channels_last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B,C,H,W) -> (B,C,H,W)."""
+        narrow = self.num_channels // self.num_groups < NARROW
+        if narrow and _on_cpu(x) and _channels_last(x) and self.weight.dtype == torch.float32:
+            out: Tensor = _NarrowGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
+            return out
+        return super().forward(x)
+
+
+class _NarrowGroupNorm(torch.autograd.Function):
+    """y = (x - m) r w + b with mean m and 1 / deviation r of each group, from sums over the rows of channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+        b, c, h, w = x.shape
+        # few positions: float32 takes another way, which is faster even with both conversions
+        shown = x if h * w >= WIDE_MAP else x.float()
+        out, mean, rstd = torch.native_group_norm(shown, weight, bias, b, c, h * w, groups, eps)
+        ctx.save_for_backward(x, weight, mean, rstd)
+        return out.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """With s = sum g x and t = sum g over the positions, and over a group of n numbers S = sum w s, T = sum w t:
+
+        dx = r w g + k x - (k m + r T / n) with k = (T m - S) r^3 / n, dw = sum (s - m t) r, db = sum t.
+        """
+        x, weight, mean, rstd = ctx.saved_tensors
+        b, c, h, w = x.shape
+        groups = mean.shape[-1]
+        x, grad = (z.permute(0, 2, 3, 1).reshape(b, h * w, c) for z in (x, grad))
+        t = grad.sum(1, dtype=torch.float32).view(b, groups, -1)
+        s = (x * grad).sum(1, dtype=torch.float32).view(b, groups, -1)
+        of_group = weight.view(groups, -1)
+        mean, rstd = mean.view(b, groups, 1).float(), rstd.view(b, groups, 1).float()
+        n = h * w * (c // groups)
+        over_s, over_t = (s * of_group).sum(2, keepdim=True), (t * of_group).sum(2, keepdim=True)
+        k = (over_t * mean - over_s) * rstd**3 / n
+        constant = -k * mean - rstd * over_t / n
+
+        def of_channels(z: Tensor) -> Tensor:
+            return z.expand(b, groups, c // groups).reshape(b, 1, c).to(x.dtype)
+
+        dx = torch.addcmul(of_channels(constant), x, of_channels(k)).addcmul_(grad, of_channels(rstd * of_group))
+        dw = ((s - mean * t) * rstd).sum(0).view(c)
+        return dx.view(b, h, w, c).permute(0, 3, 1, 2), dw, t.sum(0).view(c), None, None
+
+
+class Dropout(nn.Dropout):
+    """torch.nn.Dropout (Srivastava et al. 2014); 16 random bits decide over each number, 65536 p rounded being dropped.
+
+    torch's draws a number in double precision for each.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = round(self.p * 2**16)
+        last = _channels_last(x)
+        plain = not self.training or self.inplace or not 0 < dropped < 2**16
+        if plain or not _on_cpu(x) or not (last or x.is_contiguous()):
+            return super().forward(x)
+        least = dropped - 2**15
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: x.numel()].clamp_(least - 1, least).sub_(least - 1)
+        mask = bits.to(x.dtype).mul_(1 / (1 - self.p))
+        b, *rest = x.shape
+        return x * (mask.view(b, *rest[1:], rest[0]).permute(0, 3, 1, 2) if last else mask.view(x.shape))
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017), each (B,heads,L,d)."""
+    few = q.shape[-2] <= FEW_POSITIONS and k.shape[-2] <= FEW_POSITIONS
+    if few and q.device.type == "cpu":
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return scores.softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
