@@ -79,12 +79,11 @@ def ddpm_cli(size: int, device: str, *options: str) -> Contender:
     runtime = choose(device, plan.precision)
     state = prepare(network(values), build(values["optimizer"], "optimizer"), plan, runtime, None, loss)
     wrap = wrapper_of(values, runtime, loss)
-    model, average = wrap(state.module), wrap(state.weights)
+    model, average = wrap(state.module), wrap(runtime.freeze(network(values)))
     data = Images(pictures(), torch.zeros(IMAGES, dtype=torch.int64), (), flip=True).batches(size, 0, 0, runtime.device)
 
     def sample(n: int, steps: int) -> None:
         sampler = build({**values["sampler"], "steps": steps}, "sampler")
-        average.eval()
         list(generate(average, sampler, (3, 32, 32), range(n), batch_size=n))  # type: ignore[arg-type]
 
     def train() -> None:

@@ -147,9 +147,9 @@ def network_of(found: Checkpoint, weights: str, trusted: Collection[str], runtim
         tensors, weights = found.tensors("model."), "raw"
     module = network(dict(found.manifest["config"]), trust=trusted)
     load_weights(module, part(tensors, "ema.") or part(tensors, "model."), str(found.path))
-    if getattr(module, "generates", None) != "exact":  # a mixture is in float64, which not every device has
-        module = runtime.prepare(module)
-    return module.eval().requires_grad_(False), weights
+    if getattr(module, "generates", None) == "exact":  # a mixture is in float64, which not every device has
+        return module.eval().requires_grad_(False), weights
+    return runtime.freeze(module), weights
 
 
 def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Group normalisation, dropout and attention, faster on a CPU than torch's own where that is slow.
+"""Group normalisation, dropout, attention and upsampling, faster on a CPU than torch's own where that is slow.
 
 They compute what torch's compute, in the number format that they are handed, and leave every other case to it: other
 devices, other layouts, and compiled code, which is fused anyway. Everything else about the layers (parameters, names,
@@ -20,7 +20,8 @@ FEW_POSITIONS = 256
 """Up to so many, all scores of attention are cheaper to keep (L^2 numbers) than to compute twice."""
 
 
-def _on_cpu(x: Tensor) -> bool:
+def _low(x: Tensor) -> bool:
+    """In bf16 on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.bfloat16
 
 
@@ -34,7 +35,7 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """x (B,C,H,W) -> (B,C,H,W)."""
         narrow = self.num_channels // self.num_groups < NARROW
-        if narrow and _on_cpu(x) and _channels_last(x) and self.weight.dtype == torch.float32:
+        if narrow and _low(x) and _channels_last(x) and self.weight.dtype == torch.float32:
             out: Tensor = _NarrowGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
             return out
         return super().forward(x)
@@ -90,12 +91,12 @@ class Dropout(nn.Dropout):
         dropped = round(self.p * 2**16)
         last = _channels_last(x)
         plain = not self.training or self.inplace or not 0 < dropped < 2**16
-        if plain or not _on_cpu(x) or not (last or x.is_contiguous()):
+        if plain or x.device.type != "cpu" or x.dtype not in (torch.bfloat16, torch.float32) or not (last or x.is_contiguous()):
             return super().forward(x)
         least = dropped - 2**15
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = words.view(torch.int16)[: x.numel()].clamp_(least - 1, least).sub_(least - 1)
-        mask = bits.to(x.dtype).mul_(1 / (1 - self.p))
+        mask = bits.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
         b, *rest = x.shape
         return x * (mask.view(b, *rest[1:], rest[0]).permute(0, 3, 1, 2) if last else mask.view(x.shape))
 
@@ -103,7 +104,27 @@ class Dropout(nn.Dropout):
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017), each (B,heads,L,d)."""
     few = q.shape[-2] <= FEW_POSITIONS and k.shape[-2] <= FEW_POSITIONS
-    if few and q.device.type == "cpu":
+    if few and _low(q):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         return scores.softmax(-1) @ v
     return F.scaled_dot_product_attention(q, k, v)
+
+
+class DoublingConv2d(nn.Conv2d):
+    """Nearest neighbour to twice the size, then a 3x3 convolution with padding 1: (B,C,H,W) -> (B,C,2H,2W).
+
+    Every number meets nine weights then, though only four different numbers lie under them. As one transposed
+    convolution with stride 2, whose 4x4 weights are sums of the 3x3, it meets four: w4 = flipped w * 2x2 box.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cheap = 4 * x.shape[2] * x.shape[3] >= self.in_channels  # against summing the weights
+        if not cheap or x.device.type != "cpu":
+            return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        w = self.weight.flip(2, 3).transpose(0, 1)
+        w = F.pad(w, (0, 1)) + F.pad(w, (1, 0))
+        w = F.pad(w, (0, 0, 0, 1)) + F.pad(w, (0, 0, 1, 0))
+        return F.conv_transpose2d(x, w, self.bias, stride=2, padding=1)

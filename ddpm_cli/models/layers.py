@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .kernels import Dropout, GroupNorm, attention
+from .kernels import DoublingConv2d, Dropout, GroupNorm, attention
 
 
 def normalize(channels: int, groups: int = 32) -> GroupNorm:
@@ -120,7 +120,8 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = DoublingConv2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.conv(x)
+        return out

@@ -1,0 +1,107 @@
+"""The faster pieces compute what torch's own compute."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ddpm_cli.models.kernels import Dropout, GroupNorm, attention
+
+bf16 = torch.bfloat16
+
+
+def off(a: Tensor, b: Tensor) -> float:
+    return ((a.detach().float() - b.detach().float()).norm() / b.detach().float().norm()).item()
+
+
+def batch(channels: int, size: int, dtype: torch.dtype = bf16, mean: float = 3.0) -> Tensor:
+    x = torch.randn(4, channels, size, size, generator=torch.Generator().manual_seed(0)) + mean
+    return x.to(dtype).to(memory_format=torch.channels_last)
+
+
+def gradients(norm: nn.GroupNorm, x: Tensor) -> list[Tensor]:
+    x = x.detach().requires_grad_()
+    toward = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    out = norm(x)
+    return [out, *torch.autograd.grad(out, (x, norm.weight, norm.bias), toward.contiguous())]
+
+
+@pytest.mark.parametrize("size", [1, 6, 32])  # from 32 x 32 on the way forward is torch's own
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_group_norm_and_its_gradients_are_those_of_float32(groups: int, size: int) -> None:
+    ours, theirs = GroupNorm(groups, 8), nn.GroupNorm(groups, 8)
+    for module in (ours, theirs):
+        torch.manual_seed(2)
+        nn.init.normal_(module.weight)
+        nn.init.normal_(module.bias)
+    if size == 1 and groups == 8:  # a number alone is its own mean: nothing but the bias is left
+        assert torch.equal(ours(batch(8, 1)), theirs(batch(8, 1)))
+        return
+    x = batch(8, size)
+    for a, b in zip(gradients(ours, x), gradients(theirs, x.float()), strict=True):
+        assert a.shape == b.shape and off(a, b) < 0.012
+
+
+def test_group_norm_takes_the_faster_way_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[int, ...]] = []
+    real = torch.native_group_norm
+    monkeypatch.setattr(torch, "native_group_norm", lambda *a: taken.append(a[0].shape) or real(*a))
+    narrow, wide = GroupNorm(8, 32), GroupNorm(2, 32)
+    narrow(batch(32, 4, torch.float32))
+    narrow(batch(32, 4).contiguous())
+    narrow(batch(32, 4)[:, :, 0])
+    wide(batch(32, 4))
+    assert not taken
+    out = narrow(batch(32, 4))
+    assert taken and out.dtype == bf16 and out.is_contiguous(memory_format=torch.channels_last)
+    assert narrow.state_dict().keys() == nn.GroupNorm(8, 32).state_dict().keys()
+
+
+@pytest.mark.parametrize("shape", [(64, 32, 16, 16), (64, 33, 7, 9), (5, 3)])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.97])
+def test_dropout_drops_its_share_and_scales_the_rest(p: float, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(shape, dtype=bf16)
+    if len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    x.requires_grad_()
+    out = Dropout(p)(x)
+    kept = out != 0
+    n = out.numel()
+    assert abs(float(kept.float().mean()) - (1 - p)) <= 5 * (p * (1 - p) / n) ** 0.5
+    assert out.stride() == x.stride() and out.dtype == bf16
+    assert torch.equal(out[kept], torch.full_like(out[kept], 1 / (1 - p)))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient, out)
+
+
+def test_dropout_decides_over_each_number_by_itself() -> None:
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(400_000, dtype=bf16)) != 0).float() - 0.5
+    for lag in (1, 2, 3, 4, 8):  # four share a random word
+        assert abs(float((kept[lag:] * kept[:-lag]).mean())) < 0.25 * 5 / 400_000**0.5
+
+
+def test_dropout_is_seeded_and_sleeps_when_it_should() -> None:
+    x, layer = torch.ones(1000, dtype=bf16), Dropout(0.3)
+    torch.manual_seed(7)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(7)
+    assert torch.equal(layer(x), first) and not torch.equal(first, second)
+    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x) and not Dropout(1.0)(x).any()
+
+
+@pytest.mark.parametrize("length", [1, 16, 256, 300])
+@pytest.mark.parametrize("dtype", [bf16, torch.float32])
+def test_attention_is_that_of_torch(length: int, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, length, 8, generator=g).to(dtype).requires_grad_()
+    out, real = attention(q, k, v), F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    limit = 0.015 if dtype == bf16 else 1e-5
+    assert out.dtype == dtype and off(out, real) < limit
+    toward = torch.randn(out.shape, generator=g)
+    ours = torch.autograd.grad(out, (q, k, v), toward.to(dtype))
+    theirs = torch.autograd.grad(real, (q, k, v), toward)
+    if length > 1:  # of one position the weight is 1, whatever q and k are
+        assert all(off(a, b) < limit for a, b in zip(ours, theirs, strict=True))
