@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ddpm_cli.models.kernels import Dropout, GroupNorm, attention
+from ddpm_cli.models.kernels import DoublingConv2d, Dropout, GroupNorm, attention
 
 bf16 = torch.bfloat16
 
@@ -105,3 +105,21 @@ def test_attention_is_that_of_torch(length: int, dtype: torch.dtype) -> None:
     theirs = torch.autograd.grad(real, (q, k, v), toward)
     if length > 1:  # of one position the weight is 1, whatever q and k are
         assert all(off(a, b) < limit for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])  # from 2 x 2 on as a transposed convolution
+@pytest.mark.parametrize("dtype", [bf16, torch.float32])
+def test_doubling_is_nearest_neighbour_and_a_convolution(size: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer = DoublingConv2d(16)
+    nn.init.normal_(layer.bias)
+    x = torch.randn(3, 16, size, size + 1).to(memory_format=torch.channels_last).requires_grad_()
+    with torch.autocast("cpu", bf16, enabled=dtype == bf16):
+        out = layer(x)
+    real = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), layer.weight, layer.bias, padding=1)
+    limit = 0.01 if dtype == bf16 else 1e-5
+    assert out.shape == real.shape and out.dtype == dtype and off(out, real) < limit
+    toward, wanted = torch.randn(out.shape), (x, layer.weight, layer.bias)
+    ours = torch.autograd.grad(out, wanted, toward.to(dtype))
+    theirs = torch.autograd.grad(real, wanted, toward)
+    assert all(a.shape == b.shape and off(a, b) < limit for a, b in zip(ours, theirs, strict=True))
