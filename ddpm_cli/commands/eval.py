@@ -68,8 +68,8 @@ def run(
         subject, chosen(metrics, subject, samples is not None), split, root, n, real, batch_size, seed,
         samples, sampler, guidance, prior, trust, options, bits,
     )  # fmt: skip
-    idle = subject.generator.idle if subject.generator is not None else ("prior", "sampler", "guidance")
-    used = without(config, idle)
+    drawer = subject.generator
+    used = drawer.used(config) if drawer is not None else without(config, ("prior", "sampler", "guidance"))
     with console.Counter() as progress:
         found = evaluate(asked, progress, lambda: console.show_config(used, f"ddpm eval: {shown(folder)}"))
     seconds = time.perf_counter() - began

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..render.animate import write_animation
 from ..render.denoise import Spacing
 from ..training.plan import Precision
-from .assemble import check, check_positive, check_seed, shown, without
+from .assemble import check, check_positive, check_seed, shown
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.direct_task import check_diffusion, check_unguided
 from .drawing.guided import guided
@@ -65,7 +65,7 @@ def run(
         check_unguided(guidance, (label, labels))
     else:
         check_diffusion(prior)
-    console.show_config(without(config, loaded.idle), f"ddpm gif: {shown(path)}")
+    console.show_config(loaded.used(config), f"ddpm gif: {shown(path)}")
     with console.Counter() as progress:
         if isinstance(loaded, Direct):
             pictures = directly(kind, request, loaded, n, prior, frames, scale, progress)

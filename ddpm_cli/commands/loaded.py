@@ -1,11 +1,13 @@
 """A checkpoint ready to draw from, and what drawing needs."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from ..build import build
+from ..config.given import given
 from ..data.images import Progress
 from ..diffusion.guidance import Classifier
 from ..diffusion.schedule import Schedule
@@ -17,7 +19,9 @@ from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import Runtime, choose
 from ..training.state import load_weights, part
-from .assemble import cycle, denoiser_of, network, shown
+from .assemble import Config, cycle, denoiser_of, network, shown, without
+
+log = logging.getLogger(__name__)
 
 
 class Opened:
@@ -41,6 +45,12 @@ class Opened:
             raise CheckpointError(f"{self.checkpoint.path}: is a classifier; name a run of a diffusion model")
         self.module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
         self.shape, self.class_names = _about(self.checkpoint)
+
+    def used(self, config: Config) -> Config:
+        """What of `config` to show; a line for each idle key that the user set nevertheless."""
+        for key in filter(given, self.idle):
+            log.warning("%s: is not used; this model draws without", key)
+        return without(config, self.idle)
 
     def facts(self) -> dict[str, Any]:
         """What sample.json says of it."""

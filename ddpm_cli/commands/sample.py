@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..render.pixels import to_uint8
 from ..training.compiling import Setting
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown, without
+from .assemble import check_positive, check_seed, shown
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.inputs import Request
 from .drawing.output import SampleFolder, row_of_samples
@@ -63,7 +63,7 @@ def run(
     loaded, asked = open_run(ckpt, weights, device, precision, trust), (label, labels)
     plan = plan_of(request, loaded, sampler, guidance, trust, n, seed, asked, prior, pixel_noise)
     task, speed = plan.task, Speed(loaded, n, plan.task.calls, batch_size)
-    console.show_config(without(config, loaded.idle), f"ddpm sample: {shown(folder)}")
+    console.show_config(loaded.used(config), f"ddpm sample: {shown(folder)}")
     began = time.perf_counter()
     how = {"batch_size": speed.batch_size, "compile": speed.compile(compile)}
     with console.Counter() as progress:

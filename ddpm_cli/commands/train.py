@@ -87,6 +87,7 @@ def run(
         )
         see = looks(state, wrap, loss, draw, images.shape, validation, plan, labels, glance)
         place.columns = columns_of_pairs(plan.samples) if latent else row_of(labels)
+        place.caption = "Upper of two rows: real; lower: reconstructed" if latent else None
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))
         if start is not None:

@@ -5,6 +5,7 @@ devices, other layouts, and compiled code, which is fused anyway. Everything els
 state) is torch's.
 """
 
+import platform
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ WIDE_MAP = 1024
 """Positions from which on that kernel's way forward goes through rows and not through groups, and is fast."""
 FEW_POSITIONS = 256
 """Up to so many, all scores of attention are cheaper to keep (L^2 numbers) than to compute twice."""
+
+ON_X86 = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+"""Whether oneDNN's kernels of x86 are there, with which transposed convolutions are as fast as others."""
 
 
 def _low(x: Tensor) -> bool:
@@ -90,8 +94,9 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         dropped = round(self.p * 2**16)
         last = _channels_last(x)
-        plain = not self.training or self.inplace or not 0 < dropped < 2**16
-        if plain or x.device.type != "cpu" or x.dtype not in (torch.bfloat16, torch.float32) or not (last or x.is_contiguous()):
+        asleep = not self.training or self.inplace or not 0 < dropped < 2**16
+        ours = x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32)
+        if asleep or not ours or not (last or x.is_contiguous()):
             return super().forward(x)
         least = dropped - 2**15
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
@@ -122,7 +127,7 @@ class DoublingConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         cheap = 4 * x.shape[2] * x.shape[3] >= self.in_channels  # against summing the weights
-        if not cheap or x.device.type != "cpu":
+        if not cheap or x.device.type != "cpu" or not ON_X86:
             return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         w = self.weight.flip(2, 3).transpose(0, 1)
         w = F.pad(w, (0, 1)) + F.pad(w, (1, 0))

@@ -47,6 +47,15 @@ def write(picture: np.ndarray, text: str, x: int, top: int, align: float = 0.0) 
     place[:] = np.round(place * (1 - cover) + INK * cover).astype(np.uint8)
 
 
+def titled(picture: np.ndarray, text: str) -> np.ndarray:
+    """(H,W,C) with a line of `text` above it; wider where the text is."""
+    height, width, channels = picture.shape
+    out = canvas(height + LINE, max(width, width_of(text) + 2 * SPACE), channels)
+    write(out, text, SPACE, SPACE // 2)
+    out[LINE:, :width] = picture
+    return out
+
+
 def write_step(picture: np.ndarray, t: float, total: int | Clock, right: int, top: int) -> None:
     """Draw "t = 637 / 1000" up to `right`. Every digit has a place of its own, so that nothing moves as it counts."""
     clock = as_clock(total)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
 from ..files import write_json
+from ..render.caption import titled
 from ..render.files import write_png
 from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
 from . import checkpoint
@@ -87,6 +88,7 @@ class Run:
         self.reporter = reporter
         self.about: dict[str, Any] = {}
         self.columns: int | None = None  # of the sample grids; None = near a square
+        self.caption: str | None = None  # above them
         self.checkpoints = folder / "checkpoints"
         self.stop_signal: int | None = None
         self._opened = False
@@ -178,9 +180,11 @@ class Run:
             add_graph(self._writer, module, shape)
 
     def picture(self, step: int, images: Tensor) -> None:
-        """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1]."""
+        """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1], under the caption if there is one."""
         pixels = to_uint8(images)
         picture = enlarge(grid(pixels, self.columns, background=EDGE), suited_scale(*pixels.shape[-2:]))
+        if self.caption:
+            picture = titled(picture, self.caption)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, picture)

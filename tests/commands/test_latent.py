@@ -68,7 +68,9 @@ def test_an_autoencoder_trains_and_leaves_its_pictures(runs: Path) -> None:
     assert {"val_loss", "val_reconstruction", "val_kl"} <= rows(run)[-1].keys()
     assert rows(run)[-1]["val_loss"] < 45  # 64 ln 2 = 44.4 is what knowing nothing costs
     pairs = Image.open(run / "samples/step_00000060.png")
-    assert pairs.size[1] > 1.5 * pairs.size[0]  # two columns; two rows of images, two of reconstructions
+    assert pairs.size[1] > 4 * 8 * 4  # two rows of images, two of reconstructions, and a line that says so
+    above = np.asarray(pairs.convert("L"))[:24]
+    assert above.min() < 100 < 200 < above.max()
     assert Image.open(run / "samples/latent_map.png").size[0] > 600
 
 
@@ -300,3 +302,12 @@ def test_em_validates_when_it_is_due_and_refuses_what_it_cannot_use(cli: Cli, tm
     for wrong in ("trainer.best_by=val_loss", "trainer.features=eyes"):
         result = cli("train", *GMM, "run_dir=other", wrong)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {wrong.partition('=')[0]}: EM"), result.err
+
+
+def test_a_sampler_that_is_not_used_is_mentioned(runs: Path, cli: Cli) -> None:
+    asked = ["n=2", "device=cpu"]
+    for command, rest in (("sample", asked), ("gif", asked), ("eval", ["device=cpu", "metrics=[bpd]", "n=2"])):
+        result = cli(command, f"ckpt={runs / 'vae'}", *rest, "sampler.steps=7")
+        assert result.code == 0 and "sampler: is not used" in result.out + result.err, result.err
+        result = cli(command, f"ckpt={runs / 'vae'}", *rest)
+        assert result.code == 0 and "is not used" not in result.out + result.err

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ddpm_cli.data.images import to_float
+from ddpm_cli.render.caption import titled, width_of
 from ddpm_cli.render.pixels import balanced, enlarge, grid, suited_scale, to_uint8
 
 
@@ -73,3 +74,13 @@ def test_enlarge_keeps_squares_sharp() -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     large = enlarge(picture, 3)
     assert large.shape == (6, 6, 3) and (large[::3, ::3] == picture).all() and (large[2::3, 1::3] == picture).all()
+
+
+@pytest.mark.parametrize("width", [10, 500])
+def test_a_title_stands_above_the_picture_and_is_whole(width: int) -> None:
+    picture = np.full((30, width, 1), 7, np.uint8)
+    out = titled(picture, "Upper: real")
+    above = len(out) - 30
+    assert out.shape[1] >= max(width, width_of("Upper: real")) and np.array_equal(out[above:, :width], picture)
+    inked = np.flatnonzero((out[:above] < 150).any((0, 2)))
+    assert 0 < inked[0] and inked[-1] < out.shape[1] - 1 and len(inked) > 20
