@@ -1,6 +1,7 @@
 """What is left to do when an autoencoder has been trained: the mixture over its latents, and a map of them."""
 
 import logging
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -19,7 +20,10 @@ from .state import TrainState
 
 DRAWS, MOST_EACH = 20_000, 50
 """z that the mixture is fitted to, and how many of one image: with too few, full covariances learn them by heart."""
-ITERATIONS, FLOOR = 100, 1e-3
+ITERATIONS, STRIDE, FLOOR = 100, 5, 1e-3
+"""At most so many of EM, in strides between which a signal is heard; added to the variances."""
+SILENCE = 10.0
+"""Seconds after which a line says how far EM is."""
 DOTS = 2000
 log = logging.getLogger(__name__)
 
@@ -44,8 +48,12 @@ def complete(
     plan: Plan,
     run: Run,
     seed: int,
-) -> None:
-    """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png."""
+) -> bool:
+    """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png.
+
+    Returns:
+        False when a signal asked for a stop before the mixtures were fitted: nothing is saved then.
+    """
     few = held_out(images, DRAWS)
     before: Mixture | None = None
     for module in reversed(_modules(state)):  # the average first: that of the last weights is close to it
@@ -53,7 +61,9 @@ def complete(
         mixture, model = _mixture(module), cast(LatentModel, wrap(module))
         if mixture is not None:
             log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
-            fit_prior(mixture, draws(model, few, plan.batch_size, seed), seed, before)
+            z = draws(model, few, plan.batch_size, seed)
+            if not fit_prior(mixture, z, seed, before, lambda: run.stop_signal is not None):
+                return False
             before = mixture
     if _mixture(state.module) is not None:
         run.save(state, plan.keep_last, plan.best_by)
@@ -64,6 +74,7 @@ def complete(
     path = run.folder / "samples" / "latent_map.png"
     path.parent.mkdir(exist_ok=True)
     plot_latent(path, *plane(means), shown.labels, shown.class_names)
+    return True
 
 
 def draws(model: LatentModel, images: Images, batch_size: int, seed: int) -> Tensor:
@@ -84,24 +95,45 @@ def posteriors(model: LatentModel, images: Images, batch_size: int) -> tuple[Ten
     return mean, log_var
 
 
-def fit_prior(mixture: Mixture, z: Tensor, seed: int, begin: Mixture | None = None) -> None:
+def fit_prior(
+    mixture: Mixture,
+    z: Tensor,
+    seed: int,
+    begin: Mixture | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
     """EM on draws (N,L) from q(z|x) of the training images, whose distribution the prior should have been.
 
     Args:
         begin: a fitted mixture to start from; None = k-means.
+        stop: asked now and then; True leaves the mixture as it is.
+
+    Returns:
+        False when it was stopped.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     k = min(len(mixture.weights), len(z))
     if k < 2:
-        return
+        return True
     known = {} if begin is None or k < len(begin.weights) else _start(begin)
-    by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=ITERATIONS, random_state=seed_of(seed) % 2**32, **known)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        by_em.fit(z.double().numpy())
+    chance = seed_of(seed) % 2**32
+    by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=STRIDE, warm_start=True, random_state=chance, **known)
+    points, told = z.double().numpy(), time.monotonic()
+    for done in range(STRIDE, ITERATIONS + 1, STRIDE):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            by_em.fit(points)
+        if by_em.converged_:
+            break
+        if stop():
+            return False
+        if time.monotonic() - told > SILENCE:
+            log.info("fitting the prior: %d iterations, %d at most", done, ITERATIONS)
+            told = time.monotonic()
     mixture.fill(*(torch.from_numpy(v) for v in (by_em.weights_, by_em.means_, by_em.covariances_)))
+    return True
 
 
 def _start(mixture: Mixture) -> dict[str, Any]:

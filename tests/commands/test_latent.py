@@ -1,6 +1,7 @@
 """Autoencoders and Gaussian mixtures on the command line, with real digits."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
+from sklearn.mixture import GaussianMixture
 
 from ddpm_cli.config.launch import launch
+from ddpm_cli.models.mixture import Mixture
 from ddpm_cli.training import latent
+from ddpm_cli.training.randomness import seed_of
 from ddpm_cli.training.run import Run
 
 from ..conftest import Cli
@@ -293,6 +298,38 @@ def test_a_prior_of_other_weights_is_not_kept(cli: Cli, tmp_path: Path, monkeypa
     assert float(after["ema.mixture.weights"].sum()) == pytest.approx(1, abs=1e-5)
     assert not bool((after["ema.mixture.means"] == before).all())
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
+
+
+def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[int] = []
+
+    def interrupted(self: GaussianMixture, x: np.ndarray) -> GaussianMixture:
+        fits.append(len(x))
+        os.kill(os.getpid(), signal.SIGINT)
+        self.converged_ = False
+        return self
+
+    run = ["run_dir=run", *VAE, "trainer.sample_every=0", "trainer.steps=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(GaussianMixture, "fit", interrupted)
+        result = cli("train", *run)
+    assert result.code == 130 and len(fits) == 1 and "before its prior was fitted" in result.out + result.err
+    assert cli("train", *run).code == 0
+    stopped = load_file(tmp_path / "run/checkpoints/step_00000004.safetensors")
+    assert cli("train", *[arg.replace("run_dir=run", "run_dir=whole") for arg in run]).code == 0
+    whole = load_file(tmp_path / "whole/checkpoints/step_00000004.safetensors")
+    assert float(whole["ema.mixture.weights"].sum()) == pytest.approx(1, abs=1e-5)
+    assert all(whole[name].equal(stopped[name]) for name in whole)
+
+
+def test_strides_of_em_are_em_in_one_piece() -> None:
+    z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])
+    ours = Mixture(4, 2, torch.float64)
+    assert latent.fit_prior(ours, z, seed=0)
+    chance = seed_of(0) % 2**32
+    whole = GaussianMixture(4, reg_covar=latent.FLOOR, max_iter=latent.ITERATIONS, random_state=chance)
+    whole.fit(z.double().numpy())
+    assert whole.n_iter_ >= 2 * latent.STRIDE and ours.means.numpy() == pytest.approx(whole.means_, abs=1e-9)
 
 
 def test_em_validates_when_it_is_due_and_refuses_what_it_cannot_use(cli: Cli, tmp_path: Path) -> None:

@@ -83,4 +83,4 @@ def test_a_title_stands_above_the_picture_and_is_whole(width: int) -> None:
     above = len(out) - 30
     assert out.shape[1] >= max(width, width_of("Upper: real")) and np.array_equal(out[above:, :width], picture)
     inked = np.flatnonzero((out[:above] < 150).any((0, 2)))
-    assert 0 < inked[0] and inked[-1] < out.shape[1] - 1 and len(inked) > 20
+    assert inked[0] > 0 and inked[-1] < out.shape[1] - 1 and len(inked) > 20
