@@ -1,8 +1,9 @@
 """Whether a network is compiled, and its call when it is.
 
 `auto` decides from the config and the network alone, never by a stopwatch: compiled and plain code round differently,
-and two runs of one command must be the same. The constants were measured once (benchmarks/compiling.py, on an AMD EPYC
-with AVX-512); the ones for CUDA are cautious guesses.
+and two runs of one command must be the same. On a CPU it never compiles: what fusing wins there, the network's faster
+pieces (models/kernels.py) have won already, and large networks are slower compiled. The constants for CUDA are cautious
+guesses (benchmarks/compiling.py measures).
 """
 
 import importlib.util
@@ -26,7 +27,7 @@ class Cost(NamedTuple):
     """What compiling takes and gives on one kind of device.
 
     Args:
-        rate: floating point operations a second without compiling, on a CPU of each thread.
+        rate: floating point operations a second without compiling.
         call: seconds that a call takes at least for each parameter tensor, however small the network is.
         training, sampling: seconds to compile for each parameter tensor.
         worth: compile what takes so many times as long as compiling does.
@@ -39,9 +40,9 @@ class Cost(NamedTuple):
     worth: float
 
 
-# Compiling takes a sixteenth off a step of unet_small, and off a sampling call; a fifth and a sixth of unet_tiny's. At
-# `worth` times its cost it has been paid back where it takes off a twentieth.
-COSTS = {"cpu": Cost(1e11, 0.0, 0.8, 0.35, 20), "cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12)}
+# At `worth` times its cost, compiling has been paid back where it takes off a twelfth.
+COSTS = {"cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12)}
+"""By kind of device; on the others `auto` does not compile."""
 
 
 def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -> float:
@@ -51,8 +52,7 @@ def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -
         flops: of all calls together.
     """
     cost = COSTS[device.type]
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(flops / (cost.rate * threads), calls * cost.call * tensors)
+    return max(flops / cost.rate, calls * cost.call * tensors)
 
 
 def enough(tensors: int, device: torch.device, training: bool) -> float:

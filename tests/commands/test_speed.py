@@ -56,6 +56,7 @@ def test_only_many_images_are_worth_compiling(cli: Cli, monkeypatch: pytest.Monk
     model = loaded(cli)
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
+    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.Cost(1e11, 0.0, 0.8, 0.35, 20))  # as if it paid here
     monkeypatch.setattr(speed, "compile_call", lambda module, mode, training, **k: asked.append((mode, training, k)))
     found = [Speed(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
     assert found == ["eager", "compiled"]

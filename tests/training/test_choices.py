@@ -30,26 +30,42 @@ CPU = torch.device("cpu")
 QUIET = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
 
 
+@pytest.fixture
+def gainful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if compiling paid on a CPU."""
+    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.Cost(1e11, 0.0, 0.8, 0.35, 20))
+
+
+def test_nothing_is_compiled_on_a_cpu_unless_asked(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
+    assert mode_of("auto", CPU, lambda: True, "k") == "eager" and mode_of(True, CPU, lambda: False, "k") == "compiled"
+    assert cli("train", "run_dir=run", "trainer.steps=10000000", "trainer.max_seconds=1", *QUIET).code == 0
+    (manifest, *_) = (tmp_path / "run/checkpoints").glob("*.json")
+    assert json.loads(manifest.read_text())["chosen"]["compile"] == "eager"
+
+
 def worth(**options: Any) -> bool:
     """Whether a run of the tiny network is worth compiling for."""
     made = Made(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
     return Auto(made.objective, made.model, made.state, made.plan, CPU, made.data).worth_compiling()
 
 
-def test_only_long_runs_are_worth_compiling() -> None:
+def test_only_long_runs_are_worth_compiling(gainful: None) -> None:
     assert not worth(steps=1000)
     assert worth(steps=10**9)
     assert worth(steps=10**9, max_seconds=1e6) and not worth(steps=10**9, max_seconds=600)
     assert not worth(steps=10**9, epochs=1)
 
 
-def test_a_larger_network_takes_longer_both_to_run_and_to_compile() -> None:
+def test_a_larger_network_takes_longer_both_to_run_and_to_compile(gainful: None) -> None:
     assert seconds_of(2e12, 10, 100, CPU) == 2 * seconds_of(1e12, 10, 100, CPU) > 0
     assert enough(200, CPU, True) == 2 * enough(100, CPU, True) > enough(100, CPU, False)
     assert enough(10, torch.device("mps"), True) == float("inf")
 
 
-def test_what_a_setting_comes_to(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_setting_comes_to(
+    gainful: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
     cuda, yes, no = torch.device("cuda"), lambda: True, lambda: False
@@ -63,7 +79,7 @@ def test_what_a_setting_comes_to(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 
 @pytest.mark.parametrize(("setting", "level"), [(True, logging.WARNING), ("auto", logging.INFO)])
 def test_without_a_compiler_there_is_one_line(
-    setting: Any, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gainful: None, setting: Any, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setenv("CXX", "/nowhere/g++")
@@ -145,7 +161,9 @@ def chosen(run: Path, step: int) -> dict[str, Any]:
     return found
 
 
-def test_a_run_goes_on_as_it_was_begun(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_as_it_was_begun(
+    gainful: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the rule says when it is resumed, with more steps say."""
     asked: list[compiling.Mode] = []
     monkeypatch.setattr(setup, "compile_call", lambda module, mode, *_, **__: asked.append(mode))
