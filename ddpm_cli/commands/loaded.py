@@ -49,7 +49,7 @@ class Opened:
     def used(self, config: Config) -> Config:
         """What of `config` to show; a line for each idle key that the user set nevertheless."""
         for key in filter(given, self.idle):
-            log.warning("%s: is not used; this model draws without", key)
+            log.warning("%s: is not used; this model draws without one", key)
         return without(config, self.idle)
 
     def facts(self) -> dict[str, Any]:
