@@ -97,8 +97,7 @@ def run(
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):
             raise Stopped(place.stop_signal, f"{shown(folder)}: stopped and saved at step {state.step}")
         if latent and not complete(state, wrap, images, validation, plan, place, seed):
-            why = "stopped before its prior was fitted; the same command goes on with that"
-            raise Stopped(place.stop_signal, f"{shown(folder)}: {why}")
+            raise Stopped(place.stop_signal, f"{shown(folder)}: stopped before its prior was fitted")
         verdict(place, state, wrap)
         log.info("finished at step %d", state.step)
     why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"

@@ -126,6 +126,7 @@ def fit_prior(
             warnings.simplefilter("ignore", ConvergenceWarning)
             by_em.fit(points)
         if by_em.converged_:
+            log.info("fitted in %d iterations", done - STRIDE + by_em.n_iter_)
             break
         if stop():
             return False
