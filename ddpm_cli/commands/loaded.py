@@ -43,13 +43,18 @@ class Opened:
         objective = build(self.config["objective"], "objective", trust=self.trusted)
         if isinstance(objective, Classify):
             raise CheckpointError(f"{self.checkpoint.path}: is a classifier; name a run of a diffusion model")
-        self.module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
+        module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
+        exact = getattr(module, "generates", None) == "exact"
+        self.module = module if exact else self.runtime.freeze(module)
         self.shape, self.class_names = _about(self.checkpoint)
 
     def used(self, config: Config) -> Config:
-        """What of `config` to show; a line for each idle key that the user set nevertheless."""
-        for key in filter(given, self.idle):
-            log.warning("%s: is not used; this model draws without one", key)
+        """What of `config` to show; a line when the user chose a sampler for a model that has no use for it.
+
+        Other idle keys are refused where they are read, unless they say what is so anyway.
+        """
+        if "sampler" in self.idle and given("sampler"):
+            log.warning("sampler: is not used; this model draws at once, without one")
         return without(config, self.idle)
 
     def facts(self) -> dict[str, Any]:
@@ -157,9 +162,9 @@ def network_of(found: Checkpoint, weights: str, trusted: Collection[str], runtim
         tensors, weights = found.tensors("model."), "raw"
     module = network(dict(found.manifest["config"]), trust=trusted)
     load_weights(module, part(tensors, "ema.") or part(tensors, "model."), str(found.path))
-    if getattr(module, "generates", None) == "exact":  # a mixture is in float64, which not every device has
-        return module.eval().requires_grad_(False), weights
-    return runtime.freeze(module), weights
+    if getattr(module, "generates", None) != "exact":  # a mixture is in float64, which not every device has
+        module = runtime.prepare(module)
+    return module.eval().requires_grad_(False), weights
 
 
 def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Group normalisation, dropout, attention and upsampling, faster on a CPU than torch's own where that is slow.
 
 They compute what torch's compute, in the number format that they are handed, and leave every other case to it: other
-devices, other layouts, and compiled code, which is fused anyway. Everything else about the layers (parameters, names,
-state) is torch's.
+devices and layouts; and in compiled code, which is fused anyway, norm and dropout. Everything else about the layers
+(parameters, names, state) is torch's.
 """
 
 import platform
@@ -29,6 +29,10 @@ def _low(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.bfloat16
 
 
+def _eager() -> bool:
+    return not torch.compiler.is_compiling()
+
+
 def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
@@ -38,8 +42,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B,C,H,W) -> (B,C,H,W)."""
-        narrow = self.num_channels // self.num_groups < NARROW
-        if narrow and _low(x) and _channels_last(x) and self.weight.dtype == torch.float32:
+        narrow = self.num_channels // self.num_groups < NARROW and self.affine and len(x) > 0
+        if narrow and _low(x) and _channels_last(x) and _eager() and self.weight.dtype == torch.float32:
             out: Tensor = _NarrowGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
             return out
         return super().forward(x)
@@ -60,29 +64,32 @@ class _NarrowGroupNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """With s = sum g x and t = sum g over the positions, and over a group of n numbers S = sum w s, T = sum w t:
+        """With t = sum g, s = sum g (x - m) over the positions, T = sum w t and S = sum w s over a group of n numbers:
 
-        dx = r w g + k x - (k m + r T / n) with k = (T m - S) r^3 / n, dw = sum (s - m t) r, db = sum t.
+        dx = r w g + k (x - m) - r T / n with k = -S r^3 / n, dw = r sum s, db = sum t.
+
+        m is taken off in bf16 before anything is multiplied, as it may be much larger than the deviation; what its
+        rounding to bf16 left is taken off in float32.
         """
         x, weight, mean, rstd = ctx.saved_tensors
         b, c, h, w = x.shape
         groups = mean.shape[-1]
         x, grad = (z.permute(0, 2, 3, 1).reshape(b, h * w, c) for z in (x, grad))
-        t = grad.sum(1, dtype=torch.float32).view(b, groups, -1)
-        s = (x * grad).sum(1, dtype=torch.float32).view(b, groups, -1)
         of_group = weight.view(groups, -1)
         mean, rstd = mean.view(b, groups, 1).float(), rstd.view(b, groups, 1).float()
-        n = h * w * (c // groups)
-        over_s, over_t = (s * of_group).sum(2, keepdim=True), (t * of_group).sum(2, keepdim=True)
-        k = (over_t * mean - over_s) * rstd**3 / n
-        constant = -k * mean - rstd * over_t / n
 
         def of_channels(z: Tensor) -> Tensor:
             return z.expand(b, groups, c // groups).reshape(b, 1, c).to(x.dtype)
 
-        dx = torch.addcmul(of_channels(constant), x, of_channels(k)).addcmul_(grad, of_channels(rstd * of_group))
-        dw = ((s - mean * t) * rstd).sum(0).view(c)
-        return dx.view(b, h, w, c).permute(0, 3, 1, 2), dw, t.sum(0).view(c), None, None
+        left = mean.to(x.dtype) - mean
+        centred = x - of_channels(mean)
+        t = grad.sum(1, dtype=torch.float32).view(b, groups, -1)
+        s = (centred * grad).sum(1, dtype=torch.float32).view(b, groups, -1) + left * t
+        n = h * w * (c // groups)
+        k = -(s * of_group).sum(2, keepdim=True) * rstd**3 / n
+        constant = k * left - rstd * (t * of_group).sum(2, keepdim=True) / n
+        dx = torch.addcmul(of_channels(constant), centred, of_channels(k)).addcmul_(grad, of_channels(rstd * of_group))
+        return dx.view(b, h, w, c).permute(0, 3, 1, 2), (s * rstd).sum(0).view(c), t.sum(0).view(c), None, None
 
 
 class Dropout(nn.Dropout):
@@ -96,14 +103,13 @@ class Dropout(nn.Dropout):
         last = _channels_last(x)
         asleep = not self.training or self.inplace or not 0 < dropped < 2**16
         ours = x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float32)
-        if asleep or not ours or not (last or x.is_contiguous()):
+        if asleep or not ours or not _eager() or not (last or x.is_contiguous()):
             return super().forward(x)
         least = dropped - 2**15
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = words.view(torch.int16)[: x.numel()].clamp_(least - 1, least).sub_(least - 1)
         mask = bits.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
-        b, *rest = x.shape
-        return x * (mask.view(b, *rest[1:], rest[0]).permute(0, 3, 1, 2) if last else mask.view(x.shape))
+        return x * (mask.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2) if last else mask.view(x.shape))
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

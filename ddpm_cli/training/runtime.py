@@ -38,7 +38,8 @@ class Runtime:
     def freeze(self, module: nn.Module) -> nn.Module:
         """Ready to be called, not trained. What autocast would cast in every call is cast once, to the same numbers.
 
-        Only in this package's networks: another may use its weights in ways of its own.
+        Only for one that is called under autocast, and only in this package's networks: another may use its weights in
+        ways of its own.
         """
         module = self.prepare(module).eval().requires_grad_(False)
         if self.autocast and type(module).__module__.partition(".")[0] == __name__.partition(".")[0]:

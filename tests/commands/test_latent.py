@@ -343,7 +343,8 @@ def test_em_validates_when_it_is_due_and_refuses_what_it_cannot_use(cli: Cli, tm
 
 def test_a_sampler_that_is_not_used_is_mentioned(runs: Path, cli: Cli) -> None:
     asked = ["n=2", "device=cpu"]
-    for command, rest in (("sample", asked), ("gif", asked), ("eval", ["device=cpu", "metrics=[bpd]", "n=2"])):
+    between = [*asked, "kind=interpolate", "between=[3,17]"]
+    for command, rest in (("sample", asked), ("gif", between), ("eval", ["device=cpu", "metrics=[bpd]", "n=2"])):
         result = cli(command, f"ckpt={runs / 'vae'}", *rest, "sampler.steps=7")
         assert result.code == 0 and "sampler: is not used" in result.out + result.err, result.err
         result = cli(command, f"ckpt={runs / 'vae'}", *rest)

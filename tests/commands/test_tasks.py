@@ -94,6 +94,15 @@ def test_an_image_does_not_depend_on_the_batch(arguments: list[str], ddpm: Cli, 
     assert np.abs(a - b).max() <= 1 and np.abs(a[0] - a[4]).max() > 1
 
 
+@pytest.mark.parametrize("classifier", ["noisy", "clean"])
+def test_a_classifier_guides_and_is_judged_in_bf16(classifier: str, ddpm: Cli, tmp_path: Path) -> None:
+    low = ["precision=bf16", "device=cpu"]
+    guide = ["guidance=classifier", f"guidance.classifier={classifier}", "label=3"]
+    good(ddpm("sample", "ckpt=run", "n=2", "out=s", "sampler.steps=4", *guide, *low))
+    assert len(images(tmp_path / "s")) == 2
+    good(ddpm("eval", f"ckpt={classifier}", "n=20", "out=e", *low))
+
+
 def test_scale_is_the_strength_of_guidance(ddpm: Cli, tmp_path: Path) -> None:
     for scale in (1, 10, 100):
         arguments = ["n=3", "label=3", "guidance=cfg", f"guidance.scale={scale}", f"out=s{scale}"]

@@ -1,5 +1,7 @@
 """The faster pieces compute what torch's own compute."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -26,9 +28,10 @@ def gradients(norm: nn.GroupNorm, x: Tensor) -> list[Tensor]:
     return [out, *torch.autograd.grad(out, (x, norm.weight, norm.bias), toward.contiguous())]
 
 
+@pytest.mark.parametrize("mean", [0.0, 3.0, 30.0])
 @pytest.mark.parametrize("size", [1, 6, 32])  # from 32 x 32 on the way forward is torch's own
 @pytest.mark.parametrize("groups", [1, 2, 8])
-def test_group_norm_and_its_gradients_are_those_of_float32(groups: int, size: int) -> None:
+def test_group_norm_and_its_gradients_are_those_of_float32(groups: int, size: int, mean: float) -> None:
     ours, theirs = GroupNorm(groups, 8), nn.GroupNorm(groups, 8)
     for module in (ours, theirs):
         torch.manual_seed(2)
@@ -37,7 +40,7 @@ def test_group_norm_and_its_gradients_are_those_of_float32(groups: int, size: in
     if size == 1 and groups == 8:  # a number alone is its own mean: nothing but the bias is left
         assert torch.equal(ours(batch(8, 1)), theirs(batch(8, 1)))
         return
-    x = batch(8, size)
+    x = batch(8, size, mean=mean)
     for a, b in zip(gradients(ours, x), gradients(theirs, x.float()), strict=True):
         assert a.shape == b.shape and off(a, b) < 0.012
 
@@ -123,3 +126,12 @@ def test_doubling_is_nearest_neighbour_and_a_convolution(size: int, dtype: torch
     ours = torch.autograd.grad(out, wanted, toward.to(dtype))
     theirs = torch.autograd.grad(real, wanted, toward)
     assert all(a.shape == b.shape and off(a, b) < limit for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own code
+def test_compiled_dropout_drops_the_same_going_back() -> None:
+    x = torch.ones(2, 8, 4, 4).requires_grad_()
+    out = torch.compile(Dropout(0.25))(x)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient, out) and bool((out == 0).any())
