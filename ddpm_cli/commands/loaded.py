@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from ..build import build
-from ..config.given import given
 from ..data.images import Progress
 from ..diffusion.guidance import Classifier
 from ..diffusion.schedule import Schedule
@@ -20,6 +19,7 @@ from ..training.plan import Precision
 from ..training.runtime import Runtime, choose
 from ..training.state import load_weights, part
 from .assemble import Config, cycle, denoiser_of, network, shown, without
+from .given import given
 
 log = logging.getLogger(__name__)
 
