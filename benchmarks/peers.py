@@ -89,7 +89,7 @@ def ddpm_cli(size: int, device: str, *options: str) -> Contender:
 
     @functools.cache
     def painter() -> nn.Module:
-        return wrap(runtime.freeze(network(values)))
+        return wrap(runtime.freeze(runtime.prepare(network(values))))
 
     @functools.cache
     def trainer() -> tuple[nn.Module, TrainState, Iterator[Batch]]:

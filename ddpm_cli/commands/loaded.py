@@ -44,8 +44,7 @@ class Opened:
         if isinstance(objective, Classify):
             raise CheckpointError(f"{self.checkpoint.path}: is a classifier; name a run of a diffusion model")
         module, self.weights = network_of(self.checkpoint, weights, self.trusted, self.runtime)
-        exact = getattr(module, "generates", None) == "exact"
-        self.module = module if exact else self.runtime.freeze(module)
+        self.module = self.runtime.freeze(module)
         self.shape, self.class_names = _about(self.checkpoint)
 
     def used(self, config: Config) -> Config:

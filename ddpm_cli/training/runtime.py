@@ -36,12 +36,13 @@ class Runtime:
         return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def freeze(self, module: nn.Module) -> nn.Module:
-        """Ready to be called, not trained. What autocast would cast in every call is cast once, to the same numbers.
+        """One that is prepared, to be called and not trained: what autocast would cast in every call is cast once, to
+        the same numbers.
 
         Only for one that is called under autocast, and only in this package's networks: another may use its weights in
         ways of its own.
         """
-        module = self.prepare(module).eval().requires_grad_(False)
+        module.eval().requires_grad_(False)
         if self.autocast and type(module).__module__.partition(".")[0] == __name__.partition(".")[0]:
             for part in module.modules():
                 if type(part) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):

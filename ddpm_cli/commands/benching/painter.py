@@ -106,7 +106,7 @@ def _random(
     source = build(config["dataset"], "dataset")
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
     wrap = wrapper_of(config, runtime, build(config["objective"], "objective"))
-    module = runtime.freeze(network(config))
+    module = runtime.freeze(runtime.prepare(network(config)))
     model = wrap(module)
     if not isinstance(model, Denoiser):
         raise ConfigError("model: draws no images step by step, which is what is measured; choose a diffusion model")
