@@ -69,7 +69,8 @@ class _NarrowGroupNorm(torch.autograd.Function):
         dx = r w g + k (x - m) - r T / n with k = -S r^3 / n, dw = r sum s, db = sum t.
 
         m is taken off in bf16 before anything is multiplied, as it may be much larger than the deviation; what its
-        rounding to bf16 left is taken off in float32.
+        rounding to bf16 left is taken off in float32. torch adds bf16 up in float32 and rounds a sum once, as it does the
+        gradient of a convolution; asked for a sum in float32 it would write all of x in float32 first.
         """
         x, weight, mean, rstd = ctx.saved_tensors
         b, c, h, w = x.shape
@@ -83,8 +84,8 @@ class _NarrowGroupNorm(torch.autograd.Function):
 
         left = mean.to(x.dtype) - mean
         centred = x - of_channels(mean)
-        t = grad.sum(1, dtype=torch.float32).view(b, groups, -1)
-        s = (centred * grad).sum(1, dtype=torch.float32).view(b, groups, -1) + left * t
+        t = grad.sum(1).float().view(b, groups, -1)
+        s = (centred * grad).sum(1).float().view(b, groups, -1) + left * t
         n = h * w * (c // groups)
         k = -(s * of_group).sum(2, keepdim=True) * rstd**3 / n
         constant = k * left - rstd * (t * of_group).sum(2, keepdim=True) / n
