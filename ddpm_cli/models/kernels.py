@@ -69,8 +69,8 @@ class _NarrowGroupNorm(torch.autograd.Function):
         dx = r w g + k (x - m) - r T / n with k = -S r^3 / n, dw = r sum s, db = sum t.
 
         m is taken off in bf16 before anything is multiplied, as it may be much larger than the deviation; what its
-        rounding to bf16 left is taken off in float32. torch adds bf16 up in float32 and rounds a sum once, as it does the
-        gradient of a convolution; asked for a sum in float32 it would write all of x in float32 first.
+        rounding to bf16 left is taken off in float32. torch adds bf16 up in float32 and rounds a sum once, as it does
+        the gradient of a convolution; asked for a sum in float32 it would write all of x in float32 first.
         """
         x, weight, mean, rstd = ctx.saved_tensors
         b, c, h, w = x.shape
