@@ -25,6 +25,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from .files import shown
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -244,6 +246,8 @@ class TrainingView:
             self._bar.update(self._task, completed=share, step=f"{step}/{self.total}", left=f"{_duration(left)} left")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
+        if "best_step" in row:  # of another step than this one; whoever measured it says so in words
+            return
         text = _numbers(row)
         share, left = self._progress(step, float(row.get("seconds", 0.0)))
         if self._task is not None:
@@ -257,9 +261,9 @@ class TrainingView:
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
-            show_pictures(pixels, across, f"step {step}: {path}")
+            show_pictures(pixels, across, f"step {step}: {shown(path)}")
         else:
-            say(f"step {step}/{self.total}: samples in {path}")
+            say(f"step {step}/{self.total}: samples in {shown(path)}")
 
     def stop(self) -> None:
         if self._task is not None:

@@ -1,4 +1,4 @@
-"""Writing files that are complete or absent."""
+"""Writing files that are complete or absent, and how paths are shown."""
 
 import json
 import os
@@ -38,3 +38,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def shown(path: Path) -> str:
+    """The file or folder as a user would type it."""
+    inside = path.resolve().is_relative_to(Path.cwd())
+    return str(path.resolve().relative_to(Path.cwd())) if inside else str(path)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -117,12 +116,6 @@ def summary(runtime: Runtime, images: Images, module: nn.Module) -> str:
     parameters = sum(p.numel() for p in module.parameters())
     c, h, w = images.shape
     return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {runtime}"
-
-
-def shown(folder: Path) -> str:
-    """The folder as a user would type it."""
-    inside = folder.resolve().is_relative_to(Path.cwd())
-    return str(folder.resolve().relative_to(Path.cwd())) if inside else str(folder)
 
 
 def without(config: Config, keys: Collection[str]) -> Config:

@@ -8,8 +8,9 @@ from .. import console
 from ..build import Node, bind
 from ..data.source import Split
 from ..errors import ConfigError
+from ..files import shown
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown, without
+from .assemble import check_positive, check_seed, without
 from .drawing.direct import Prior
 from .judging.accuracy import class_rows
 from .judging.case import Options

@@ -6,10 +6,11 @@ from typing import Any, Literal
 from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
+from ..files import shown
 from ..render.animate import write_animation
 from ..render.denoise import Spacing
 from ..training.plan import Precision
-from .assemble import check, check_positive, check_seed, shown
+from .assemble import check, check_positive, check_seed
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.direct_task import check_diffusion, check_unguided
 from .drawing.guided import guided

@@ -11,6 +11,7 @@ from ..data.images import Progress
 from ..diffusion.guidance import Classifier
 from ..diffusion.schedule import Schedule
 from ..errors import CheckpointError, ConfigError, NonFiniteError
+from ..files import shown
 from ..objectives.classify import Classify
 from ..render.clock import clock_of
 from ..training import checkpoint
@@ -18,7 +19,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.plan import Precision
 from ..training.runtime import Runtime, choose
 from ..training.state import load_weights, part
-from .assemble import Config, cycle, denoiser_of, network, shown, without
+from .assemble import Config, cycle, denoiser_of, network, without
 from .given import given
 
 log = logging.getLogger(__name__)

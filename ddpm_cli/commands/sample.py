@@ -9,10 +9,11 @@ import torch
 from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
+from ..files import shown
 from ..render.pixels import to_uint8
 from ..training.compiling import Setting
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, shown
+from .assemble import check_positive, check_seed
 from .drawing.direct import Direct, Prior, open_run
 from .drawing.inputs import Request
 from .drawing.output import SampleFolder, row_of_samples

@@ -5,8 +5,7 @@ from typing import Any
 
 from .. import console
 from ..errors import ConfigError
-from ..files import write_atomically
-from .assemble import shown
+from ..files import shown, write_atomically
 from .judging.entries import Evaluation, Trained
 from .judging.tabled import Table, grouped, tables
 
@@ -56,6 +55,10 @@ def entries(of: list[str], trust: list[str]) -> list[Evaluation | Trained]:
             hits = [hit for hit in hits if Evaluation.at(hit) or Trained.at(hit)]
             if not hits:
                 raise ConfigError(f"of: {text} matches no evaluation and no run of a classifier; check the pattern")
+            early = [hit for hit in hits if not Evaluation.at(hit) and not Trained.measured(hit)]
+            if 0 < len(early) < len(hits):  # who asks for all that there is need not hear of it in an error
+                console.note(f"left out, without an accuracy yet: {', '.join(map(shown, early))}")
+                hits = [hit for hit in hits if hit not in early]
             folders += hits
         else:
             folders.append(_one(text))

@@ -11,6 +11,7 @@ from ..build import Node, build
 from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.denoiser import Denoiser
 from ..errors import ConfigError, Stopped
+from ..files import shown
 from ..objectives.em import EM
 from ..objectives.latent import LatentModel
 from ..training.latent import complete, forget_prior, lacks_prior
@@ -20,7 +21,7 @@ from ..training.resume import starting_point
 from ..training.run import Run
 from ..training.runtime import choose
 from ..training.setup import looks, prepare
-from .assemble import about, check, check_seed, labels_of, network, row_of, shown, summary, wrapper_of
+from .assemble import about, check, check_seed, labels_of, network, row_of, summary, wrapper_of
 from .learning.fit import fit_mixture
 from .learning.glance import glance_of
 from .learning.verdict import verdict_of

@@ -37,7 +37,7 @@ def load(of: Pictures, chosen: Tensor, where: Where, progress: Progress | None =
     A cache holds all the files, so that the parts of a split are two choices of one.
 
     Args:
-        say: log that a cache was found; that one was made is always logged.
+        say: log that a cache was found, or why there is none; that one was made is always logged.
 
     Raises:
         ConfigError: the cache would lie among the pictures.
@@ -81,5 +81,6 @@ def _stored(of: Pictures, chosen: list[int], where: Where, progress: Progress | 
     except (OSError, NotImplementedError) as error:  # no space, no permission, no locks
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         at = f" in {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        _log.warning("no cache of decoded pictures%s (%s); decoding into memory, at each start", at, reason)
+        if say:
+            _log.warning("no cache of decoded pictures%s (%s); decoding into memory, at each start", at, reason)
         return None

@@ -1,7 +1,6 @@
 """One E and M step by scikit-learn, and what EM starts from; between steps all is in the module's buffers."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,6 +45,17 @@ def set_basis(module: GMM, x: Tensor) -> None:
         module.residual.fill_(max((total - kept) / left, 1e-12))
 
 
+def start_of(mixture: Mixture) -> dict[str, Any]:
+    """What scikit-learn's mixture begins from. A component of weight 0 may wake up."""
+    weights = mixture.weights.cpu().double().clamp(min=1e-6)
+    precisions = torch.cholesky_inverse(mixture.factors.cpu().double())
+    return {
+        "weights_init": (weights / weights.sum()).numpy(),
+        "means_init": mixture.means.cpu().double().numpy(),
+        "precisions_init": ((precisions + precisions.mT) / 2).numpy(),
+    }
+
+
 def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bool = False) -> float:
     """One E and M step on points (N,L), in place; the first one begins with k-means. The new mean log-likelihood.
 
@@ -60,14 +70,7 @@ def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bo
     k = len(mixture.weights)
     if len(points) < k:
         raise ConfigError(f"model.components: must be at most the {len(points)} training images, got {k}")
-    start: Mapping[str, Any] = {}
-    if not first:
-        precisions = torch.cholesky_inverse(mixture.factors.double())
-        start = {
-            "weights_init": (mixture.weights.double() / mixture.weights.double().sum()).numpy(),
-            "means_init": mixture.means.double().numpy(),
-            "precisions_init": ((precisions + precisions.mT) / 2).numpy(),
-        }
+    start = {} if first else start_of(mixture)
     step = GaussianMixture(k, tol=0.0, reg_covar=floor, max_iter=1, random_state=seed, **start)
     array = points.double().numpy()
     try:

@@ -4,7 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..data.images import Images
 from ..models.mixture import Mixture
 from ..objectives.latent import LatentModel
+from .em_steps import start_of
 from .looks import held_out
 from .plan import Plan
 from .randomness import seed_of
@@ -117,7 +118,7 @@ def fit_prior(
     k = min(len(mixture.weights), len(z))
     if k < 2:
         return True
-    known = {} if begin is None or k < len(begin.weights) else _start(begin)
+    known = {} if begin is None or k < len(begin.weights) else start_of(begin)
     chance = seed_of(seed) % 2**32
     by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=STRIDE, warm_start=True, random_state=chance, **known)
     points, told = z.double().numpy(), time.monotonic()
@@ -135,16 +136,6 @@ def fit_prior(
             told = time.monotonic()
     mixture.fill(*(torch.from_numpy(v) for v in (by_em.weights_, by_em.means_, by_em.covariances_)))
     return True
-
-
-def _start(mixture: Mixture) -> dict[str, Any]:
-    """What scikit-learn's mixture begins from. A component of weight 0 may wake up."""
-    weights = mixture.weights.cpu().double().clamp(min=1e-6)
-    return {
-        "weights_init": (weights / weights.sum()).numpy(),
-        "means_init": mixture.means.cpu().double().numpy(),
-        "precisions_init": torch.cholesky_inverse(mixture.factors.cpu().double()).numpy(),
-    }
 
 
 def plane(z: Tensor) -> tuple[Tensor, tuple[float, float]]:

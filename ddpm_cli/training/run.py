@@ -211,7 +211,8 @@ class Run:
         if self.stop_signal is not None:
             raise KeyboardInterrupt
         self.stop_signal = number
-        log.warning("%s: saving after this step; once more stops at once", signal.Signals(number).name)
+        name = signal.Signals(number).name
+        log.warning("%s: stopping where the same command can go on; once more stops at once", name)
 
 
 class _RunLog(logging.FileHandler):

@@ -1,6 +1,7 @@
 """ddpm table of evaluations and runs."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,19 @@ def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
     assert header.split() == ["three", "two"] and "classifiers of digits" in result.out
     absolute = at("table", f'of="{place}/t*"')
     assert absolute.code == 0 and "three" in absolute.out
-    assert "99" not in at("table", "of=[right]").err
+
+
+def test_a_pattern_leaves_out_what_has_no_accuracy_yet(place: Path, at: Cli, tmp_path: Path) -> None:
+    shutil.copytree(place / "judge", tmp_path / "judge")
+    shutil.copytree(place / "judge", tmp_path / "young")
+    (tmp_path / "young/metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n')
+    result = at("table", f'of="{tmp_path}/*"')
+    assert result.code == 0, result.err
+    assert "young" in result.out.split("left out, without an accuracy yet: ")[1].splitlines()[0]
+    assert "judge" in result.out.split("left out")[1].split("\n", 1)[1]
+    for alone in (f"of=[{tmp_path}/young]", f'of="{tmp_path}/y*"'):
+        refused = at("table", alone)
+        assert refused.code == 2 and "has no accuracy yet" in refused.err
 
 
 @pytest.mark.parametrize(

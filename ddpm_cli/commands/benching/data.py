@@ -7,7 +7,7 @@ from typing import Any
 from ... import console
 from ...build import Node
 from ...data.images import Batch
-from ..assemble import shown
+from ...files import shown
 from .figures import Figure
 from .hardware import peak_memory, surroundings
 from .report import report

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import console
-from ...files import write_json
-from ..assemble import shown
+from ...files import shown, write_json
 from .figures import SPREAD, Figure
 
 

@@ -8,7 +8,8 @@ import torch
 
 from ... import console
 from ...build import Node
-from ..assemble import check_positive, check_seed, shown
+from ...files import shown
+from ..assemble import check_positive, check_seed
 from .figures import Figure
 from .flops import call_flops
 from .hardware import Product, begin_memory, peak_memory, surroundings

@@ -14,11 +14,11 @@ from ...diffusion.oracle import GaussianMixture, Oracle
 from ...diffusion.samplers import Sampler
 from ...diffusion.schedule import Schedule
 from ...errors import ConfigError
-from ...files import write_json
+from ...files import shown, write_json
 from ...metrics.points import covariance_error, mean_error, sliced_wasserstein
 from ...render.plot_samplers import samplers_plot
 from ...shipped import conf_dir
-from ..assemble import check_positive, check_seed, network_calls, shown
+from ..assemble import check_positive, check_seed, network_calls
 from .mixtures import mixture_of
 
 EXACT = 5

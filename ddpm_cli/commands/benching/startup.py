@@ -12,7 +12,8 @@ import ddpm_cli
 
 from ... import console
 from ...errors import DdpmError
-from ..assemble import check_positive, shown
+from ...files import shown
+from ..assemble import check_positive
 from .figures import Figure
 from .machine import machine
 from .report import report

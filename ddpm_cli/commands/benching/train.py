@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import console
 from ...build import Node
-from ..assemble import shown
+from ...files import shown
 from .bare import Bare
 from .figures import Figure
 from .hardware import Product, peak_memory, surroundings

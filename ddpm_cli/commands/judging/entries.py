@@ -68,6 +68,11 @@ class Trained:
             return False
         return target.rpartition(".")[2] == Classify.__name__ and (folder / "metrics.jsonl").is_file()
 
+    @staticmethod
+    def measured(folder: Path) -> bool:
+        """Whether the run at `folder` has an accuracy already."""
+        return _row_of(folder) is not None
+
     @classmethod
     def read(cls, folder: Path, name: str, trust: Sequence[str]) -> "Trained":
         """The last row of metrics.jsonl that has a test accuracy, else the last with a validation accuracy.
@@ -76,8 +81,7 @@ class Trained:
             ConfigError: it has neither, or its network cannot be built.
         """
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        rows = _rows(folder / "metrics.jsonl")
-        row = next((r for key in ("test_accuracy", "best_step", "val_accuracy") for r in rows if key in r), None)
+        row = _row_of(folder)
         if row is None:
             raise ConfigError(f"of: {folder} has no accuracy yet; let it reach trainer.eval_every, or its end")
         module = network(dict(config), trust={"ddpm_cli", *trust})
@@ -86,6 +90,11 @@ class Trained:
         noisy = bool(config["objective"].get("noisy", True))
         accuracies = row.get("val_accuracy"), row.get("test_accuracy")
         return cls(name, type(module).__name__, noisy, data, *accuracies, parameters)
+
+
+def _row_of(folder: Path) -> dict[str, Any] | None:
+    rows = _rows(folder / "metrics.jsonl")
+    return next((r for key in ("test_accuracy", "best_step", "val_accuracy") for r in rows if key in r), None)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ... import console
 from ...data.images import Images
 from ...errors import ConfigError, Stopped
+from ...files import shown
 from ...models.gmm import GMM
 from ...objectives.em import EM
 from ...training.em import EMState, finished, fit
@@ -18,7 +19,7 @@ from ...training.plan import Plan
 from ...training.randomness import StepRandom
 from ...training.resume import starting_point
 from ...training.run import Run
-from ..assemble import about, network, shown
+from ..assemble import about, network
 from ..drawing.direct import draws
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from ...console import note
 from ...data.images import Images, Progress
 from ...data.source import Source
 from ...errors import CheckpointError
+from ...files import shown
 from ...objectives.base import Objective
 from ...objectives.classify import Classify
 from ...training import checkpoint
@@ -20,7 +21,6 @@ from ...training.looks import validation_loss
 from ...training.plan import Plan
 from ...training.run import Run
 from ...training.state import TrainState, load_weights, part
-from ..assemble import shown
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ class Verdict:
             row |= validation_loss(self.objective, model, images, self.plan.batch_size, split)
         place.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         said = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
-        if self.chosen_by_test:
-            said.append("of the test images that chose the checkpoint: set dataset.val_fraction=0.1 for a fair figure")
         note(f"{shown(best.path)}, the best by {self.plan.best_by}: {', '.join(said)}")
+        if self.chosen_by_test:
+            note("these are the test images, and they also chose the checkpoint: dataset.val_fraction=0.1 is fairer")
 
 
 def verdict_of(
