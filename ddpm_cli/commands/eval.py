@@ -112,6 +112,9 @@ def _tell(found: Found, split: Split) -> None:
         console.table(found.title, columns[:-1] if drop else columns, [row[:-1] if drop else row for row in rows])
         if not drop:
             console.note("real images: the same figure of real images in place of the samples, what to hope for")
+    for finding in found.findings.values():
+        if finding.note:
+            console.note(finding.note)
     if accuracy := found.findings.get("accuracy"):
         console.table("classes", ["", "images", "right", "most often taken for"], class_rows(accuracy))
 

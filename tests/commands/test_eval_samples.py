@@ -109,6 +109,16 @@ def test_real_images_as_samples_are_perfect(runs: Path, digits: dict[str, Images
     assert sum(answers) == 180 and set(facts["classes"]["seen_as_asked"]) == set("0123456789")
 
 
+def test_fd_of_few_says_that_it_is_biased(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    arguments = [f"ckpt={runs}/generator", f"features={runs}/judge", "metrics=[fd]", *QUICK]
+    for n, real, few in ((8, "null", "8 samples"), (80, 9, "9 real images"), (80, "null", None)):
+        result = cli("eval", f"out={tmp_path / f'{n}_{real}'}", *arguments, f"n={n}", f"real={real}")
+        assert result.code == 0, result.err
+        said = " ".join(result.out.split())
+        assert ("are few for" in said) == (few is not None)
+        assert few is None or f"fd: {few} are few for" in said
+
+
 def test_copies_of_training_images_are_found(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
     mixed = Images(
         torch.cat([digits["train"].pixels[:30], digits["val"].pixels[:30]]),

@@ -33,11 +33,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """rows: figures by name. detail: what else eval.json says. pictures: what writes each file."""
+    """rows: figures by name. detail: what else eval.json says. pictures: what writes each file. note: to its reader."""
 
     rows: Mapping[str, Row] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Paint] = field(default_factory=dict)
+    note: str = ""
 
 
 def table_rows(findings: Mapping[str, Finding]) -> list[list[str]]:

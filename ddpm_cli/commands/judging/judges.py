@@ -28,7 +28,16 @@ def fd(case: Case) -> Finding:
     real, control = case.real_features, case.control_features
     estimate = case.bootstrap(lambda fake, of: frechet_distance(of, fake), case.sample_features, real)
     best = None if control is None else frechet_distance(real, control)
-    return Finding({"fd": Row(estimate, best, "{:.3f}")})
+    return Finding({"fd": Row(estimate, best, "{:.3f}")}, note=_of_few(case))
+
+
+def _of_few(case: Case) -> str:
+    """The distance grows with 1 / n, and most where covariances are not even of full rank (Chong & Forsyth 2020)."""
+    (n, width), n_real = case.sample_features.shape, len(case.real_features)
+    if min(n, n_real) > width:
+        return ""
+    few = f"{n} samples" if n <= n_real else f"{n_real} real images"
+    return f"fd: {few} are few for {width} features, it is larger than of many; kd has no such bias"
 
 
 def kd(case: Case) -> Finding:
