@@ -30,6 +30,7 @@ from ..failures import explain
 from ..shipped import conf_dir
 from .errors import explain_hydra
 from .help import explain_command
+from .waiting import settle
 
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
@@ -49,8 +50,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
-    if "OMP_WAIT_POLICY" not in os.environ:  # before torch: threads that wait for long spin in the way of other runs
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # with 1000, layers of 0.1 ms wake them anew: a sixth slower
+    settle()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}

@@ -4,9 +4,11 @@ step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimiz
 it, is the manifest. A checkpoint is valid when its manifest exists and matches. Nothing is pickled.
 """
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +67,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
         try:
             save_file(flat, temporary)
         except SafetensorError as error:  # it hides the system's own error
-            raise OSError(None, str(error), str(path)) from error
+            full = "No space left" in str(error)
+            why = "No space left on device" if full else str(error)
+            raise OSError(errno.ENOSPC if full else None, why, str(path)) from error
+        temporary.chmod(0o666 & ~_umask())  # it is made for its owner alone, where its manifest is for all
         whole["size"], whole["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
@@ -73,6 +78,19 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     write_atomically(path, write)
     write_json(manifest_path, whole)
     return Checkpoint(manifest_path, whole)
+
+
+def clean(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote; nobody else may be writing."""
+    for leftover in (*folder.glob(".*.part"), *folder.glob(".tmp*")):  # ours, and what save_file begins with
+        leftover.unlink()
+
+
+def _umask() -> int:
+    """It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:

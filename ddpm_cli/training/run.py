@@ -111,7 +111,8 @@ class Run:
                 f"{self.folder}: another process trains here; wait for it, or set another run_dir"
             ) from error
         logging.getLogger().addHandler(self._early)
-        for leftover in (*self.checkpoints.glob(".*.part"), *self.folder.glob(".*.part")):
+        checkpoint.clean(self.checkpoints)
+        for leftover in self.folder.glob(".*.part"):
             leftover.unlink()  # of a process that was killed while it wrote
         return self
 

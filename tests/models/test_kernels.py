@@ -45,6 +45,20 @@ def test_group_norm_and_its_gradients_are_those_of_float32(groups: int, size: in
         assert a.shape == b.shape and off(a, b) < 0.012
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.3, 1.0])
+def test_group_norm_sums_gradients_of_one_sign_without_bias(mean: float) -> None:
+    """What bf16 rounds away of x - mean, always to the same side, would be counted once for every position."""
+    norm = GroupNorm(2, 8)
+    x = torch.randn(1, 8, 128, 128, generator=torch.Generator().manual_seed(0)) + mean
+    x = x.to(bf16).to(memory_format=torch.channels_last)
+    toward = torch.ones_like(x)
+    norm(x).backward(toward)
+    groups = x.double().reshape(2, 4, -1)
+    centred = groups - groups.mean((1, 2), keepdim=True)
+    exact = (centred / groups.std((1, 2), correction=0, keepdim=True)).sum(2).view(8)
+    assert norm.weight.grad is not None and off(norm.weight.grad, exact) < 0.01
+
+
 def test_group_norm_takes_the_faster_way_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[tuple[int, ...]] = []
     real = torch.native_group_norm
@@ -108,6 +122,15 @@ def test_attention_is_that_of_torch(length: int, dtype: torch.dtype) -> None:
     theirs = torch.autograd.grad(real, (q, k, v), toward)
     if length > 1:  # of one position the weight is 1, whatever q and k are
         assert all(off(a, b) < limit for a, b in zip(ours, theirs, strict=True))
+
+
+def test_attention_that_is_not_trained_keeps_float32_scores() -> None:
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 1, 64, 16, generator=g) * 3 for _ in range(3))
+    exact = F.scaled_dot_product_attention(*(z.to(bf16).double() for z in (q, k, v)))
+    with torch.no_grad():
+        drawn = attention(*(z.to(bf16) for z in (q, k, v)))
+    assert off(drawn, exact) < 0.004 < off(attention(*(z.to(bf16) for z in (q, k, v))), exact)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])  # from 2 x 2 on as a transposed convolution

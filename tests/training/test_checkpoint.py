@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,28 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
     assert not list(tmp_path.glob(".*"))
     found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
+
+
+def test_what_a_killed_save_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, {"model.w": torch.ones(3)}, {})
+    kept = sorted(tmp_path.iterdir())
+    (tmp_path / ".tmpZEniK").write_bytes(b"half of the tensors")
+    (tmp_path / ".step_00000002.json.17.part").write_text("{")
+    checkpoint.clean(tmp_path)
+    assert sorted(tmp_path.iterdir()) == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_tensors_can_be_read_by_whom_the_manifest_can(tmp_path: Path) -> None:
+    for mask in (0o022, 0o027):
+        before = os.umask(mask)
+        try:
+            saved = checkpoint.save(tmp_path, mask, {"model.w": torch.ones(3)}, {})
+            assert os.umask(mask) == mask  # it was only read
+        finally:
+            os.umask(before)
+        modes = {path.stat().st_mode & 0o777 for path in (saved.path, saved.manifest_path)}
+        assert modes == {0o666 & ~mask}
 
 
 def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
