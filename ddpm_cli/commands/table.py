@@ -10,6 +10,7 @@ from .judging.entries import Evaluation, Trained
 from .judging.tabled import Table, grouped, tables
 
 WILD = "*?["
+JUDGE = "name the out folder of ddpm eval ckpt={}"
 
 
 def run(
@@ -51,8 +52,12 @@ def entries(of: list[str], trust: list[str]) -> list[Evaluation | Trained]:
     folders: list[Path] = []
     for text in of or [""]:
         if wild(text):
-            hits = _matching(Path(text))
-            hits = [hit for hit in hits if Evaluation.at(hit) or Trained.at(hit)]
+            there = _matching(Path(text))
+            hits = [hit for hit in there if Evaluation.at(hit) or Trained.at(hit)]
+            runs = [hit for hit in there if (hit / "config.json").is_file()]
+            if runs and not hits:
+                what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+                raise ConfigError(f"of: {text} matches {what} that nobody has judged; {JUDGE.format(runs[0])}")
             if not hits:
                 raise ConfigError(f"of: {text} matches no evaluation and no run of a classifier; check the pattern")
             early = [hit for hit in hits if not Evaluation.at(hit) and not Trained.measured(hit)]
@@ -91,7 +96,7 @@ def _one(text: str) -> Path:
     if Evaluation.at(folder) or Trained.at(folder):
         return folder
     if (folder / "config.json").is_file():
-        raise ConfigError(f"of: {text} is a run that nobody has judged; name the out folder of ddpm eval ckpt={text}")
+        raise ConfigError(f"of: {text} is a run that nobody has judged; {JUDGE.format(text)}")
     raise ConfigError(f"of: {text} has no eval.json; name out folders of ddpm eval or runs of classifiers")
 
 

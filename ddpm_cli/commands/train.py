@@ -92,7 +92,7 @@ def run(
         place.open(state.step, about(images))
         log.info("%s", summary(runtime, images, state.module))
         if start is not None:
-            log.info("going on from step %d (%s)", start.step, shown(start.path))
+            log.info("going on from step %d of %d (%s)", start.step, plan.length(len(images)), shown(start.path))
         elif isinstance(described, NoisyClassifier):
             place.graph(state.module, images.shape)
         if not train(loss, wrap(state.module), state, images, plan, place, see, seed):

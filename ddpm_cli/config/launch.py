@@ -3,6 +3,7 @@
 Whatever goes wrong on the way becomes one line on stderr and an exit code.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -28,10 +29,11 @@ from ..early import check_early
 from ..errors import ConfigError, DdpmError
 from ..failures import explain
 from ..shipped import conf_dir
+from .cores import settle
 from .errors import explain_hydra
 from .help import explain_command
-from .waiting import settle
 
+log = logging.getLogger(__name__)
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
@@ -50,7 +52,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
-    settle()
+    crowd = settle()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
@@ -68,6 +70,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
+        if crowd:
+            log.warning("%s", crowd)
         try:
             run(name, plain(config), folder)
         except Exception as error:  # kept from Hydra, which would print more than the one line

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..files import shown
 from . import checkpoint
 from .checkpoint import Checkpoint
 
@@ -84,7 +85,7 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
     if found is None and isinstance(resume, str):
         found = checkpoint.find(resume)
     if found is not None:
-        compare(found.manifest.get("config", {}), config, str(found.path))
+        compare(found.manifest.get("config", {}), config, shown(found.path))
     return found
 
 
@@ -97,10 +98,14 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         fixed.sort(key=lambda key: not key.endswith("._target_"))
         a, b = _at(old, fixed[0]), _at(new, fixed[0])
         a = FORMERLY.get(fixed[0]) if a is None else a
+        name = fixed[0].removesuffix("._target_")
+        if name != fixed[0]:  # of a class, what it is called is enough; that its keys differ is no wonder
+            a, b = (str(value).rpartition(".")[2] for value in (a, b))
+            fixed = [fixed[0], *(key for key in fixed[1:] if not key.startswith(f"{name}."))]
         rest = f" (and {', '.join(fixed[1:SAID])}" if fixed[1:] else ""
         rest += f" and {len(fixed) - SAID} more)" if len(fixed) > SAID else ")" if rest else ""
         raise ConfigError(
-            f"{fixed[0]}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
+            f"{name}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
         )
     if _at(new, "trainer.lr_decay") != "cosine":  # with it the rate of every step hangs on how many there will be
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]

@@ -170,6 +170,7 @@ def test_a_pattern_leaves_out_what_has_no_accuracy_yet(place: Path, at: Cli, tmp
         ("[generator]", 2, "of: generator is a run that nobody has judged; name the out folder of ddpm eval"),
         ("[nowhere]", 2, "of: nowhere: is no folder"),
         ("[]", 2, "of: is empty"),
+        ('["gener*"]', 2, "of: gener* matches 1 run that nobody has judged; name the out folder of ddpm eval"),
         ('["nothing*"]', 2, "of: nothing* matches no evaluation"),
         ("[two/tensorboard]", 2, "of: two/tensorboard: is no folder"),
         ("[generator/checkpoints]", 2, "of: generator/checkpoints has no eval.json"),
