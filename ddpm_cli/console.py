@@ -38,6 +38,8 @@ WIDEST = 1000
 """More characters than any table has."""
 PREVIEW = 36
 """Height of a preview in pixels; two to a line where there is colour."""
+SILENCE = 30.0
+"""Seconds of training after which a line without a terminal says how far it is, where steps are slow."""
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -234,6 +236,7 @@ class TrainingView:
 
     def start(self, step: int, total: int) -> None:
         self.total, self._first = total, (step, time.monotonic())
+        self._told = time.monotonic()
         if out.is_terminal:
             self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
             self._bar.start()
@@ -244,6 +247,9 @@ class TrainingView:
             self._told = now
             share, left = self._progress(step, seconds)
             self._bar.update(self._task, completed=share, step=f"{step}/{self.total}", left=f"{_duration(left)} left")
+        elif self._task is None and now - self._told > SILENCE:
+            self._told = now
+            say(f"step {step}/{self.total}: {_duration(self._progress(step, seconds)[1])} left")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         if "best_step" in row:  # of another step than this one; whoever measured it says so in words
@@ -257,6 +263,7 @@ class TrainingView:
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
+            self._told = time.monotonic()
             say(f"step {step}/{self.total}: {text}" + (f", {_duration(left)} left" if "loss" in row else ""))
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
