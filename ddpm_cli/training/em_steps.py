@@ -46,8 +46,8 @@ def set_basis(module: GMM, x: Tensor) -> None:
 
 
 def start_of(mixture: Mixture) -> dict[str, Any]:
-    """What scikit-learn's mixture begins from. A component of weight 0 may wake up."""
-    weights = mixture.weights.cpu().double().clamp(min=1e-6)
+    """What scikit-learn's mixture begins from. A weight of 0 has no logarithm; less than rounding stands in for it."""
+    weights = mixture.weights.cpu().double().clamp(min=1e-12)
     precisions = torch.cholesky_inverse(mixture.factors.cpu().double())
     return {
         "weights_init": (weights / weights.sum()).numpy(),

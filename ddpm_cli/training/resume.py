@@ -100,7 +100,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         a = FORMERLY.get(fixed[0]) if a is None else a
         name = fixed[0].removesuffix("._target_")
         if name != fixed[0]:  # of a class, what it is called is enough; that its keys differ is no wonder
-            a, b = (str(value).rpartition(".")[2] for value in (a, b))
+            short = [str(value).rpartition(".")[2] for value in (a, b)]
+            a, b = short if short[0] != short[1] else (a, b)
             fixed = [fixed[0], *(key for key in fixed[1:] if not key.startswith(f"{name}."))]
         rest = f" (and {', '.join(fixed[1:SAID])}" if fixed[1:] else ""
         rest += f" and {len(fixed) - SAID} more)" if len(fixed) > SAID else ")" if rest else ""
