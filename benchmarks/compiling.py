@@ -2,7 +2,7 @@
 
     python benchmarks/compiling.py experiment=fashion_mnist_small      # overrides of ddpm train
 
-The constants of ddpm_cli/training/compiling.py are from here. Pictures are random and in memory; the rest is what
+The constants of ddpm_cli/hardware/compiling.py are from here. Pictures are random and in memory; the rest is what
 `ddpm train` composes from the overrides. Plain and compiled take turns, and ratios are of medians. Where the machine
 does other things as well, --cpu counts the processor's seconds on one thread instead of the clock's.
 """
@@ -18,14 +18,14 @@ import torch
 from omegaconf import OmegaConf
 
 from ddpm_cli.build import build
-from ddpm_cli.commands.assemble import network, wrapper_of
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Images
 from ddpm_cli.diffusion.denoiser import Denoiser
-from ddpm_cli.training.compiling import Compiled
+from ddpm_cli.hardware.compiling import Compiled
+from ddpm_cli.hardware.runtime import choose
+from ddpm_cli.runs.assemble import network, wrapper_of
 from ddpm_cli.training.loop import update
-from ddpm_cli.training.runtime import choose
 from ddpm_cli.training.setup import prepare
 
 Clock = Callable[[], float]

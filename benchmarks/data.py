@@ -159,11 +159,11 @@ def stepper(device: str) -> Callable[[Batch], None]:
     from omegaconf import OmegaConf
 
     from ddpm_cli.build import build
-    from ddpm_cli.commands.assemble import network, wrapper_of
     from ddpm_cli.config.compose import compose_command
     from ddpm_cli.config.launch import plain
+    from ddpm_cli.hardware.runtime import choose
+    from ddpm_cli.runs.assemble import network, wrapper_of
     from ddpm_cli.training.loop import update
-    from ddpm_cli.training.runtime import choose
     from ddpm_cli.training.setup import prepare
 
     overrides = ["dataset=fashion_mnist", f"trainer.batch_size={BATCH}", f"trainer.device={device}", "run_dir=x"]

@@ -70,13 +70,13 @@ def ddpm_cli(size: int, device: str, *options: str) -> Contender:
     from omegaconf import OmegaConf
 
     from ddpm_cli.build import build
-    from ddpm_cli.commands.assemble import network, wrapper_of
     from ddpm_cli.config.compose import compose_command
     from ddpm_cli.config.launch import plain
     from ddpm_cli.data.images import Batch, Images
     from ddpm_cli.diffusion.generate import generate
+    from ddpm_cli.hardware.runtime import choose
+    from ddpm_cli.runs.assemble import network, wrapper_of
     from ddpm_cli.training.loop import update
-    from ddpm_cli.training.runtime import choose
     from ddpm_cli.training.setup import prepare
     from ddpm_cli.training.state import TrainState
 

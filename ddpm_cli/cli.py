@@ -4,7 +4,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .shipped import conf_dir
+from .config.shipped import conf_dir
 
 
 def commands() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_cli.config.cores import FEW, SPINS, SPINS_OF_INTEL, settle
+from ddpm_cli.hardware.threads import FEW, SPINS, SPINS_OF_INTEL, settle
 
 INTEL, OTHER = "processor\t: 0\nvendor_id\t: GenuineIntel\n", "processor\t: 0\nvendor_id\t: AuthenticAMD\n"
 ALONE, BESIDE = "0.10 0.20 0.30 1/80 123\n", f"9.10 9.20 9.30 {1 + (os.cpu_count() or 1)}/80 123\n"

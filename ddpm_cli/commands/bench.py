@@ -20,6 +20,6 @@ def run(
     Raises:
         ConfigError: a key of a wrong type or out of range.
     """
-    check_early(f"{__package__}.benching.{what}.run", options)
-    measure = import_module(f"{__package__}.benching.{what}").run
+    check_early(f"ddpm_cli.bench.{what}.run", options)
+    measure = import_module(f"ddpm_cli.bench.{what}").run
     measure(**bind(measure, options, config=config, folder=folder))

@@ -8,18 +8,18 @@ from .. import console
 from ..build import Node, bind
 from ..data.source import Split
 from ..errors import ConfigError
+from ..evaluation.accuracy import class_rows
+from ..evaluation.bits import Bits, BitsOptions
+from ..evaluation.case import Options
+from ..evaluation.evaluate import Asked, Found, evaluate
+from ..evaluation.finding import table_rows
+from ..evaluation.latent_bits import ROWS as LATENT_ROWS
+from ..evaluation.report import Report
+from ..evaluation.subject import chosen, subject_of
 from ..files import shown
+from ..runs.assemble import check_positive, check_seed, without
+from ..sampling.generator import Prior
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed, without
-from .drawing.direct import Prior
-from .judging.accuracy import class_rows
-from .judging.case import Options
-from .judging.evaluate import Asked, Found, evaluate
-from .judging.finding import table_rows
-from .judging.latent_bits import ROWS as LATENT_ROWS
-from .judging.measure import Bits, BitsOptions
-from .judging.report import Report
-from .judging.subject import chosen, subject_of
 
 ROWS = {
     "bound": "variational bound",

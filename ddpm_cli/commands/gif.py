@@ -9,13 +9,13 @@ from ..errors import ConfigError
 from ..files import shown
 from ..render.animate import write_animation
 from ..render.denoise import Spacing
+from ..runs.assemble import check, check_positive, check_seed
+from ..sampling.animation import animated, directly, forward
+from ..sampling.generator import Direct, Prior, open_run
+from ..sampling.guidance import guided
+from ..sampling.inputs import Request
+from ..sampling.latent_tasks import check_diffusion, check_unguided
 from ..training.plan import Precision
-from .assemble import check, check_positive, check_seed
-from .drawing.direct import Direct, Prior, open_run
-from .drawing.direct_task import check_diffusion, check_unguided
-from .drawing.guided import guided
-from .drawing.inputs import Request
-from .drawing.pictures import animated, directly, forward
 
 
 def run(

@@ -10,16 +10,16 @@ from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
 from ..files import shown
+from ..hardware.compiling import Setting
 from ..render.pixels import to_uint8
-from ..training.compiling import Setting
+from ..runs.assemble import check_positive, check_seed
+from ..runs.load import Loaded, counter, finite
+from ..sampling.batching import Size, Speed
+from ..sampling.folder import SampleFolder, row_of_samples
+from ..sampling.generator import Direct, Prior, open_run
+from ..sampling.inputs import Request
+from ..sampling.plan import Plan, plan_of
 from ..training.plan import Precision
-from .assemble import check_positive, check_seed
-from .drawing.direct import Direct, Prior, open_run
-from .drawing.inputs import Request
-from .drawing.output import SampleFolder, row_of_samples
-from .drawing.plan import Plan, plan_of
-from .drawing.speed import Size, Speed
-from .loaded import Loaded, counter, finite
 
 MOST = 1_000_000
 """Images of one call: they are kept in memory until all are drawn."""

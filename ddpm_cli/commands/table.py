@@ -5,9 +5,9 @@ from typing import Any
 
 from .. import console
 from ..errors import ConfigError
+from ..evaluation.entries import Evaluation, Trained
+from ..evaluation.tables import Table, grouped, tables
 from ..files import shown, write_atomically
-from .judging.entries import Evaluation, Trained
-from .judging.tabled import Table, grouped, tables
 
 WILD = "*?["
 JUDGE = "name the out folder of ddpm eval ckpt={}"

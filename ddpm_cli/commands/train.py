@@ -11,20 +11,20 @@ from ..build import Node, build
 from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.denoiser import Denoiser
 from ..errors import ConfigError, Stopped
+from ..evaluation.monitor import glance_of
 from ..files import shown
+from ..hardware.runtime import choose
 from ..objectives.em import EM
 from ..objectives.latent import LatentModel
-from ..training.latent import complete, forget_prior, lacks_prior
-from ..training.looks import columns_of_pairs
+from ..runs.assemble import about, check, check_seed, labels_of, network, row_of, summary, wrapper_of
+from ..runs.directory import Run
+from ..runs.resume import starting_point
+from ..training.best import verdict_of
+from ..training.em_session import fit_mixture
 from ..training.loop import finished, train
-from ..training.resume import starting_point
-from ..training.run import Run
-from ..training.runtime import choose
+from ..training.prior import complete, forget_prior, lacks_prior
 from ..training.setup import looks, prepare
-from .assemble import about, check, check_seed, labels_of, network, row_of, summary, wrapper_of
-from .learning.fit import fit_mixture
-from .learning.glance import glance_of
-from .learning.verdict import verdict_of
+from ..training.validation import columns_of_pairs
 
 log = logging.getLogger(__name__)
 

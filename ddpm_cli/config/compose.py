@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from ..shipped import conf_dir
+from .shipped import conf_dir
 
 
 def compose_command(command: str, overrides: Sequence[str]) -> DictConfig:

@@ -28,10 +28,10 @@ from ..build import bind
 from ..early import check_early
 from ..errors import ConfigError, DdpmError
 from ..failures import explain
-from ..shipped import conf_dir
-from .cores import settle
-from .errors import explain_hydra
+from ..hardware.threads import settle
 from .help import explain_command
+from .hydra_errors import explain_hydra
+from .shipped import conf_dir
 
 log = logging.getLogger(__name__)
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)

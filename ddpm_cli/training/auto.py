@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
+from ..hardware.compiling import enough, seconds_of
+from ..hardware.memory import fits_by_estimate, fits_by_trying, halved, host_memory
 from ..objectives.base import Objective
-from .compiling import enough, seconds_of
-from .memory import fits_by_estimate, fits_by_trying, halved, host_memory
 from .plan import Plan
 from .randomness import StepRandom
 from .state import TrainState
 
 if TYPE_CHECKING:
-    from .work import Work
+    from ..hardware.cost import Work
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Auto:
 
     def work(self) -> "Work | None":
         """Of a training step, for each image; None where it cannot be counted."""
-        from .work import count  # slow to import, and seldom needed
+        from ..hardware.cost import count  # slow to import, and seldom needed
 
         def step(model: nn.Module, images: int) -> Tensor:
             model.train()

@@ -15,13 +15,13 @@ from ..diffusion.ode import bits_per_dimension
 from ..errors import CheckpointError, NonFiniteError
 from ..models.gmm import GMM
 from ..objectives.em import EM
-from .checkpoint import Checkpoint
+from ..runs.checkpoint import Checkpoint
+from ..runs.directory import Run
 from .em_steps import iterate, set_basis, spread
-from .looks import Looks
 from .plan import Every, Plan
 from .randomness import seed_of
-from .run import Run
 from .state import load_weights, part
+from .validation import Looks
 
 ROUNDING = 1e-8
 """By how much, relatively, a log-likelihood may fall through nothing but rounding."""

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from ..data.images import Batch, Images
 from ..errors import ConfigError
 from ..objectives.base import Objective
-from .looks import Looks
+from ..runs.directory import Run
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
-from .run import Run
 from .state import TrainState
+from .validation import Looks
 
 
 def train(

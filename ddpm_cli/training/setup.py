@@ -10,16 +10,16 @@ from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
+from ..hardware.compiling import Setting, compile_call, mode_of
+from ..hardware.runtime import Runtime, autotune
 from ..objectives.base import Objective
 from ..objectives.latent import LatentModel
+from ..runs.checkpoint import Checkpoint
 from .auto import Auto
-from .checkpoint import Checkpoint
-from .compiling import Setting, compile_call, mode_of
 from .ema import EMA
-from .looks import Looks, held_out, pairs, preview, validation_loss
 from .plan import Plan
-from .runtime import Runtime, autotune
 from .state import TrainState
+from .validation import Looks, held_out, pairs, preview, validation_loss
 
 Wrap = Callable[[nn.Module], nn.Module]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import CheckpointError
-from .checkpoint import Checkpoint
+from ..runs.checkpoint import Checkpoint
 from .ema import EMA
 from .meter import Period
 

@@ -14,21 +14,21 @@ import torch.nn.functional as F  # noqa: N812
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ddpm_cli.commands.benching import subject as subjects
-from ddpm_cli.commands.benching.bare import Bare, Resident
-from ddpm_cli.commands.benching.figures import Figure
-from ddpm_cli.commands.benching.flops import training_flops
-from ddpm_cli.commands.benching.hardware import Product
-from ddpm_cli.commands.benching.painter import Painting, painter_of
-from ddpm_cli.commands.benching.session import Passing, Session, Silent
-from ddpm_cli.commands.benching.subject import subject_of
-from ddpm_cli.commands.benching.windows import Clock, Done, repeated
+from ddpm_cli.bench import subject as subjects
+from ddpm_cli.bench.bare import Bare, Resident
+from ddpm_cli.bench.figures import Figure
+from ddpm_cli.bench.flops import training_flops
+from ddpm_cli.bench.hardware import Product
+from ddpm_cli.bench.painter import Painting, painter_of
+from ddpm_cli.bench.subject import subject_of
+from ddpm_cli.bench.windows import Clock, Done, repeated
+from ddpm_cli.bench.works import Passing, Session, Silent
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Batch
+from ddpm_cli.hardware.runtime import Runtime, choose
 from ddpm_cli.objectives.base import Loss, Pair, Random
 from ddpm_cli.training import loop
-from ddpm_cli.training.runtime import Runtime, choose
 
 from ..conftest import TINY
 
@@ -133,7 +133,7 @@ def test_figures() -> None:
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddpm_cli.commands.benching.hardware.SIDES", {"cpu": 64})
+    monkeypatch.setattr("ddpm_cli.bench.hardware.SIDES", {"cpu": 64})
     product = Product(Runtime(torch.device("cpu"), dtype))
     assert product() == Done(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
     expected = product.a.double() @ product.b.double()
@@ -143,7 +143,7 @@ def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch:
 def test_memory_is_seen_to_grow() -> None:
     """In a process of its own, whose peak is not behind it."""
     code = (
-        "from ddpm_cli.commands.benching.machine import peak_resident\n"
+        "from ddpm_cli.bench.machine import peak_resident\n"
         "before = peak_resident()\n"
         "held = b'x' * 2**27\n"
         "del held\n"

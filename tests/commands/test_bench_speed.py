@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ddpm_cli.bench import startup
 from ddpm_cli.cli import conf_dir
-from ddpm_cli.commands.benching import startup
 
 from ..conftest import TINY, Cli
 

@@ -123,7 +123,7 @@ def test_other_models(train: list[str], cli: Cli, tmp_path: Path) -> None:
 
 
 def test_labels_reach_the_model(run: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ddpm_cli.commands.judging import measure
+    from ddpm_cli.evaluation import bits as measure
 
     seen: list[Any] = []
 

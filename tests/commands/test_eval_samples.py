@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_cli.commands.judging import features
 from ddpm_cli.config.launch import launch
 from ddpm_cli.data.digits import Digits
 from ddpm_cli.data.images import Images
+from ddpm_cli.evaluation import features
 
 from ..conftest import TINY, Cli
 

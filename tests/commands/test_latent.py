@@ -17,9 +17,9 @@ from sklearn.mixture import GaussianMixture
 
 from ddpm_cli.config.launch import launch
 from ddpm_cli.models.mixture import Mixture
-from ddpm_cli.training import latent
+from ddpm_cli.runs.directory import Run
+from ddpm_cli.training import prior as latent
 from ddpm_cli.training.randomness import seed_of
-from ddpm_cli.training.run import Run
 
 from ..conftest import Cli
 

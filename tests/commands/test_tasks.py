@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_cli.commands.drawing.inputs import mask_of
 from ddpm_cli.config.launch import launch
 from ddpm_cli.errors import DataError
+from ddpm_cli.sampling.inputs import mask_of
 
 from ..conftest import TINY, Cli, Result
 

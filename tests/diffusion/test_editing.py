@@ -8,16 +8,7 @@ import torch
 from torch import Tensor
 
 from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
-from ddpm_cli.diffusion.editing import (
-    BetweenNoise,
-    RePaint,
-    Shortened,
-    interpolate,
-    moves,
-    slerp,
-    there_and_back,
-    vary,
-)
+from ddpm_cli.diffusion.editing import BetweenNoise, RePaint, Shortened, interpolate, moves, slerp, there_and_back, vary
 from ddpm_cli.diffusion.generate import start, walk
 from ddpm_cli.diffusion.noise import ImageNoise
 from ddpm_cli.diffusion.oracle import GaussianMixture, Oracle

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from ddpm_cli.evaluation.protocol import COMPARED_ANYWAY, MEASURED_BY, Protocol, comparable
 from ddpm_cli.metrics import classes
-from ddpm_cli.metrics.protocol import COMPARED_ANYWAY, MEASURED_BY, Protocol, comparable
 from ddpm_cli.metrics.resample import Estimate, bootstrap, mean
 
 

@@ -9,12 +9,12 @@ from ddpm_cli.data.images import Images
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.diffusion.schedule import CosineSchedule
 from ddpm_cli.diffusion.target import V
+from ddpm_cli.hardware.runtime import choose
 from ddpm_cli.models.unet import UNet
 from ddpm_cli.objectives.base import Objective
 from ddpm_cli.objectives.denoising import Denoising
 from ddpm_cli.training.loop import update
 from ddpm_cli.training.plan import Plan
-from ddpm_cli.training.runtime import choose
 from ddpm_cli.training.setup import prepare
 from ddpm_cli.training.state import TrainState
 

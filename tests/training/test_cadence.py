@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
 from ddpm_cli.objectives.base import Loss, Pair, Random
-from ddpm_cli.training import checkpoint
-from ddpm_cli.training.looks import Looks
+from ddpm_cli.runs import checkpoint
+from ddpm_cli.runs.directory import Run
 from ddpm_cli.training.loop import train
 from ddpm_cli.training.plan import Every, Plan
-from ddpm_cli.training.run import Run
 from ddpm_cli.training.state import TrainState
+from ddpm_cli.training.validation import Looks
 
 from ..conftest import TINY, Cli
 from .test_loop import Quiet

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ddpm_cli.errors import CheckpointError, ConfigError
-from ddpm_cli.training import checkpoint
-from ddpm_cli.training.resume import compare
+from ddpm_cli.runs import checkpoint
+from ddpm_cli.runs.resume import compare
 
 MANIFEST = {"seconds": 1.0, "config": {}}
 

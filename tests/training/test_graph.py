@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ddpm_cli.models.resnet import ResNet
 from ddpm_cli.models.unet_classifier import UNetClassifier
-from ddpm_cli.training.graph import add_graph
+from ddpm_cli.runs.loggers import add_graph
 
 
 def has_graph(folder: Path) -> bool:

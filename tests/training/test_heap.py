@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from ddpm_cli.training.heap import keep_freed_memory
+from ddpm_cli.hardware.allocator import keep_freed_memory
 
 FAULTS = """
 import resource
-from ddpm_cli.training.heap import keep_freed_memory
+from ddpm_cli.hardware.allocator import keep_freed_memory
 import torch
 if {keep}:
     assert keep_freed_memory()

@@ -140,7 +140,7 @@ def test_guidance_is_one_call_of_the_network(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_frames_of_an_animation_stay_bytes_until_the_end(cli: Cli, tmp_path: Path, monkeypatch: Any) -> None:
     """What a GIF is made of is asked from the device once, not at every step."""
-    from ddpm_cli.commands.drawing import pictures
+    from ddpm_cli.sampling import animation as pictures
 
     assert cli("train", "run_dir=run", "trainer.steps=1", "trainer.sample_every=0", "logger=none", *TINY).code == 0
     kept: list[Any] = []

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from ddpm_cli.hardware.runtime import Runtime
 from ddpm_cli.models.unet import UNet
 from ddpm_cli.models.unet_annotated import UNetAnnotated
 from ddpm_cli.models.unet_tutorial import UNetTutorial
-from ddpm_cli.training.runtime import Runtime
 
 BF16 = Runtime(torch.device("cpu"), torch.bfloat16)
 

@@ -1,1 +1,0 @@
-"""How sample, gif and eval turn a checkpoint into pictures."""

@@ -1,1 +1,0 @@
-"""How `ddpm eval` judges and `ddpm table` compares."""

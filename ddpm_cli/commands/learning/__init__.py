@@ -1,1 +1,0 @@
-"""What `ddpm train` does beside the loop."""

@@ -1,0 +1,1 @@
+"""What `ddpm eval` and `ddpm table` measure and compare."""

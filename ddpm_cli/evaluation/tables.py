@@ -1,0 +1,167 @@
+"""Finished evaluations and runs, side by side where that is honest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from .entries import Evaluation, Trained
+from .protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
+
+BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
+"""Must be equal for bits per dimension to be compared: the images, and the seed of what is drawn for each."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "exact": (),
+    "elbo": (),
+    "iw_bound": ("importance_samples",),
+    "elbo_gmm": (),
+    "iw_bound_gmm": ("importance_samples",),
+    "bound": ("steps", "terms", "clip"),
+    "ode": ("ode_steps", "probes"),
+}
+"""Of bits per dimension: what the figure is, and which of its settings must be equal as well. Bounds are above the
+truth (`_gmm`: with the mixture prior); the ODE's is a likelihood of its own."""
+SAMPLES_BY = ("data", "split", "n", "n_real", "real_sha256")
+"""Must be equal for evaluations of samples to share a table, whichever figures they have."""
+FORMS = {"fd": "{:.3f}", "kd": "{:.4f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
+SHARES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
+
+
+class Table(NamedTuple):
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def tables(entries: Sequence[Evaluation | Trained]) -> list[Table]:
+    """Bits per dimension, figures of samples, accuracies and classifiers, each if there are some.
+
+    Raises:
+        ConfigError: figures that were not measured in the same way.
+    """
+    evaluations = [e for e in entries if isinstance(e, Evaluation)]
+    of_classifiers = [e for e in evaluations if "accuracy" in e.content]
+    of_samples = [e for e in evaluations if e.figures and "accuracy" not in e.content]
+    made = [
+        _bits([e for e in evaluations if "bits_per_dim" in e.content]),
+        _figures(of_samples, "samples"),
+        _figures(of_classifiers, "accuracy"),
+        _classifiers([e for e in entries if isinstance(e, Trained)]),
+    ]
+    return [table for table in made if table is not None]
+
+
+def grouped(entries: Sequence[Evaluation | Trained]) -> tuple[list[list[Evaluation | Trained]], str]:
+    """Parted so that each part can be a table, in the order given; and why the first two parts do not compare."""
+    parts: list[list[Evaluation | Trained]] = []
+    why = ""
+    for entry in entries:
+        for part in parts:
+            try:
+                tables([*part, entry])
+            except ConfigError as error:
+                why = why or str(error)
+            else:
+                part.append(entry)
+                break
+        else:
+            parts.append([entry])
+    return parts, why
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str]) -> None:
+    try:
+        comparable(one, other, names, fields)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _bits(evaluations: Sequence[Evaluation]) -> Table | None:
+    if not evaluations:
+        return None
+    first, rows = evaluations[0], []
+    for kind, settings in KINDS.items():
+        having = [e for e in evaluations if kind in e.content["bits_per_dim"]]
+        for each in having[1:]:
+            one, other = (e.protocol.get("bpd", {}) for e in (having[0], each))
+            _same(one, other, (f"{kind} of {having[0].name}", f"{kind} of {each.name}"), settings)
+    for each in evaluations:
+        _same(first.protocol, each.protocol, (first.name, each.name), BITS_BY)
+        for kind in KINDS:
+            if figure := each.content["bits_per_dim"].get(kind):
+                error = "" if figure["error"] is None else f"{figure['error']:.4f}"
+                model = str(each.protocol.get("model") or "")
+                rows.append([each.name, model, kind, f"{figure['mean']:.4f}", error, str(each.protocol["n"])])
+    about = first.protocol
+    title = f"bits/dim of {about['n']} {about['split']} images of {about['dataset']}"
+    return Table(title, ["", "model", "kind", "bits/dim", "standard error", "n"], rows)
+
+
+def _figures(evaluations: Sequence[Evaluation], what: str) -> Table | None:
+    """A row for each figure, a column for each evaluation."""
+    if not evaluations:
+        return None
+    names = list(dict.fromkeys(name for e in evaluations for name in e.figures))
+    for name in names:
+        having = [e for e in evaluations if name in e.figures]
+        for other in having[1:]:
+            one = having[0]
+            protocols = one.figures[name]["protocol"], other.figures[name]["protocol"]
+            _same(*protocols, (f"{name} of {one.name}", f"{name} of {other.name}"), MEASURED_BY)
+    firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
+    for each, protocol in zip(evaluations[1:], firsts[1:], strict=True):
+        _same(firsts[0], protocol, (evaluations[0].name, each.name), SAMPLES_BY)
+    about = firsts[0]
+    counts = f"{about['n']} samples, {about['n_real']} " if what == "samples" else f"{about['n_real']} "
+    title = f"{what}: {counts}{about['split']} images of {about['data']}"
+    rows = [[name, *(_cell(name, e.figures.get(name)) for e in evaluations)] for name in names]
+    return Table(title, ["", *(e.name for e in evaluations)], [*_differences(evaluations), *rows])
+
+
+def _differences(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+    """A row for the model and for each thing that one compares, where they are not all the same."""
+    firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
+    found = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
+    for field in COMPARED_ANYWAY:
+        found.append([field.replace("_", " "), *(_named(field, p.get(field)) for p in firsts)])
+    return [row for row in found if len(set(row[1:])) > 1 or (row[0] == "model" and row[1] != UNKNOWN)]
+
+
+def _named(field: str, value: Any) -> str:
+    """A task, sampler or guidance by its name and what makes it special, a digest by its beginning."""
+    if isinstance(value, Mapping):
+        numbers = ("eta", "scale", "s_churn", "strength")
+        extra = [f"{k}={value[k]:g}" for k in numbers if isinstance(value.get(k), int | float)]
+        extra += [f"prior={value['prior']}"] if value.get("prior") else []
+        extra += ["pixel_noise"] if value.get("pixel_noise") else []
+        return " ".join([str(value.get("name", UNKNOWN)), *extra])
+    if value is None:  # an autoencoder has no sampler
+        return ""
+    return str(value)[:8] if field == "checkpoint" else str(value)
+
+
+def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    form = FORMS.get(name, "{:.1%}" if name.startswith(SHARES) else "{:.3f}")
+    spread = figure.get("spread")
+    return form.format(figure["value"]) + ("" if spread is None else f" ± {form.format(spread)}")
+
+
+def _classifiers(runs: Sequence[Trained]) -> Table | None:
+    if not runs:
+        return None
+    first = runs[0]
+    for each in runs[1:]:
+        fields = sorted({*first.dataset, *each.dataset})
+        _same(
+            {f"dataset.{k}": v for k, v in first.dataset.items()} | {"objective.noisy": first.noisy},
+            {f"dataset.{k}": v for k, v in each.dataset.items()} | {"objective.noisy": each.noisy},
+            (first.name, each.name),
+            [*(f"dataset.{k}" for k in fields), "objective.noisy"],
+        )
+    rows = [[r.name, r.model, _share(r.validation), _share(r.test), f"{r.parameters:,}"] for r in runs]
+    return Table(f"classifiers of {first.dataset.get('name')}", ["", "model", "validation", "test", "parameters"], rows)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"

@@ -1,0 +1,1 @@
+"""Device, precision, compiling, memory, threads: the only place that knows the machine."""

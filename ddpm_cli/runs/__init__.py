@@ -1,0 +1,1 @@
+"""The contract between who writes a run and who reads it."""

@@ -1,0 +1,1 @@
+"""Everything that draws: from a request to samples, their folder and animations."""
