@@ -4,19 +4,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .config.shipped import conf_dir
-
-
-def commands() -> dict[str, str]:
-    """Command -> one line about it: the first comment of its root config."""
-    found = {}
-    for path in conf_dir().glob("*.yaml"):
-        with path.open(encoding="utf-8") as file:
-            found[path.stem] = file.readline().lstrip("# ").strip()
-    order = ("train", "sample", "gif", "eval", "table", "bench")
-    return dict(
-        sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
-    )
+from .config.shipped import commands
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.color import Color
@@ -26,13 +26,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from .files import shown
+from .progress import Pace, duration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from .config.help import Help
 
 WIDEST = 1000
 """More characters than any table has."""
@@ -82,7 +82,16 @@ def usage(commands: Mapping[str, str]) -> None:
     )
 
 
-def show_help(about: "Help") -> None:
+class Help(NamedTuple):
+    """groups: (name, choices, the one taken). keys: (dotted name, value, comment)."""
+
+    command: str
+    about: str
+    groups: list[tuple[str, list[str], str | None]]
+    keys: list[tuple[str, str, str]]
+
+
+def show_help(about: Help) -> None:
     """Groups with their choices, the one taken in bold; then keys, values and what they mean."""
     out.print(f"[bold]ddpm {about.command}[/]: {escape(about.about)}\n", soft_wrap=True)
     out.print(f"usage: ddpm {about.command} [group=choice ...] [key=value ...] [-m]\n", markup=False)
@@ -224,8 +233,7 @@ class TrainingView:
 
     def __init__(self, max_seconds: float | None = None):
         self.max_seconds = max_seconds
-        self.total = 0
-        self._first = (0, 0.0)
+        self._pace = Pace(0, 0)
         self._told = 0.0
         self._bar = Progress(
             TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
@@ -235,7 +243,7 @@ class TrainingView:
         self._task: TaskID | None = None
 
     def start(self, step: int, total: int) -> None:
-        self.total, self._first = total, (step, time.monotonic())
+        self._pace = Pace(step, total, self.max_seconds)
         self._told = time.monotonic()
         if out.is_terminal:
             self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
@@ -245,46 +253,39 @@ class TrainingView:
         now = time.monotonic()
         if self._task is not None and now - self._told > 0.2:
             self._told = now
-            share, left = self._progress(step, seconds)
-            self._bar.update(self._task, completed=share, step=f"{step}/{self.total}", left=f"{_duration(left)} left")
+            share, left = self._pace.at(step, seconds)
+            self._bar.update(
+                self._task, completed=share, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
+            )
         elif self._task is None and now - self._told > SILENCE:
             self._told = now
-            say(f"step {step}/{self.total}: {_duration(self._progress(step, seconds)[1])} left")
+            say(f"step {step}/{self._pace.total}: {duration(self._pace.at(step, seconds)[1])} left")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         if "best_step" in row:  # of another step than this one; whoever measured it says so in words
             return
         text = _numbers(row)
-        share, left = self._progress(step, float(row.get("seconds", 0.0)))
+        share, left = self._pace.at(step, float(row.get("seconds", 0.0)))
         if self._task is not None:
-            self._bar.update(self._task, completed=share, step=f"{step}/{self.total}")
+            self._bar.update(self._task, completed=share, step=f"{step}/{self._pace.total}")
             if "loss" in row:
                 self._bar.update(self._task, numbers=text)
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
             self._told = time.monotonic()
-            say(f"step {step}/{self.total}: {text}" + (f", {_duration(left)} left" if "loss" in row else ""))
+            say(f"step {step}/{self._pace.total}: {text}" + (f", {duration(left)} left" if "loss" in row else ""))
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
             show_pictures(pixels, across, f"step {step}: {shown(path)}")
         else:
-            say(f"step {step}/{self.total}: samples in {shown(path)}")
+            say(f"step {step}/{self._pace.total}: samples in {shown(path)}")
 
     def stop(self) -> None:
         if self._task is not None:
             self._bar.stop()
             self._task = None
-
-    def _progress(self, step: int, seconds: float) -> tuple[float, float]:
-        """Share done, in [0, 1], and seconds left; whichever of steps and time ends first."""
-        first, since = self._first
-        rate = (time.monotonic() - since) / max(step - first, 1)
-        share, left = step / max(self.total, 1), (self.total - step) * rate
-        if self.max_seconds is not None:
-            share, left = max(share, seconds / self.max_seconds), min(left, self.max_seconds - seconds)
-        return min(share, 1.0), max(left, 0.0)
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
@@ -293,9 +294,3 @@ def _numbers(row: Mapping[str, Any]) -> str:
              "bits_per_dim": "{:.3f} bits/dim", "val_bits_per_dim": "validation {:.3f} bits/dim",
              "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}", "images_per_second": "{:.0f} images/s"}  # fmt: skip
     return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)
-
-
-def _duration(seconds: float) -> str:
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"

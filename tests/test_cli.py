@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_cli.cli import commands
+from ddpm_cli.config.shipped import commands
 
 ROOT = Path(__file__).parents[1]
 MAIN = "import sys; sys.argv[0] = 'ddpm'; from ddpm_cli.cli import main; main()"

@@ -1,4 +1,4 @@
-"""The import rule: one ordered list that ranks every module. A file imports from its own unit or from what comes later."""
+"""The import rule: one ordered list ranks every module, and a file imports from its own unit or from later ones."""
 
 import ast
 import sys

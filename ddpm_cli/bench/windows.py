@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import NamedTuple
 
-from ..data.images import Progress
 from ..errors import ConfigError
+from ..progress import Progress
 
 
 class Done(NamedTuple):

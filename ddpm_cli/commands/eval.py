@@ -17,9 +17,9 @@ from ..evaluation.latent_bits import ROWS as LATENT_ROWS
 from ..evaluation.report import Report
 from ..evaluation.subject import chosen, subject_of
 from ..files import shown
+from ..hardware.options import Precision
 from ..runs.assemble import check_positive, check_seed, without
 from ..sampling.generator import Prior
-from ..training.plan import Precision
 
 ROWS = {
     "bound": "variational bound",

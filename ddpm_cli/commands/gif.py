@@ -7,6 +7,7 @@ from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
 from ..files import shown
+from ..hardware.options import Precision
 from ..render.animate import write_animation
 from ..render.denoise import Spacing
 from ..runs.assemble import check, check_positive, check_seed
@@ -15,7 +16,6 @@ from ..sampling.generator import Direct, Prior, open_run
 from ..sampling.guidance import guided
 from ..sampling.inputs import Request
 from ..sampling.latent_tasks import check_diffusion, check_unguided
-from ..training.plan import Precision
 
 
 def run(

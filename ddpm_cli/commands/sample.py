@@ -10,16 +10,16 @@ from .. import console
 from ..build import Node, build
 from ..errors import ConfigError
 from ..files import shown
-from ..hardware.compiling import Setting
+from ..hardware.options import CompileSetting, Precision
+from ..progress import counter
 from ..render.pixels import to_uint8
 from ..runs.assemble import check_positive, check_seed
-from ..runs.load import Loaded, counter, finite
+from ..runs.load import Loaded, finite
 from ..sampling.batching import Size, Speed
 from ..sampling.folder import SampleFolder, row_of_samples
 from ..sampling.generator import Direct, Prior, open_run
 from ..sampling.inputs import Request
 from ..sampling.plan import Plan, plan_of
-from ..training.plan import Precision
 
 MOST = 1_000_000
 """Images of one call: they are kept in memory until all are drawn."""
@@ -48,7 +48,7 @@ def run(
     weights: Literal["ema", "raw"],
     device: str,
     precision: Precision,
-    compile: Setting,
+    compile: CompileSetting,
     out: str,
     trust: list[str],
     debug: bool,

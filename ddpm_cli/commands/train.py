@@ -16,7 +16,8 @@ from ..files import shown
 from ..hardware.runtime import choose
 from ..objectives.em import EM
 from ..objectives.latent import LatentModel
-from ..runs.assemble import about, check, check_seed, labels_of, network, row_of, summary, wrapper_of
+from ..render.pixels import row_of
+from ..runs.assemble import about, check, check_seed, labels_of, network, summary, wrapper_of
 from ..runs.directory import Run
 from ..runs.resume import starting_point
 from ..training.best import verdict_of

@@ -3,21 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..cli import commands, conf_dir
+from ..console import Help
 from .compose import compose_command
-
-
-class Help(NamedTuple):
-    """groups: (name, choices, the one taken). keys: (dotted name, value, comment)."""
-
-    command: str
-    about: str
-    groups: list[tuple[str, list[str], str | None]]
-    keys: list[tuple[str, str, str]]
+from .shipped import commands, conf_dir
 
 
 def explain_command(command: str, overrides: Sequence[str]) -> Help:

@@ -26,8 +26,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from .. import console
 from ..build import bind
 from ..early import check_early
-from ..errors import ConfigError, DdpmError
-from ..failures import explain
+from ..errors import ConfigError, DdpmError, explain
 from ..hardware.threads import settle
 from .help import explain_command
 from .hydra_errors import explain_hydra

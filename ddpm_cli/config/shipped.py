@@ -1,4 +1,4 @@
-"""Where the YAML that comes with the program lies."""
+"""The YAML that comes with the program: where it lies, and which commands it makes."""
 
 from pathlib import Path
 
@@ -8,3 +8,15 @@ def conf_dir() -> Path:
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def commands() -> dict[str, str]:
+    """Command -> one line about it: the first comment of its root config."""
+    found = {}
+    for path in conf_dir().glob("*.yaml"):
+        with path.open(encoding="utf-8") as file:
+            found[path.stem] = file.readline().lstrip("# ").strip()
+    order = ("train", "sample", "gif", "eval", "table", "bench")
+    return dict(
+        sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
+    )

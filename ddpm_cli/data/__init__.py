@@ -1,5 +1,6 @@
 """Pictures as uint8 tensors and batches as a function of (seed, step). A leaf: imports nothing else of the program."""
 
-from .images import Batch, Images, Progress, to_float
+from ..progress import Progress
+from .images import Batch, Images, to_float
 
 __all__ = ["Batch", "Images", "Progress", "to_float"]

@@ -4,31 +4,22 @@ import errno
 import logging
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..progress import Progress
 from .cache_file import Stored
 from .cache_key import Pictures
 from .cache_store import find_or_make
-from .images import Progress
-from .mapped import Mapped
+from .mapped import Decoded
 
 Where = bool | Literal["auto"] | str
 """true: in the user's cache directory; false: into memory at each start; FOLDER: there; auto: true where it pays."""
 MANY, LARGE = 5000, 100 * 2**20
 """auto: it pays from so many pictures or bytes of files on, either of which is about a second's decoding."""
 _log = logging.getLogger(__name__)
-
-
-class Decoded(NamedTuple):
-    """kept: (N,) int64, which of the files the pictures are; the rest as in `Images`."""
-
-    stored: Tensor
-    kept: Tensor
-    rows: Tensor | None = None
-    mapped: Mapped | None = None
 
 
 def load(of: Pictures, chosen: Tensor, where: Where, progress: Progress | None = None, say: bool = True) -> Decoded:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files import sync_folder, write_json
+from ..progress import Progress
 from .cache_key import Key, Pictures, spread
 from .decode import BLOCK, quiet
-from .images import Progress
 from .mapped import Mapped
 from .parallel import by_processes
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from ..progress import Progress
 from . import cache_file
 from .cache_file import Stored, UnfitError
 from .cache_key import Key, Pictures
 from .decode import quiet
-from .images import Progress
 
 _SPARE = 64 * 2**20  # bytes of the disk that are left to others
 _PART = re.compile(r"\.[0-9a-f]{12}-([0-9a-f]{24})\..*part")

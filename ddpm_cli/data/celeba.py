@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 
 from ..errors import DataError
+from ..progress import Progress
 from .cache import Where, load
 from .cache_key import Pictures
 from .decode import Decoder
 from .download import Files
-from .images import Images, Progress
+from .images import Images
 from .layouts import Layout, obtain
 from .source import Source, Split
 

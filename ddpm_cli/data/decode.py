@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
+from ..progress import Progress
 from .convert import picture
-from .images import Progress
 from .parallel import by_threads
 
 BLOCK = 32

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .images import Images, Progress
+from ..progress import Progress
+from .images import Images
 from .source import Source, Split
 
 

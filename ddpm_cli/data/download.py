@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, StorageError
-from .images import Progress
+from ..progress import Progress
 
 _STALLED = 30.0  # seconds without a byte before a connection counts as lost
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

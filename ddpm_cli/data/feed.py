@@ -3,20 +3,41 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .mapped import Mapped
 from .order import Draw
-
-if TYPE_CHECKING:
-    from .images import Images
 
 T = TypeVar("T")
 _SHARE = 4  # resident pictures may take one part in so many of the device's free memory
 _END: Any = object()
+
+
+class Stock(Protocol):
+    """A set of pictures to read from, see `Images`."""
+
+    @property
+    def stored(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def rows(self) -> Tensor | None: ...
+
+    @property
+    def mapped(self) -> Mapped | None: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def raw(self, size: int) -> Iterator[Tensor]: ...
 
 
 class Raw(NamedTuple):
@@ -32,7 +53,7 @@ class Raw(NamedTuple):
         return Raw(send(self.pixels, device), send(self.labels, device), mirrored)
 
 
-def fits(images: "Images", device: torch.device) -> bool:
+def fits(images: Stock, device: torch.device) -> bool:
     """Whether the pictures may stay on the device: a GPU, and they take a quarter of its free memory at most."""
     if device.type != "cuda":
         return False
@@ -43,7 +64,7 @@ def fits(images: "Images", device: torch.device) -> bool:
 class Resident:
     """All pictures and labels on the device; of each batch only the indices cross to it."""
 
-    def __init__(self, images: "Images", device: torch.device):
+    def __init__(self, images: Stock, device: torch.device):
         self.device = device
         self.labels = images.labels.to(device)
         self.pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
@@ -61,7 +82,7 @@ class Resident:
 class Host:
     """Gathers in the host's memory; with `pinned`, where a GPU can fetch it from without anyone waiting."""
 
-    def __init__(self, images: "Images", pinned: bool):
+    def __init__(self, images: Stock, pinned: bool):
         self.images, self.pinned = images, pinned
         self.array = images.stored.numpy()
 

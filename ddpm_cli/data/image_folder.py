@@ -6,10 +6,11 @@ from typing import Literal
 import torch
 
 from ..errors import DataError
+from ..progress import Progress
 from .cache import Where, load
 from .cache_key import Pictures
 from .decode import Decoder
-from .images import Images, Progress
+from .images import Images
 from .listing import find_classes, list_pictures
 from .source import Source, Split
 

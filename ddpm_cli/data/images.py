@@ -1,6 +1,7 @@
 """A set of pictures and its batches, each a pure function of (seed, step)."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -12,9 +13,6 @@ from ..errors import DataError
 from .feed import Host, Raw, Resident, ahead, fits, send
 from .mapped import Mapped
 from .order import draws
-
-Progress = Callable[[str, int, int], None]
-"""Called as (what, done, total); total 0 = unknown."""
 
 
 class Batch(NamedTuple):
@@ -135,6 +133,11 @@ class Images:
 def to_float(pixels: Tensor) -> Tensor:
     """uint8 in 0..255 -> float32 in [-1, 1], same shape and device; 0 and 255 map to -1 and 1 exactly."""
     return pixels.to(torch.float32).div_(127.5).sub_(1)
+
+
+def pixels_sha256(pixels: Tensor) -> str:
+    """Of (N,C,H,W) uint8, in order."""
+    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _batch(raw: Raw) -> Batch:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError
+from ..progress import Progress
 from .download import Files, fetch, matches
 from .idx import find_idx, read_idx
-from .images import Progress
 
 
 class Arrays(NamedTuple):

@@ -3,6 +3,7 @@
 import mmap
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +50,15 @@ class Mapped:
         """Unmap what was read. Safe at any time, also while another thread reads."""
         if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):  # a shared read-only map: nothing is lost
             self._file.madvise(mmap.MADV_DONTNEED)
+
+
+class Decoded(NamedTuple):
+    """kept: (N,) int64, which of the files the pictures are; the rest as in `Images`."""
+
+    stored: Tensor
+    kept: Tensor
+    rows: Tensor | None = None
+    mapped: Mapped | None = None
 
 
 def _of_files() -> int:

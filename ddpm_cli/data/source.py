@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .cache import Decoded
+from ..progress import Progress
 from .convert import fit, split_indices
-from .images import Images, Progress
+from .images import Images
+from .mapped import Decoded
 
 Split = Literal["train", "val", "test"]
 """Pictures to learn from, to choose by, and (the official test pictures) to report."""

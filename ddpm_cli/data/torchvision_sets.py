@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import DataError, DdpmError
-from .images import Images, Progress
+from ..progress import Progress
+from .images import Images
 from .layouts import ArrayLayout, Arrays, Cifar, Idx, Svhn, obtain
 from .source import Source, Split
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.images import Images, Progress
+from ..data.images import Images
 from ..diffusion.classifier import NoisyClassifier
 from ..errors import DataError
 from ..metrics.classes import confusion, per_class
 from ..metrics.resample import bootstrap, mean
+from ..progress import Progress
 from ..render.plots.confusion import confusion_plot
 from ..render.plots.mistakes import Mistake, mistakes_plot
 from ..runs.load import LoadedClassifier

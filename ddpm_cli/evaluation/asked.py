@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..build import Node
-from ..data.images import Images, Progress
+from ..data.images import Images, pixels_sha256
 from ..data.source import Split
+from ..progress import Progress
 from ..runs.images import held_out
 from ..sampling.generator import Prior
 from .bits import Bits, BitsOptions
-from .case import Options, pixels_sha256
+from .case import Options
 from .finding import Finding, Row, records
 from .protocol import UNKNOWN, Protocol
 from .report import bits_content, scalars

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.images import Images, Progress, to_float
+from ..data.images import Images, to_float
 from ..diffusion import ode
 from ..diffusion.denoiser import Denoise
 from ..diffusion.guidance import Unguided
@@ -18,6 +18,7 @@ from ..diffusion.noise import ImageNoise
 from ..diffusion.posterior import Variance
 from ..diffusion.target import Prediction
 from ..errors import ConfigError, NonFiniteError
+from ..progress import Progress
 from ..runs.load import Loaded
 
 STREAMS = 2**40

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..build import build
-from ..data.images import Images, Progress
+from ..data.images import Images
 from ..diffusion.classifier import NoisyClassifier
 from ..errors import ConfigError
 from ..hardware.runtime import choose
 from ..metrics.resample import mean
+from ..progress import Progress
 from ..runs.assemble import network, wrapper_of
 from ..training.loop import update
 from ..training.setup import prepare

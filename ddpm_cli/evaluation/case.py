@@ -1,16 +1,15 @@
 """Everything that the metrics of samples look at, made once and only when asked for."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
-from ..data.images import Images, Progress
+from ..data.images import Images
 from ..errors import ConfigError
 from ..metrics.resample import Estimate, bootstrap
+from ..progress import Progress
 from ..runs.images import shuffled
 from .features import Extractor
 from .samples import Drawn
@@ -94,8 +93,3 @@ class Case:
 
     def _features(self, pixels: Tensor, what: str) -> Tensor:
         return self.eyes.features_of(pixels, self.batch_size, self.progress, what)
-
-
-def pixels_sha256(pixels: Tensor) -> str:
-    """Of (N,C,H,W) uint8, in order."""
-    return hashlib.sha256(torch.as_tensor(pixels).contiguous().numpy().tobytes()).hexdigest()

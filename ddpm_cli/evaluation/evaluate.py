@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from ..data.images import Images, Progress
+from ..data.images import Images, pixels_sha256
 from ..errors import ConfigError, DataError
+from ..progress import Progress
 from ..runs.images import pictures_of
 from ..runs.load import Loaded
 from ..sampling.generator import Direct
@@ -11,7 +12,7 @@ from .accuracy import accuracy
 from .asked import Asked, Found
 from .bits import BitsOptions, Judge
 from .cas import cas
-from .case import Case, pixels_sha256
+from .case import Case
 from .feasible import check_feasible
 from .finding import Finding
 from .latent_bits import LatentJudge

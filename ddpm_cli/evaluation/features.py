@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.images import Progress, to_float
+from ..data.images import to_float
 from ..diffusion.classifier import of_clean
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime, choose
+from ..progress import Progress
 from ..runs.checkpoint import digest
 from ..runs.images import DataOf
 from ..runs.load import classifier_of

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.images import Images, Progress, to_float
+from ..data.images import Images, to_float
 from ..diffusion import ode
 from ..diffusion.likelihood import in_bits
 from ..diffusion.noise import ImageNoise
 from ..errors import NonFiniteError
 from ..models.gmm import GMM
 from ..objectives.latent import LatentModel, LogWeights, elbo, importance_weighted, log_weights
+from ..progress import Progress
 from ..sampling.generator import Direct
 from .bits import STREAMS, Bits, BitsOptions, Figure
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..build import Node
-from ..data.images import Progress
 from ..errors import DataError
+from ..progress import Progress, counter
 from ..render.pixels import to_uint8
-from ..runs.load import Loaded, counter, finite
+from ..runs.load import Loaded, finite
 from ..sampling.generator import Direct, Prior
 from ..sampling.inputs import Request
 from ..sampling.plan import plan_of

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ..build import build, suggest
 from ..errors import ConfigError
+from ..hardware.options import Precision
 from ..hardware.runtime import choose
 from ..objectives.classify import Classify
 from ..runs import checkpoint
@@ -13,7 +14,6 @@ from ..runs.checkpoint import Checkpoint
 from ..runs.images import DataOf, Known
 from ..runs.load import Loaded, LoadedClassifier, classifier_of
 from ..sampling.generator import Direct, open_run
-from ..training.plan import Precision
 from .features import Extractor, check_shape, extractor_of
 from .sample_metrics import JUDGES
 

@@ -13,17 +13,17 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-Setting = bool | Literal["auto", "graphs"]
-Mode = Literal["eager", "compiled", "graphs"]
+from .options import CompileMode, CompileSetting
+
 log = logging.getLogger(__name__)
 
 
-class Cost(NamedTuple):
+class CompileCost(NamedTuple):
     """What compiling takes and gives on one kind of device.
 
     Args:
@@ -41,7 +41,7 @@ class Cost(NamedTuple):
 
 
 # At `worth` times its cost, compiling has been paid back where it takes off a twelfth.
-COSTS = {"cuda": Cost(2e13, 5e-5, 0.4, 0.3, 12)}
+COSTS = {"cuda": CompileCost(2e13, 5e-5, 0.4, 0.3, 12)}
 """By kind of device; on the others `auto` does not compile."""
 
 
@@ -63,7 +63,7 @@ def enough(tensors: int, device: torch.device, training: bool) -> float:
     return tensors * cost.worth * (cost.training if training else cost.sampling)
 
 
-def mode_of(setting: Setting, device: torch.device, worth: Callable[[], bool], key: str) -> Mode:
+def mode_of(setting: CompileSetting, device: torch.device, worth: Callable[[], bool], key: str) -> CompileMode:
     """What `setting` comes to here; one line where the tools to compile are missing.
 
     Args:
@@ -107,7 +107,7 @@ class Compiled:
     def __init__(
         self,
         module: nn.Module,
-        mode: Mode,
+        mode: CompileMode,
         training: bool,
         sizes: Collection[int] = (),
         key: str = "compile",
@@ -151,7 +151,7 @@ class Compiled:
         return out.clone() if isinstance(out, Tensor) else out  # the next call writes over what the graph gave
 
 
-def compile_call(module: nn.Module, mode: Mode, training: bool, **options: Any) -> None:
+def compile_call(module: nn.Module, mode: CompileMode, training: bool, **options: Any) -> None:
     """Let `module(...)` run compiled unless `mode` is eager; see `Compiled`. Copies of the module are not compiled."""
     if mode != "eager":
         log.info("%s: compiling the network; the first call takes the longer", options.get("key", "compile"))

@@ -3,14 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from ..data.images import Batch
-from ..objectives.base import Objective
-from ..training.randomness import StepRandom
-from ..training.state import TrainState
-
 SHARE = 0.8
 """Of the host's memory that a step may fill by estimate."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -22,44 +14,6 @@ def halved(size: int, fits: Callable[[int], bool]) -> int:
     while size > 1 and not fits(size):
         size = (size + 1) // 2
     return size
-
-
-def fits_by_trying(
-    objective: Objective, model: nn.Module, state: TrainState, size: int, shape: tuple[int, ...]
-) -> Callable[[int], bool]:
-    """Whether a step over parts of a batch of `size` images of `shape` runs on the device; made before the first step.
-
-    Weights, statistics and what the objective remembers stay as they are.
-    """
-
-    def fits(part: int) -> bool:
-        device = state.parameters[0].device
-        if state.times is not None:
-            state.times.to(device)
-        kept = [(b, b.clone()) for m in (model, state.times) if m is not None for b in m.buffers()]
-        call, state.module._compiled_call_impl = state.module._compiled_call_impl, None
-        memory: list[Tensor] = []
-        try:
-            if not state.optimizer.state:  # which its first step will ask for
-                memory = [torch.empty_like(p) for p in state.parameters for _ in range(2)]
-            batch = Batch(torch.zeros(part, *shape, device=device), torch.zeros(part, dtype=torch.int64, device=device))
-            rng = StepRandom(0, 0, device, size, slice(0, part))
-            model.train()
-            objective(model, batch, rng).value.backward()
-            return True
-        except torch.OutOfMemoryError:
-            return False
-        finally:
-            memory.clear()
-            state.optimizer.zero_grad()
-            with torch.no_grad():
-                for buffer, before in kept:
-                    buffer.copy_(before)
-            state.module._compiled_call_impl = call
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    return fits
 
 
 def fits_by_estimate(per_image: float, weights: int, total: int) -> Callable[[int], bool]:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..training.plan import Precision
 from .allocator import keep_freed_memory
+from .options import Precision
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 
 from ..files import write_atomically
 from .gif import encode_gif
-from .mp4 import encode_mp4
+from .pixels import as_rgb
 
 SLOWEST, LONGEST = 0.01, 600.0
 """Frames a second and seconds of hold: GIF cannot say more than 655 s."""
@@ -39,3 +40,19 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         write_atomically(path, lambda p: p.write_bytes(encode_mp4(frames, fps, hold)))
     else:
         raise ValueError(f"format: must be gif or mp4, got {format!r}")
+
+
+def encode_mp4(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:
+    """H.264 in the colour format that every player knows, by the package av.
+
+    frames (H,W), (H,W,1) or (H,W,3) uint8; the last one is repeated until it has stayed for `hold` seconds.
+    """
+    height, width = frames[0].shape[:2]
+    # its colours are stored for two by two pixels, so sides must be even; the margin grows by one pixel
+    even = [np.pad(as_rgb(f), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") for f in frames]
+    even += [even[-1]] * max(0, round(hold * fps) - 1)
+    encoded = iio.imwrite(
+        "<bytes>", even, extension=".mp4", plugin="pyav", codec="h264", fps=fps, out_pixel_format="yuv420p"
+    )
+    assert isinstance(encoded, bytes)
+    return encoded

@@ -10,8 +10,7 @@ from torch import Tensor
 from ..diffusion.samplers import Frame
 from . import caption
 from .clock import AlphaSigma, Clock
-from .pixels import to_uint8
-from .sheet import MARGIN, fitting_scale, sheet
+from .pixels import MARGIN, fitting_scale, sheet, to_uint8
 
 GUTTER = 32
 """Between the two halves."""

@@ -8,8 +8,7 @@ from ..diffusion.noise import ImageNoise
 from . import caption
 from .clock import AlphaSigma, Clock, as_clock, explodes, visible
 from .denoise import Spacing, evenly_visible, spaced
-from .pixels import to_uint8
-from .sheet import GAP, MARGIN, fitting_scale, sheet
+from .pixels import GAP, MARGIN, fitting_scale, sheet, to_uint8
 
 SHARES = (0, 25, 50, 75, 100)
 """Per cent of the way, in the strip."""

@@ -6,8 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from . import caption
-from .pixels import to_uint8
-from .sheet import EDGE, MARGIN, fitting_scale, sheet
+from .pixels import EDGE, MARGIN, fitting_scale, sheet, to_uint8
 
 TRACK = 72
 """Pixels of the line between the two names, at least."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 BACKGROUND = 255
@@ -12,6 +13,12 @@ EDGE = 208
 """Grey next to tiles, without which their white pixels would be one with the background."""
 LEGIBLE = 80
 """Pixels that a tile should be wide, at least."""
+MARGIN = 16
+"""Around everything."""
+GAP = 4
+"""Between tiles; the same at any scale."""
+WIDEST = 720
+"""No picture is made wider by enlarging it, unless the user names the scale: a GIF grows with every pixel."""
 
 
 def quantized(x: Tensor) -> Tensor:
@@ -91,3 +98,27 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         picture = picture[:, :, None]
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+
+
+def sheet(images: Tensor, columns: int | None, scale: int) -> np.ndarray:
+    """(N,C,H,W) uint8 -> (H',W',C): enlarged tiles with a thin edge, nothing around the outermost."""
+    sharp = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    framed = F.pad(sharp, (1, 1, 1, 1), value=EDGE)
+    return grid(framed, columns, pad=GAP)[GAP:-GAP, GAP:-GAP]
+
+
+def fitting_scale(images: Tensor, columns: int | None, scale: int | None, panels: int = 1) -> int:
+    """`scale`, or the one that suits a tile unless `panels` sheets beside one another get too wide with it."""
+    n, _, height, width = images.shape
+    suited = suited_scale(height, width, scale)
+    if scale is not None:
+        return suited
+    return max(1, min(suited, WIDEST // (panels * layout(n, columns) * width)))
+
+
+def row_of(labels: Tensor | None) -> int | None:
+    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is of one class."""
+    classes = len(labels.unique()) if labels is not None else 0
+    if labels is None or not 2 <= classes <= 16:
+        return None
+    return classes * max(1, round(math.sqrt(len(labels)) / classes))

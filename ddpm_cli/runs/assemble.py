@@ -1,6 +1,5 @@
 """Config nodes -> the objects that train, sample and gif share."""
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -127,14 +126,6 @@ def check_seed(seed: int) -> None:
     """Raises ConfigError for one that random generators do not take; image i has seed + i."""
     if not 0 <= seed < 2**62:
         raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
-
-
-def row_of(labels: Tensor | None) -> int | None:
-    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is of one class."""
-    classes = len(labels.unique()) if labels is not None else 0
-    if labels is None or not 2 <= classes <= 16:
-        return None
-    return classes * max(1, round(math.sqrt(len(labels)) / classes))
 
 
 def cycle(classes: Sequence[int], n: int) -> Tensor:

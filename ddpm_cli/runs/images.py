@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import torch
 
 from ..build import build
-from ..data.images import Images, Progress
+from ..data.images import Images
 from ..data.source import Split
 from ..errors import DataError
+from ..progress import Progress
 
 
 class Known(Protocol):

@@ -1,22 +1,21 @@
 """A checkpoint ready to draw from, and what drawing needs."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from ..build import build
 from ..commands.given import given
-from ..data.images import Progress
 from ..diffusion.guidance import Classifier
 from ..diffusion.schedule import Schedule
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import shown
+from ..hardware.options import Precision
 from ..hardware.runtime import Runtime, choose
 from ..objectives.classify import Classify
 from ..render.clock import clock_of
-from ..training.plan import Precision
 from ..training.state import load_weights, part
 from . import checkpoint
 from .assemble import Config, cycle, denoiser_of, network, without
@@ -181,18 +180,6 @@ def _class(asked: int | str, names: Sequence[str]) -> int:
     if str(asked) in names:
         return names.index(str(asked))
     raise ConfigError(f"label: there is no class {asked!r}; classes: {', '.join(names)}")
-
-
-def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
-    """Turns "so many images went a step", of which each takes `steps`, into images done of n."""
-    done = 0
-
-    def step(images: int) -> None:
-        nonlocal done
-        done += images
-        progress("sampling", done // steps, n)
-
-    return step
 
 
 def finite(images: Tensor) -> Tensor:

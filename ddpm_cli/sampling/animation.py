@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from ..build import build
-from ..data.images import Images, Progress, to_float
+from ..data.images import Images, to_float
 from ..diffusion.editing import there_and_back
 from ..diffusion.samplers import Frame, Sampler
 from ..errors import ConfigError, DataError
+from ..progress import Progress, counter
 from ..render.clock import visible
 from ..render.denoise import Spacing, denoise_frames, spaced
 from ..render.files import write_png
 from ..render.forward import forward_frames, forward_strip
 from ..render.interpolate import interpolation_frames
 from ..render.pixels import quantized, to_uint8
-from ..runs.load import Loaded, counter, finite
+from ..runs.load import Loaded, finite
 from .generator import Direct, Prior
 from .guidance import Guided
 from .inputs import Request

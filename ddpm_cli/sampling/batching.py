@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.denoiser import Denoiser
-from ..hardware.compiling import Mode, Setting, compile_call, enough, mode_of, seconds_of
+from ..hardware.compiling import compile_call, enough, mode_of, seconds_of
 from ..hardware.memory import SHARE, halved, host_memory
+from ..hardware.options import CompileMode, CompileSetting
 from ..runs.load import Loaded
 from .generator import Direct
 
@@ -45,7 +46,7 @@ class Speed:
         _, height, width = self.loaded.shape
         return halved(size, lambda part: part * height * width * PLENTY <= SHARE * total or self._fits(part, total))
 
-    def compile(self, setting: Setting) -> Mode:
+    def compile(self, setting: CompileSetting) -> CompileMode:
         """Compile the network where `setting` says so, and tell what was done. On CUDA `auto` also captures graphs."""
         if not isinstance(self.loaded.model, Denoiser):
             return "eager"  # an autoencoder draws in one call

@@ -11,8 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..files import write_json
 from ..render.files import write_images, write_npz, write_png
-from ..render.pixels import BACKGROUND, enlarge, grid, layout, suited_scale
-from ..runs.assemble import row_of
+from ..render.pixels import BACKGROUND, enlarge, grid, layout, row_of, suited_scale
 
 INPUTS = ("input", "input_other", "masked")
 LONG_ROW = 12

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..build import build
 from ..diffusion.noise import ImageNoise
 from ..errors import ConfigError
+from ..hardware.options import Precision
 from ..models.gmm import GMM
 from ..objectives.elbo import ELBO
 from ..objectives.em import EM
@@ -17,7 +18,6 @@ from ..runs import checkpoint
 from ..runs.assemble import wrapper_of
 from ..runs.checkpoint import Checkpoint
 from ..runs.load import Loaded, Opened
-from ..training.plan import Precision
 
 Prior = Literal["auto", "normal", "gmm"]
 

@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 from ..console import note
-from ..data.images import Images, Progress
+from ..data.images import Images
 from ..data.source import Source
 from ..errors import CheckpointError
 from ..files import shown
 from ..objectives.base import Objective
 from ..objectives.classify import Classify
+from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.directory import Run
 from .plan import Plan

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Precision = Literal["auto", "fp32", "tf32", "bf16"]
+from ..hardware.options import CompileSetting, Precision
+
 Every = int | Literal["epoch"]
 """A number of steps, 0 = never, or the end of each epoch."""
 
@@ -51,7 +52,7 @@ class Plan:
     devices: int = 1
     strategy: Literal["auto"] = "auto"
     precision: Precision = "auto"
-    compile: bool | Literal["auto", "graphs"] = "auto"
+    compile: CompileSetting = "auto"
     autotune: bool = False
     grad_clip: float | None = 1.0
     warmup_steps: int = 0

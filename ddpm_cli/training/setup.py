@@ -10,7 +10,8 @@ from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
-from ..hardware.compiling import Setting, compile_call, mode_of
+from ..hardware.compiling import compile_call, mode_of
+from ..hardware.options import CompileSetting
 from ..hardware.runtime import Runtime, autotune
 from ..objectives.base import Objective
 from ..objectives.latent import LatentModel
@@ -76,7 +77,7 @@ def recompute(module: nn.Module) -> None:
 
 def _compile(state: TrainState, plan: Plan, device: torch.device, resumed: bool, auto: Auto | None) -> None:
     """A run that goes on stays as it was begun: compiled and plain code round differently."""
-    setting: Setting = plan.compile
+    setting: CompileSetting = plan.compile
     if setting == "auto" and resumed:
         before = state.chosen.get("compile", "compiled" if device.type == "cuda" else "eager")
         setting = "graphs" if before == "graphs" else before == "compiled"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ddpm_cli.bench import startup
-from ddpm_cli.cli import conf_dir
+from ddpm_cli.config.shipped import conf_dir
 
 from ..conftest import TINY, Cli
 

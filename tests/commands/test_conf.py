@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from ddpm_cli.cli import commands, conf_dir
+from ddpm_cli.config.shipped import commands, conf_dir
 from ddpm_cli.data.images import Images
 from ddpm_cli.data.source import Source, Split
 

@@ -15,8 +15,7 @@ from ddpm_cli.render import animate
 from ddpm_cli.render.animate import write_animation
 from ddpm_cli.render.caption import LINE
 from ddpm_cli.render.forward import forward_frames
-from ddpm_cli.render.pixels import BACKGROUND
-from ddpm_cli.render.sheet import EDGE, GAP, MARGIN
+from ddpm_cli.render.pixels import BACKGROUND, EDGE, GAP, MARGIN
 
 
 def noise(count: int, *shape: int) -> list[np.ndarray]:

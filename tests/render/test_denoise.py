@@ -10,7 +10,7 @@ import torch
 from ddpm_cli.diffusion.samplers import Frame
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule
 from ddpm_cli.render.denoise import denoise_frames, evenly_visible, spaced
-from ddpm_cli.render.sheet import MARGIN
+from ddpm_cli.render.pixels import MARGIN
 
 TOP = MARGIN + 24
 

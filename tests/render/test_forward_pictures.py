@@ -7,7 +7,7 @@ import torch
 from ddpm_cli.diffusion.schedule import LinearSchedule
 from ddpm_cli.diffusion.zero_to_one import ZeroToOne
 from ddpm_cli.render.forward import SHARES, forward_frames, forward_strip
-from ddpm_cli.render.sheet import GAP, MARGIN
+from ddpm_cli.render.pixels import GAP, MARGIN
 
 TOP = MARGIN + 24
 SCHEDULE = LinearSchedule()

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
-from ddpm_cli.errors import ConfigError
-from ddpm_cli.failures import explain
+from ddpm_cli.errors import ConfigError, explain
 from ddpm_cli.hardware import compiling, memory
 from ddpm_cli.hardware.compiling import Compiled, enough, mode_of, seconds_of
-from ddpm_cli.hardware.memory import fits_by_estimate, fits_by_trying, halved
+from ddpm_cli.hardware.memory import fits_by_estimate, halved
 from ddpm_cli.objectives.base import Loss, Pair, Random
 from ddpm_cli.objectives.denoising import Denoising
 from ddpm_cli.objectives.times import Importance
 from ddpm_cli.training import auto, setup
-from ddpm_cli.training.auto import Auto
+from ddpm_cli.training.auto import Auto, fits_by_trying
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.setup import recompute
 from ddpm_cli.training.state import TrainState

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ...files import write_atomically
 
-INK, GRID = "#333333", "#dddddd"
+INK, GRID, EDGE = "#333333", "#dddddd", "#bbbbbb"
 
 
 def quiet(axes: Axes) -> None:
@@ -24,3 +25,16 @@ def write_figure(path: Path, figure: Figure) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomically(path, lambda p: p.write_bytes(picture.getvalue()))
+
+
+def show_tile(axes: Axes, image: Tensor) -> None:
+    """(C,H,W) uint8, each pixel a sharp square, a thin edge around it, no ticks."""
+    picture = image.permute(1, 2, 0).numpy()
+    if picture.shape[2] == 1:
+        axes.imshow(picture[:, :, 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    else:
+        axes.imshow(picture, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(EDGE)

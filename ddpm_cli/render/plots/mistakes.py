@@ -8,8 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .figure import INK, write_figure
-from .tiles import show
+from .figure import INK, show_tile, write_figure
 
 ACROSS = 6
 RED, GREEN = "#b02a37", "#1f7a3d"
@@ -40,7 +39,7 @@ def mistakes_plot(path: Path, pixels: Tensor, mistakes: Sequence[Mistake], wrong
         axes.axis("off")
     for axes, image, mistake in zip(grid.flat, pixels, mistakes, strict=False):
         axes.axis("on")
-        show(axes, image)
+        show_tile(axes, image)
         axes.set_title(_said(mistake.answer, mistake.confidence), fontsize=9.5, color=RED, pad=4)
         axes.set_xlabel(_said(mistake.right, mistake.chance), fontsize=9.5, color=GREEN, labelpad=4)
     figure.supxlabel(

@@ -7,8 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .figure import INK, write_figure
-from .tiles import show
+from .figure import INK, show_tile, write_figure
 
 
 class Pairs(NamedTuple):
@@ -38,7 +37,7 @@ def pairs_plot(path: Path, blocks: Mapping[str, Pairs]) -> None:
             if i >= len(pairs.images):
                 grid[0, i].axis("off"), grid[1, i].axis("off")
                 continue
-            show(grid[0, i], pairs.images[i])
-            show(grid[1, i], pairs.nearest[i])
+            show_tile(grid[0, i], pairs.images[i])
+            show_tile(grid[1, i], pairs.nearest[i])
             grid[0, i].set_title(f"{pairs.distances[i]:.1f}", fontsize=10, color=INK, pad=3)
     write_figure(path, figure)

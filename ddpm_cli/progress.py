@@ -1,0 +1,50 @@
+"""How far long work is. What does the work calls a `Progress`; who shows it, and where, is the caller's business."""
+
+import time
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Called as (what, done, total); total 0 = unknown."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
+    """Turns "so many images went a step", of which each takes `steps`, into images done of n."""
+    done = 0
+
+    def step(images: int) -> None:
+        nonlocal done
+        done += images
+        progress("sampling", done // steps, n)
+
+    return step
+
+
+class Pace:
+    """How fast a run of `total` steps is that began at `step`; it also ends after `max_seconds` of training."""
+
+    def __init__(self, step: int, total: int, max_seconds: float | None = None):
+        self.total, self.max_seconds = total, max_seconds
+        self._first, self._since = step, time.monotonic()
+
+    def at(self, step: int, seconds: float) -> tuple[float, float]:
+        """Fraction done, in [0, 1], and seconds left; whichever of steps and time ends first.
+
+        Args:
+            seconds: of training so far, all sessions together.
+        """
+        rate = (time.monotonic() - self._since) / max(step - self._first, 1)
+        done, left = step / max(self.total, 1), (self.total - step) * rate
+        if self.max_seconds is not None:
+            done, left = max(done, seconds / self.max_seconds), min(left, self.max_seconds - seconds)
+        return min(done, 1.0), max(left, 0.0)
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1:15", 3675 -> "1:01:15"."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
