@@ -9,12 +9,18 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
 Node = Mapping[str, Any]
+ALIASES = {
+    "ddpm_cli.diffusion.guidance.ByClassifier": "ddpm_cli.sampling.guidance.ClassifierGuidance",
+    "ddpm_cli.training.ema.Decay": "ddpm_cli.training.plan.Decay",
+}
+"""Targets that configs and checkpoints of older versions name, and what stands for them today."""
 
 
 def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given: Any) -> Any:
@@ -35,11 +41,15 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
         return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
-    arguments = bind(target, options, key, trust=trust, **given)
+    return made(target, bind(target, options, key, trust=trust, **given), key)
+
+
+def made(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> Any:
+    """target(**arguments). Raises ConfigError for a value out of range."""
     try:
         return target(**arguments)
     except ValueError as error:  # our own classes name the parameter first: "steps: must be ..."
-        raise ConfigError(f"{key}.{error}") from error
+        raise ConfigError(f"{key}.{error}" if key else str(error)) from error
 
 
 def bind(
@@ -83,6 +93,7 @@ def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., 
     Raises:
         ConfigError: when there is no such thing, or it is defined outside `trust`.
     """
+    path = ALIASES.get(path, path)
     module_name, _, name = path.rpartition(".")
     if trust is not None and module_name.split(".")[0] not in trust:
         raise ConfigError(
@@ -126,6 +137,8 @@ def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> 
     """`value` as `hint` wants it. Raises ConfigError when it cannot be."""
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
         return build(value, key, trust=trust)
+    if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
+        return made(hint, bind(hint, value, key, trust=trust), key)
     if isinstance(value, str) and value == "???":
         raise ConfigError(f"{key}: is required; set {key}=VALUE")
     return fitted(value, hint, key)
@@ -194,3 +207,16 @@ def _describe(hint: Any) -> str:
     if origin is not None:
         return f"a list ({_describe(args[0])} each)" if args else "a list"
     return getattr(hint, "__name__", str(hint))
+
+
+def check_seed(seed: int) -> None:
+    """Raises ConfigError for one that random generators do not take; image i has seed + i."""
+    if not 0 <= seed < 2**62:
+        raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
+
+
+def check_positive(**values: float) -> None:
+    """Raises ConfigError for the first that is not above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ConfigError(f"{name}: must be positive, got {value}")

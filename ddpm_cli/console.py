@@ -242,6 +242,12 @@ class TrainingView:
         )  # fmt: skip
         self._task: TaskID | None = None
 
+    def begin(self, config: Mapping[str, Any], folder: "Path") -> None:
+        show_config(config, f"ddpm train: {shown(folder)}")
+
+    def counting(self) -> Counter:
+        return Counter()
+
     def start(self, step: int, total: int) -> None:
         self._pace = Pace(step, total, self.max_seconds)
         self._told = time.monotonic()

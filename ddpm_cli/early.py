@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from .build import Node, build, fitted
+from .build import ALIASES, Node, build, fitted
 
 PACKAGE = Path(__file__).parent
 KNOWN: dict[str, Any] = {
@@ -18,8 +18,6 @@ KNOWN: dict[str, Any] = {
 } | {"Any": Any, "Literal": Literal, "Sequence": Sequence, "Mapping": Mapping, "Callable": Callable}  # fmt: skip
 WITHOUT_TORCH = ("ddpm_cli.training.plan.Plan",)
 """Classes that are built at once, so that values out of range are said early as well."""
-READ_FIRST = ("ddpm_cli.diffusion.guidance.ByClassifier",)
-"""Classes whose node is not yet what they take: a command puts other values in the place of some."""
 
 
 def check_early(target: str, config: Node, key: str = "") -> None:
@@ -37,9 +35,7 @@ def check_early(target: str, config: Node, key: str = "") -> None:
     for name, value in sorted(config.items(), key=lambda item: item[0] == "model"):
         where = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping) and "_target_" in value:
-            inner = str(value["_target_"])
-            if inner in READ_FIRST:
-                continue
+            inner = ALIASES.get(str(value["_target_"]), str(value["_target_"]))
             check_early(inner, {k: v for k, v in value.items() if k not in ("_target_", "_partial_")}, where)
             if inner in WITHOUT_TORCH:
                 build(value, where)

@@ -24,10 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from .. import console
-from ..build import bind
+from ..build import bind, made
 from ..early import check_early
 from ..errors import ConfigError, DdpmError, explain
 from ..hardware.threads import settle
+from ..runs.job import Job
+from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
 from .shipped import conf_dir
@@ -72,7 +74,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if crowd:
             log.warning("%s", crowd)
         try:
-            run(name, plain(config), folder)
+            run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task)))
         except Exception as error:  # kept from Hydra, which would print more than the one line
             codes.append(report(error))
         finally:
@@ -94,11 +96,35 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     return codes[0] if codes else 0
 
 
-def run(name: str, config: dict[str, Any], folder: Path) -> None:
-    """The command's own code, on plain values; `folder` is the output directory that Hydra chose."""
-    check_early(f"ddpm_cli.commands.{name}.run", config)
-    command = import_module(f"ddpm_cli.commands.{name}").run
-    command(**bind(command, config, config=config, folder=folder))
+def call(name: str, overrides: Sequence[str]) -> Job:
+    """Run command `name` from Python: its config composed with `overrides`, as on the command line.
+
+    Raises:
+        DdpmError: what the command raises; what Hydra raises, as one line.
+    """
+    Plugins.instance().register(UserConf)
+    try:
+        config = compose_command(name, overrides)
+        folder = Path(config.hydra.run.dir)
+        given = keys_of(config.hydra.overrides.task)
+        job = Job(plain(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])), folder, given)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_hydra(error, name, list(overrides))) from error
+    run(name, job)
+    return job
+
+
+def run(name: str, job: Job) -> None:
+    """The command's own code: its options are bound to the config and checked, once."""
+    command = f"ddpm_cli.commands.{name}"
+    check_early(f"{command}.Options", job.config)
+    module = import_module(command)
+    module.run(made(module.Options, bind(module.Options, job.config)), job)
+
+
+def keys_of(overrides: Sequence[str]) -> frozenset[str]:
+    """["~model.x", "+sampler@y=z"] -> {"model.x", "sampler"}: what the user set."""
+    return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

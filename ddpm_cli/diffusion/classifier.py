@@ -12,7 +12,7 @@ class NoisyClassifier(nn.Module):
     """backbone(x_t, conditioning) + schedule, so that it is told t as a denoiser is.
 
     Args:
-        backbone: a module (B,C,H,W), (B,) -> logits (B, classes), or (B,C,H,W) -> logits when it says `timed = False`.
+        backbone: a module (B,C,H,W), (B,) -> logits (B, classes), where c = 0 means no noise.
         autocast: run the backbone in this lower precision (None: as it is).
     """
 
@@ -31,7 +31,7 @@ class NoisyClassifier(nn.Module):
         return self.logits(x, self.schedule.conditioning(t))
 
     def clean(self, x0: Tensor) -> Tensor:
-        """Logits (B, classes), float32, of images: a backbone that is told c is told 0."""
+        """Logits (B, classes), float32, of images without noise."""
         with self._autocast(x0):
             return of_clean(self.backbone, x0).float()
 
@@ -45,7 +45,5 @@ class NoisyClassifier(nn.Module):
 
 
 def of_clean(classifier: Callable[..., Tensor], x0: Tensor) -> Tensor:
-    """Logits (B, classes) of images (B,C,H,W). One that says `timed = False` is called without c."""
-    if not getattr(classifier, "timed", True):
-        return classifier(x0)
+    """Logits (B, classes) of images (B,C,H,W): c is 0."""
     return classifier(x0, torch.zeros(len(x0), device=x0.device))

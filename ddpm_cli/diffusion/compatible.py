@@ -14,7 +14,7 @@ def check_model(model: Denoiser) -> None:
     """Raises ValueError naming the objective when the target cannot be read at all of the schedule's times."""
     schedule, target = model.schedule, model.target
     name = type(target).__name__.lower()
-    known, steps = getattr(model.backbone, "n_steps", None), getattr(schedule, "steps", None)
+    known, steps = model.known_steps, getattr(schedule, "steps", None)
     if known is not None and known != steps:
         raise ValueError(
             f"model.n_steps: this network knows {known} steps by their number, the schedule has {steps or 'none'}; "

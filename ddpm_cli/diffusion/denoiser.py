@@ -28,7 +28,8 @@ class Denoiser(nn.Module):
 
     Args:
         backbone: a module (B,C,H,W), (B,), (B,) int64 or None -> (B,C,H,W); (B,2C,H,W) -> (B,C,H,W) when it has a true
-            `self_condition`, and (B,2C,H,W) out when `learned_variance`.
+            `self_condition`, and (B,2C,H,W) out when `learned_variance`. A true `class_conditional` says that it knows
+            classes, `n_steps` that it knows the times of a table of so many steps alone.
         autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
         learned_variance: the second half of the output says where between beta_tilde and beta the log-variance is
             (Nichol & Dhariwal 2021, eq. 15), -1 and 1 being the bounds.
@@ -48,7 +49,10 @@ class Denoiser(nn.Module):
         self.target = target
         self.autocast = autocast
         self.learned_variance = learned_variance
+        # what a backbone may have besides its call; one that does not say has none of it
         self.self_condition = bool(getattr(backbone, "self_condition", False))
+        self.class_conditional = bool(getattr(backbone, "class_conditional", False))
+        self.known_steps: int | None = getattr(backbone, "n_steps", None)
 
     def alpha_sigma(self, t: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma at t (B,), shaped to multiply an `ndim`-dimensional batch."""

@@ -28,10 +28,7 @@ class Guidance(Protocol):
 
 
 class Classifier(Protocol):
-    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what the denoiser's network is told about t.
-
-    One that says `timed = False` knows images only and is called without c.
-    """
+    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what a denoiser is told about t, 0 without noise."""
 
     def __call__(self, x: Tensor, c: Tensor) -> Tensor: ...
 

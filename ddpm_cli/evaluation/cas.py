@@ -1,8 +1,8 @@
-"""Classification accuracy score: how good a teacher the samples are."""
+"""Classification accuracy score: how well a classifier learns from the samples."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,54 +15,47 @@ from ..errors import ConfigError
 from ..hardware.runtime import choose
 from ..metrics.resample import mean
 from ..progress import Progress
-from ..runs.assemble import network, wrapper_of
+from ..runs.assemble import Meaning, completed, network
+from ..sampling.classifier import LoadedClassifier
 from ..training.loop import update
 from ..training.setup import prepare
-from .case import Case
-from .finding import Finding, Row
+from .comparison import Comparison
+from .result import MetricResult, MetricValue
 
 SEED = 0
 """Of the first weights and the order of the images: one for samples and real images, so that only these differ."""
 
 
-def cas(case: Case) -> Finding:
+def cas(case: Comparison) -> MetricResult:
     """Accuracy on held-out images of a classifier that was trained on the samples (Ravuri & Vinyals 2019).
 
     Beside it that of the same classifier after as many steps on as many real training images.
     """
-    data, names, real = case.eyes.data, case.eyes.class_names, case.real
-    assert data is not None and case.samples.labels is not None
-    steps, config = case.options.cas_steps, dict(data.config)
-    fake = Images(case.samples.pixels, case.samples.labels, names, flip=case.train.flip)
-    learned = taught(fake, config, data.trusted, steps, case.eyes.device.type, case.progress, "samples")
-    right = _right(learned, real, case.batch_size)
+    recipe, real = case.extractor.classifier, case.real
+    assert recipe is not None and case.samples.labels is not None
+    steps = case.options.cas.steps
+    fake = Images(case.samples.pixels, case.samples.labels, recipe.class_names, flip=case.train.flip)
+    learned = train_classifier(recipe, fake, steps, case.progress, "samples")
+    right = _right(learned, real, case.options.batch_size)
     best = None
     if case.control is not None:
-        taught_by_real = taught(
-            case.control, config, data.trusted, steps, case.eyes.device.type, case.progress, "real images"
-        )
-        best = mean(_right(taught_by_real, real, case.batch_size))
-    settings = {"steps": steps}
-    return Finding({"classification accuracy score": Row(case.bootstrap(mean, right), best, "{:.1%}", settings)})
+        taught = train_classifier(recipe, case.control, steps, case.progress, "real images")
+        best = mean(_right(taught, real, case.options.batch_size))
+    value = MetricValue(case.bootstrap(mean, right), best, "{:.1%}", {"steps": steps})
+    return MetricResult({"classification accuracy score": value})
 
 
-def taught(
-    images: Images,
-    config: Mapping[str, Any],
-    trusted: Collection[str],
-    steps: int,
-    device: str,
-    progress: Progress,
-    what: str,
+def train_classifier(
+    recipe: LoadedClassifier, images: Images, steps: int, progress: Progress, what: str
 ) -> NoisyClassifier:
-    """A classifier trained for `steps` on `images` with the recipe of `config`, ready to answer."""
-    recipe = {**config, "seed": SEED}
-    objective = build(recipe["objective"], "objective", trust=trusted)
-    plan = replace(build(recipe["trainer"], "trainer", trust=trusted), steps=steps, epochs=None, compile=False)
-    runtime = choose(device, "fp32")
-    wrap = wrapper_of(recipe, runtime, objective, trusted)
-    state = prepare(network(recipe, images, trust=trusted), _optimizer(recipe, trusted), plan, runtime, None, objective)
-    model = wrap(state.module)
+    """One trained from scratch for `steps` on `images` as the run `recipe` was, ready to answer."""
+    config, trusted = {**recipe.config, "seed": SEED}, recipe.trusted
+    plan = replace(build(config["trainer"], "trainer", trust=trusted), steps=steps, epochs=None, compile=False)
+    runtime = choose(recipe.runtime.device.type, "fp32")
+    meaning = Meaning.of(config, runtime, trusted)
+    module = network(completed(config, images), trusted)
+    state = prepare(module, _optimizer(config, trusted), plan, meaning, None)
+    model = meaning.wrap(state.module)
     rates = [group["lr"] for group in state.optimizer.param_groups]
     model.train()
     for batch in images.batches(plan.batch_size, SEED, device=runtime.device):
@@ -71,18 +64,16 @@ def taught(
         factor = plan.learning_rate(state.step, steps, len(images))
         for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        update(objective, model, state, batch, plan, SEED)
+        update(meaning.objective, model, state, batch, plan, SEED)
         progress(f"learning from {what}", state.step, steps)
-    answering = wrap(state.weights).eval()
-    assert isinstance(answering, NoisyClassifier)
-    return answering
+    return cast(NoisyClassifier, meaning.wrap(state.weights).eval())
 
 
 def _optimizer(config: Mapping[str, Any], trusted: Collection[str]) -> Any:
     """The optimizer node, of torch or a trusted package. Raises ConfigError for anything else."""
     made = build(config["optimizer"], "optimizer", trust={*trusted, "torch"})
     if not (isinstance(getattr(made, "func", None), type) and issubclass(made.func, Optimizer)):
-        raise ConfigError("features: its optimizer is none; cas cannot train it anew")
+        raise ConfigError("features: its optimizer is none; cas cannot train it again")
     return made
 
 

@@ -4,18 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError
 from ..objectives.classify import Classify
 from ..runs.assemble import network
 
+WILD = "*?["
+EVALUATE = "name the out folder of ddpm eval ckpt={}"
 NOT_DATA = ("_target_", "root", "download", "flip")
 """Keys of `dataset` that leave the held-out images as they are."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluated:
     """An eval.json."""
 
     name: str
@@ -26,7 +28,7 @@ class Evaluation:
         return (folder / "eval.json").is_file()
 
     @classmethod
-    def read(cls, folder: Path, name: str) -> "Evaluation":
+    def read(cls, folder: Path, name: str) -> "Evaluated":
         """Raises DataError when it is damaged."""
         path = folder / "eval.json"
         try:
@@ -108,3 +110,73 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             found.append(row)
     return found
+
+
+class Entries(NamedTuple):
+    """left_out: runs that a pattern matches and that have no accuracy yet."""
+
+    found: list[Evaluated | Trained]
+    left_out: list[Path]
+
+
+def find(of: Sequence[str], trust: Sequence[str]) -> Entries:
+    """What lies at the paths and patterns, each folder once.
+
+    Raises:
+        ConfigError: a folder that is neither an evaluation nor a run of a classifier, or a pattern without any.
+        CheckpointError, DataError: one that is damaged.
+    """
+    folders: list[Path] = []
+    left_out: list[Path] = []
+    for text in of or [""]:
+        if wild(text):
+            hits = _hits(text)
+            early = [hit for hit in hits if not Evaluated.at(hit) and not Trained.measured(hit)]
+            if 0 < len(early) < len(hits):  # who asks for all that there is need not hear of it in an error
+                left_out += early
+                hits = [hit for hit in hits if hit not in early]
+            folders += hits
+        else:
+            folders.append(_one(text))
+    distinct = list({folder.resolve(): folder for folder in folders}.values())
+    names = [f.resolve().name for f in distinct]
+    if len(set(names)) < len(names):
+        names = [str(f) for f in distinct]
+    found = [
+        Evaluated.read(folder, name) if Evaluated.at(folder) else Trained.read(folder, name, trust)
+        for folder, name in zip(distinct, names, strict=True)
+    ]
+    return Entries(found, left_out)
+
+
+def wild(text: str) -> bool:
+    """Whether it is a pattern, and not the name of something that is there."""
+    return any(c in text for c in WILD) and not Path(text).exists()
+
+
+def _hits(text: str) -> list[Path]:
+    """Evaluations and runs of classifiers that a pattern matches, in the order of their names."""
+    pattern = Path(text)
+    anchor = Path(pattern.anchor or ".")
+    there = sorted(anchor.glob(str(pattern.relative_to(pattern.anchor) if pattern.anchor else pattern)))
+    hits = [hit for hit in there if Evaluated.at(hit) or Trained.at(hit)]
+    runs = [hit for hit in there if (hit / "config.json").is_file()]
+    if runs and not hits:
+        what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        raise ConfigError(f"of: {text} matches {what} without an evaluation; {EVALUATE.format(runs[0])}")
+    if not hits:
+        raise ConfigError(f"of: {text} matches no evaluation and no run of a classifier; check the pattern")
+    return hits
+
+
+def _one(text: str) -> Path:
+    folder = Path(text)
+    if not text or not folder.is_dir():
+        raise ConfigError(
+            f"of: {text or 'is empty'}: is no folder; name out folders of ddpm eval or runs of classifiers"
+        )
+    if Evaluated.at(folder) or Trained.at(folder):
+        return folder
+    if (folder / "config.json").is_file():
+        raise ConfigError(f"of: {text} is a run without an evaluation; {EVALUATE.format(text)}")
+    raise ConfigError(f"of: {text} has no eval.json; name out folders of ddpm eval or runs of classifiers")

@@ -1,145 +1,176 @@
-"""From what was asked to figures."""
+"""From the options of `ddpm eval` to results: everything is loaded and checked, then measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from ..data.images import Images, pixels_sha256
 from ..errors import ConfigError, DataError
 from ..progress import Progress
-from ..runs.images import pictures_of
-from ..runs.load import Loaded
-from ..sampling.generator import Direct
+from ..runs.images import held_out, split_of
+from ..sampling.bits import Bits, BitsEvaluator
+from ..sampling.request import Request
 from .accuracy import accuracy
-from .asked import Asked, Found
-from .bits import BitsOptions, Judge
-from .cas import cas
-from .case import Case
-from .feasible import check_feasible
-from .finding import Finding
-from .latent_bits import LatentJudge
-from .report import bits_pictures, sample_pictures
-from .sample_metrics import JUDGES
-from .samples import Drawing, Drawn, drawing, read
-from .subject import OF_SAMPLES
+from .comparison import Comparison
+from .options import EvalOptions
+from .provenance import protocol_of
+from .report import bits_content, bits_pictures, sample_pictures, scalars
+from .result import MetricResult, records
+from .sample_metrics import METRICS, check_feasible
+from .samples import PendingSamples, SampleSet, pending, read
+from .subject import Subject, chosen_metrics, load_subject
 
 BITS_IMAGES, SAMPLES = 256, 1000
+Measure = Callable[[], None]
 
 
-def evaluate(asked: Asked, progress: Progress, begin: Callable[[], None]) -> Found:
-    """Everything is loaded and checked, then `begin` is called, then it is measured.
+@dataclass
+class Results:
+    """Everything that was measured. images: how many bpd looked at; title: of the table of `metrics`."""
+
+    options: EvalOptions
+    subject: Subject
+    bits: Bits | None = None
+    images: int = 0
+    title: str = ""
+    metrics: dict[str, MetricResult] = field(default_factory=dict)
+    pictures: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, results: dict[str, MetricResult], images: Images, samples: SampleSet) -> None:
+        """images: the real ones that the samples were compared with."""
+        self.metrics |= results
+        of = (self.subject.data, self.subject.extractor, self.options.split, images, samples)
+        self.values |= records(results, lambda value: protocol_of(value, *of))
+        for result in results.values():
+            self.pictures |= result.pictures
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        return scalars(self.bits, self.metrics)
+
+    def content(self, seconds: float) -> dict[str, Any]:
+        """eval.json."""
+        options, subject = self.options, self.subject
+        protocol = {
+            **subject.facts,
+            "model": subject.model if options.samples is None or self.bits is not None else None,
+            "dataset": subject.data.config["dataset"].get("name"),
+            "split": options.split,
+            "batch_size": options.batch_size,
+            "seed": options.seed,
+            "seconds": seconds,
+            **self.about,
+        }
+        bits = {} if self.bits is None else bits_content(self.bits)
+        details = {k: v for result in self.metrics.values() for k, v in result.detail.items()}
+        values = {"figures": self.values} if self.values else {}
+        return {**bits, **values, **details, "protocol": protocol}
+
+
+class Evaluator:
+    """Loads what is evaluated, and all images, when it is made; measures when it is called.
 
     Raises:
-        ConfigError, DataError: what cannot be measured.
+        CheckpointError, ConfigError, DataError: what cannot be measured.
     """
-    found = Found(asked)
-    measures = [part for part in (_accuracy(found), _bits(found), _samples(found)) if part is not None]
-    ready = [load(progress) for load in measures]
-    begin()
-    for measure in ready:
-        measure()
-    return found
 
+    def __init__(self, options: EvalOptions, progress: Progress):
+        self.options, self.progress = options, progress
+        self.subject = load_subject(options)
+        self.chosen = chosen_metrics(options.metrics, self.subject, options.samples is not None)
+        self.results = Results(options, self.subject)
+        parts = (self._accuracy(), self._bits(), self._samples())
+        self.measures = [measure for measure in parts if measure is not None]
 
-Load = Callable[[Progress], Callable[[], None]]
+    def __call__(self) -> Results:
+        for measure in self.measures:
+            measure()
+        return self.results
 
+    def _real(self, n: int | None) -> Images:
+        return held_out(self.subject.data, self.options.root, self.options.split, n, self.options.seed, self.progress)
 
-def _accuracy(found: Found) -> Load | None:
-    asked, classifier = found.asked, found.asked.subject.classifier
-    if classifier is None:
-        return None
+    def _accuracy(self) -> Measure | None:
+        classifier, options = self.subject.classifier, self.options
+        if classifier is None:
+            return None
+        images = self._real(options.count(None))
 
-    def load(progress: Progress) -> Callable[[], None]:
-        images = asked.real_images(asked.count(None), progress)
-        return lambda: measure(images, progress)
+        def measure() -> None:
+            result = accuracy(classifier, images, options, self.progress)
+            self.results.keep({"accuracy": result}, images, SampleSet(images.pixels, None, self.subject.facts))
+            self.results.title = f"{len(images)} {options.split} images"
+            self.results.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels)}
 
-    def measure(images: Images, progress: Progress) -> None:
-        finding = accuracy(classifier, images, asked.batch_size, asked.options.resamples, asked.seed, progress)
-        found.keep({"accuracy": finding}, images, Drawn(images.pixels, None, asked.subject.facts))
-        found.title = f"{len(images)} {asked.split} images"
-        found.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels)}
+        return measure
 
-    return load
+    def _bits(self) -> Measure | None:
+        if "bpd" not in self.chosen or self.subject.generator is None:
+            return None
+        evaluator = self.subject.generator.bits_evaluator(self.options.bpd, self.options.seed)
+        images = self._real(self.options.count(BITS_IMAGES))
+        return lambda: self._measure_bits(evaluator, images)
 
+    def _measure_bits(self, evaluator: BitsEvaluator, images: Images) -> None:
+        bits, results = evaluator(images, self.options.batch_size, self.progress), self.results
+        results.bits, results.images = bits, len(images)
+        results.pictures |= bits_pictures(bits, len(images))
+        results.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels), "bpd": bits.protocol}
 
-def _bits(found: Found) -> Load | None:
-    asked, generator = found.asked, found.asked.subject.generator
-    if "bpd" not in asked.metrics or generator is None:
-        return None
+    def _samples(self) -> Measure | None:
+        metrics = [name for name in self.chosen if name in METRICS]
+        if not metrics:
+            return None
+        options, subject = self.options, self.subject
+        images = self._real(options.real)
+        ready = self._pending(images)
+        train, unseen = (split_of(subject.data, options.root, split, self.progress) for split in ("train", "val"))
+        check_feasible(metrics, ready, images, unseen, subject.extractor, options.neighbours)
 
-    def load(progress: Progress) -> Callable[[], None]:
-        judge = judge_of(generator, asked.bits, asked.seed)
-        images = asked.real_images(asked.count(BITS_IMAGES), progress)
-        return lambda: measure(judge, images, progress)
+        def measure() -> None:
+            samples = ready.draw(self.progress)
+            comparison = Comparison(samples, images, train, unseen, subject.extractor, options, self.progress)
+            self._compare(metrics, comparison)
 
-    def measure(judge: Judge | LatentJudge, images: Images, progress: Progress) -> None:
-        found.bits, found.images = judge(images, asked.batch_size, progress), len(images)
-        protocol = judge.protocol(len(images), asked.batch_size)
-        found.pictures |= bits_pictures(found.bits, protocol, len(images))
-        found.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels), "bpd": protocol}
+        return measure
 
-    return load
+    def _compare(self, metrics: Sequence[str], comparison: Comparison) -> None:
+        results, samples, real = self.results, comparison.samples, comparison.real
+        results.keep({name: _measured(name, comparison) for name in metrics}, real, samples)
+        results.pictures |= sample_pictures(samples)
+        results.title = f"{len(samples.pixels)} samples against {len(real)} {self.options.split} images"
+        if self.subject.extractor is not None:
+            kind, _, digest = self.subject.extractor.name.partition(" ")
+            results.title += f", features of {kind} {digest[:8]}"
+        results.about.setdefault("n", len(samples.pixels))
+        results.about["samples"] = {"n": len(samples.pixels), **samples.facts}
 
-
-def judge_of(generator: Loaded | Direct, options: BitsOptions, seed: int) -> Judge | LatentJudge:
-    """What it refuses, it refuses now, before images are loaded."""
-    if isinstance(generator, Direct):
-        return LatentJudge(generator, options, seed)
-    judge = Judge(generator, options, seed)
-    _ = judge.terms
-    return judge
-
-
-def _samples(found: Found) -> Load | None:
-    asked = found.asked
-    chosen = [metric for metric in asked.metrics if metric in OF_SAMPLES]
-    if not chosen:
-        return None
-
-    def load(progress: Progress) -> Callable[[], None]:
-        images = asked.real_images(asked.real, progress)
-        ready = _drawing(asked, images)
-        known, root = asked.subject.known, asked.root
-        train, unseen = (pictures_of(known, root, split, progress) for split in ("train", "val"))
-        check_feasible(chosen, ready, images, unseen, asked.subject.extractor, asked.options.neighbours)
-        return lambda: measure(ready.draw(progress), images, train, unseen, progress)
-
-    def measure(drawn: Drawn, images: Images, train: Images, unseen: Images, progress: Progress) -> None:
-        case = Case(
-            drawn, images, train, unseen, asked.split, asked.subject.extractor, asked.options,
-            asked.batch_size, asked.seed, progress,
+    def _pending(self, images: Images) -> PendingSamples:
+        """Reads samples of the images' shape, or prepares to draw them. Raises DataError, ConfigError."""
+        options = self.options
+        if options.samples is not None:
+            samples = read(options.samples, options.count(None))
+            if tuple(samples.pixels.shape[1:]) != images.shape:
+                one, other = ("x".join(map(str, s)) for s in (samples.pixels.shape[1:], images.shape))
+                raise DataError(
+                    f"samples: are {one}, the real images {other}; they are compared as they are, resize them"
+                )
+            return PendingSamples(len(samples.pixels), samples.labels, lambda progress: samples)
+        assert self.subject.generator is not None
+        n = options.count(SAMPLES)
+        request = Request(
+            n=len(images) if n is None else n, seed=options.seed, prior=options.prior,
+            sampler=options.sampler, guidance=options.guidance,
         )  # fmt: skip
-        findings = {metric: _judged(metric, case) for metric in chosen}
-        found.keep(findings, images, drawn)
-        found.pictures |= sample_pictures(drawn)
-        found.title = f"{len(drawn.pixels)} samples against {len(images)} {asked.split} images"
-        if asked.subject.extractor is not None:
-            kind, _, digest = asked.subject.extractor.name.partition(" ")
-            found.title += f", seen by {kind} {digest[:8]}"
-        found.about.setdefault("n", len(drawn.pixels))
-        found.about["samples"] = {"n": len(drawn.pixels), **drawn.facts}
-
-    return load
+        return pending(self.subject.generator, request, options.batch_size)
 
 
-def _judged(metric: str, case: Case) -> Finding:
-    """Raises ConfigError for what the metric cannot judge."""
+def _measured(name: str, comparison: Comparison) -> MetricResult:
+    """Raises ConfigError for what the metric cannot measure."""
     try:
-        return cas(case) if metric == "cas" else JUDGES[metric](case)
+        return METRICS[name].measure(comparison)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _drawing(asked: Asked, images: Images) -> Drawing:
-    """Reads or draws samples of the images' shape. Raises DataError, ConfigError."""
-    subject = asked.subject
-    if asked.samples is not None:
-        drawn = read(asked.samples, asked.count(None))
-        if tuple(drawn.pixels.shape[1:]) != images.shape:
-            one, other = ("x".join(map(str, s)) for s in (drawn.pixels.shape[1:], images.shape))
-            raise DataError(f"samples: are {one}, the real images {other}; they are compared as they are, resize them")
-        return Drawing(len(drawn.pixels), drawn.labels, lambda progress: drawn)
-    assert subject.generator is not None
-    n = asked.count(SAMPLES)
-    n = len(images) if n is None else n
-    return drawing(
-        subject.generator, asked.sampler, asked.guidance, n, asked.batch_size, asked.seed, asked.trust, asked.prior
-    )

@@ -1,4 +1,4 @@
-"""Under which conditions a figure was measured, and which figures may stand side by side."""
+"""The conditions under which a value was measured, and which values compare."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -6,16 +6,16 @@ from typing import Any
 
 UNKNOWN = "unknown"
 MEASURED_BY = ("data", "split", "n", "n_real", "real_sha256", "resize", "extractor", "settings")
-"""Must be equal: these are the yardstick."""
+"""Must be equal for two values to compare."""
 COMPARED_ANYWAY = (
     "checkpoint", "step", "weights", "precision", "task", "sampler", "steps", "network_calls", "guidance", "seeds",
 )  # fmt: skip
-"""May differ: these are what one compares."""
+"""May differ: what one compares."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that a figure depends on.
+    """Everything that a value depends on.
 
     Args:
         data: name of the data set.
@@ -23,8 +23,8 @@ class Protocol:
         n, n_real: how many samples and how many real images.
         real_sha256: of the real images' pixels, in order: their root, size and choice.
         resize: what was done to the images before the extractor.
-        extractor: whose features: kind and sha256 of the weights. "pixels" where there are none.
-        settings: of the figure itself, as the k of precision and recall.
+        extractor: kind and sha256 of its weights. "pixels" where there are none.
+        settings: of the metric itself, as the k of precision and recall.
         checkpoint, step, weights, precision: what the samples were drawn from, computing how exactly.
         task, sampler, steps, network_calls, seeds, guidance: how; the task names the prior of an autoencoder.
             UNKNOWN for samples that nobody described.
@@ -57,7 +57,7 @@ class Protocol:
 def comparable(
     one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str] = MEASURED_BY
 ) -> None:
-    """Whether two records have the same `fields`: whether figures may stand side by side.
+    """Whether two records have the same `fields`: whether values compare.
 
     Args:
         names: of the two evaluations, for the message.

@@ -8,17 +8,34 @@ from ..errors import ConfigError
 from ..files import write_json
 from ..render.files import write_png
 from ..render.plots.bound import plot_bound
+from ..sampling.bits import Bits
 from ..sampling.folder import picture_of_samples, row_of_samples
-from .bits import Bits
-from .finding import Finding
-from .samples import Drawn
+from .result import MetricResult
+from .samples import SampleSet
 
 PICTURES = ("bound.png", "confusion.png", "mistakes.png", "pairs.png", "samples.png")
 FILES = {"eval.json", "tensorboard", *PICTURES}
 TILES = 60
+BOUND_ROWS = {
+    "bound": "variational bound",
+    "prior": "  L_T, prior",
+    "denoising": "  sum of L_t-1, denoising",
+    "reconstruction": "  L_0, reconstruction",
+    "ode": "probability-flow ODE",
+}
+LATENT_ROWS = {
+    "exact": "exact likelihood",
+    "elbo": "evidence lower bound",
+    "reconstruction": "  reconstruction",
+    "kl": "  KL divergence",
+    "iw_bound": "importance-weighted bound",
+    "elbo_gmm": "evidence lower bound, mixture prior",
+    "iw_bound_gmm": "importance-weighted bound, mixture prior",
+}
+"""Names of values in the table."""
 
 
-class Report:
+class EvaluationFolder:
     """Pictures and, last of all, eval.json: with it, all is there. What an earlier evaluation left is replaced.
 
     Raises:
@@ -34,8 +51,8 @@ class Report:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("eval.json", *PICTURES):
             (self.folder / name).unlink(missing_ok=True)
-        for name, paint in pictures.items():
-            paint(self.folder / name)
+        for name, draw in pictures.items():
+            draw(self.folder / name)
         write_json(self.folder / "eval.json", content)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -46,41 +63,50 @@ class Report:
             for name, value in values.items():
                 writer.add_scalar(f"eval/{name.replace(' ', '_').replace(',', '')}", value, step)
 
-    def said(self) -> str:
+    def contents(self) -> str:
         """The files that there are."""
         return ", ".join(sorted(p.name for p in self.folder.iterdir() if p.name in FILES))
 
 
 def bits_content(bits: Bits) -> dict[str, Any]:
-    figures = {name: figure._asdict() for name, figure in bits.figures.items()}
+    values = {name: value._asdict() for name, value in bits.values.items()}
     per_time = {"t": bits.times.tolist(), "bits": bits.each.tolist()}
-    return {"bits_per_dim": figures} | ({"per_time": per_time} if len(bits.times) else {})
+    return {"bits_per_dim": values} | ({"per_time": per_time} if len(bits.times) else {})
 
 
-def bits_pictures(bits: Bits, protocol: Mapping[str, Any], n: int) -> dict[str, Callable[[Path], None]]:
-    """The bound over time, of a model that has one. protocol: that of the judge; n: how many images it saw."""
+def bits_rows(bits: Bits) -> list[list[str]]:
+    """Name, bits per dimension, standard error."""
+    names = BOUND_ROWS if "bound" in bits.values else LATENT_ROWS
+    return [
+        [names[name], f"{value.mean:.4f}", "" if value.error is None else f"{value.error:.4f}"]
+        for name, value in bits.values.items()
+    ]
+
+
+def bits_pictures(bits: Bits, n: int) -> dict[str, Callable[[Path], None]]:
+    """The bound over time, of a model that has one. n: how many images it was measured on."""
     if not len(bits.times):
         return {}
-    means = {name: figure.mean for name, figure in bits.figures.items()}
-    note = f"{n} images; bound{_give(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms for each"
+    means, protocol = {name: value.mean for name, value in bits.values.items()}, bits.protocol
+    note = f"{n} images; bound{_error(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms for each"
     if "ode" in means:
-        note += f", ODE{_give(bits, 'ode')} in {protocol['ode_steps']} steps"
+        note += f", ODE{_error(bits, 'ode')} in {protocol['ode_steps']} steps"
     return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means, note)}
 
 
-def _give(bits: Bits, name: str) -> str:
-    error = bits.figures[name].error
+def _error(bits: Bits, name: str) -> str:
+    error = bits.values[name].error
     return "" if error is None else f" ± {error:.3f}"
 
 
-def sample_pictures(drawn: Drawn) -> dict[str, Callable[[Path], None]]:
+def sample_pictures(samples: SampleSet) -> dict[str, Callable[[Path], None]]:
     """The first few."""
-    pixels, labels = drawn.pixels[:TILES], None if drawn.labels is None else drawn.labels[:TILES]
+    pixels, labels = samples.pixels[:TILES], None if samples.labels is None else samples.labels[:TILES]
     columns = row_of_samples(labels, len(pixels), along=False)
     return {"samples.png": lambda path: write_png(path, picture_of_samples(pixels, columns, {}))}
 
 
-def scalars(bits: Bits | None, findings: Mapping[str, Finding]) -> dict[str, float]:
-    """Every figure by name."""
-    found = {} if bits is None else {f"bits_per_dim/{name}": figure.mean for name, figure in bits.figures.items()}
-    return found | {name: row.estimate.value for f in findings.values() for name, row in f.rows.items()}
+def scalars(bits: Bits | None, results: Mapping[str, MetricResult]) -> dict[str, float]:
+    """Every value by name."""
+    found = {} if bits is None else {f"bits_per_dim/{name}": value.mean for name, value in bits.values.items()}
+    return found | {name: value.estimate.value for r in results.values() for name, value in r.values.items()}

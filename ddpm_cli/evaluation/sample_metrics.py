@@ -1,57 +1,67 @@
-"""The metrics of samples. Each takes a `Case` that `check_feasible` let pass."""
+"""The metrics of samples, and the one table of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..metrics import classes as say
+from ..data.images import Images
+from ..errors import ConfigError, DataError
+from ..metrics import classes as answers_of
 from ..metrics.frechet import frechet_distance
 from ..metrics.kernel import kernel_distance, subset_size
 from ..metrics.neighbours import Nearest, nearest, precision_recall
 from ..metrics.resample import mean
 from ..render.plots.pairs import Pairs, pairs_plot
 from ..runs.images import shuffled
-from .case import Case
-from .finding import Finding, Row
+from .cas import cas
+from .comparison import Comparison
+from .extractor import Extractor
+from .result import MetricResult, MetricValue
+from .samples import PendingSamples
 
 CLOSEST = 0.01
-"""Share of the held-out images that are nearest to a training image: closer than these, a sample is suspect."""
+"""Fraction of the held-out images that are nearest to a training image: closer than these, a sample is suspect."""
 SHOWN = 10
 UNSEEN = 2000
 """Held-out images that are compared, unless there are more samples: a percent of them is enough to be a measure."""
 
 
-def fd(case: Case) -> Finding:
+def fd(case: Comparison) -> MetricResult:
     """Frechet distance; its spread resamples both sets."""
     real, control = case.real_features, case.control_features
     estimate = case.bootstrap(lambda fake, of: frechet_distance(of, fake), case.sample_features, real)
     best = None if control is None else frechet_distance(real, control)
-    return Finding({"fd": Row(estimate, best, "{:.3f}")}, note=_of_few(case))
+    return MetricResult({"fd": MetricValue(estimate, best, "{:.3f}")}, note=_of_few(case))
 
 
-def _of_few(case: Case) -> str:
+def _of_few(case: Comparison) -> str:
     """The distance grows with 1 / n, and most where covariances are not even of full rank (Chong & Forsyth 2020)."""
     (n, width), n_real = case.sample_features.shape, len(case.real_features)
     if min(n, n_real) > width:
         return ""
     few = f"{n} samples" if n <= n_real else f"{n_real} real images"
-    return f"fd: {few} are few for {width} features, it is larger than of many; kd has no such bias"
+    return f"fd is biased upwards: {few} are too few for {width} features; kd has no such bias"
 
 
-def kd(case: Case) -> Finding:
+def kd(case: Comparison) -> MetricResult:
     """Kernel distance: mean and spread over subsets."""
     real, control, fake = case.real_features, case.control_features, case.sample_features
     subsets = max(case.options.resamples, 2)
     size = subset_size(len(real), len(fake))
-    estimate = kernel_distance(real, fake, subsets, case.seed, size)
-    best = None if control is None or len(control) < size else kernel_distance(real, control, subsets, case.seed, size)
+    estimate = kernel_distance(real, fake, subsets, case.options.seed, size)
+    best = (
+        None
+        if control is None or len(control) < size
+        else kernel_distance(real, control, subsets, case.options.seed, size)
+    )
     settings = {"subsets": subsets, "subset_size": size}
-    return Finding({"kd": Row(estimate, None if best is None else best.value, "{:.4f}", settings)})
+    return MetricResult({"kd": MetricValue(estimate, None if best is None else best.value, "{:.4f}", settings)})
 
 
-def pr(case: Case) -> Finding:
+def pr(case: Comparison) -> MetricResult:
     """Precision and recall; the spread resamples the yes and no of each image, with the balls as they are."""
     k = case.options.neighbours
     found = precision_recall(case.real_features, case.sample_features, k)
@@ -60,62 +70,62 @@ def pr(case: Case) -> Finding:
     if control is not None and len(control) > k:
         best = precision_recall(case.real_features, control, k)
     settings = {"neighbours": k}
-    return Finding(
+    return MetricResult(
         {
-            name: Row(case.bootstrap(mean, yes), None if best is None else mean(best[i]), "{:.1%}", settings)
+            name: MetricValue(case.bootstrap(mean, yes), None if best is None else mean(best[i]), "{:.1%}", settings)
             for i, (name, yes) in enumerate(zip(("precision", "recall"), found, strict=True))
         }
     )
 
 
-def classes(case: Case) -> Finding:
-    """What the classifier says: how many kinds there are, how sure it is, and whether it sees what was asked for."""
+def classes(case: Comparison) -> MetricResult:
+    """What the classifier answers: how many classes there are, how sure it is, whether it is the class asked for."""
     fake = case.probabilities(case.samples.pixels, "samples")
     real = None
     if case.control is not None:  # held-out ones: the classifier may know the training images by heart
         real = case.probabilities(case.real.pixels, "real images")
     kinds: list[tuple[str, Callable[[Tensor], float], str]] = [
-        ("class entropy, bits", say.marginal_entropy, "{:.3f}"),
-        ("entropy of an image, bits", say.mean_entropy, "{:.3f}"),
-        ("score (exp KL)", say.score, "{:.3f}"),
-        ("confidence", say.confidence, "{:.1%}"),
+        ("class entropy, bits", answers_of.marginal_entropy, "{:.3f}"),
+        ("entropy of an image, bits", answers_of.mean_entropy, "{:.3f}"),
+        ("score (exp KL)", answers_of.score, "{:.3f}"),
+        ("confidence", answers_of.confidence, "{:.1%}"),
     ]
-    rows = {
-        name: Row(case.bootstrap(statistic, fake), None if real is None else statistic(real), form)
+    values = {
+        name: MetricValue(case.bootstrap(statistic, fake), None if real is None else statistic(real), form)
         for name, statistic, form in kinds
     }
     detail = {"answers": torch.bincount(fake.argmax(1), minlength=fake.shape[1]).tolist()}
-    if case.samples.labels is None or not case.eyes.class_names:
-        return Finding(rows, {"classes": detail})
+    if case.samples.labels is None or not case.extractor.class_names:
+        return MetricResult(values, {"classes": detail})
     labels, answers = case.samples.labels, fake.argmax(1)
     seen = None
-    if real is not None and case.real.class_names == case.eyes.class_names:
+    if real is not None and case.real.class_names == case.extractor.class_names:
         seen = mean(real.argmax(1) == case.real.labels)
-    rows["seen as asked"] = Row(case.bootstrap(mean, answers == labels), seen, "{:.1%}")
-    shares = say.per_class(say.confusion(labels, answers, fake.shape[1]))
-    each = dict(zip(case.eyes.class_names, shares, strict=True))
-    return Finding(rows, {"classes": detail | {"seen_as_asked": each}})
+    values["seen as asked"] = MetricValue(case.bootstrap(mean, answers == labels), seen, "{:.1%}")
+    fractions = answers_of.per_class(answers_of.confusion(labels, answers, fake.shape[1]))
+    each = dict(zip(case.extractor.class_names, fractions, strict=True))
+    return MetricResult(values, {"classes": detail | {"seen_as_asked": each}})
 
 
-def memorisation(case: Case) -> Finding:
+def memorisation(case: Comparison) -> MetricResult:
     """How near samples are to training images, against held-out images; root mean square grey levels of 255."""
     mirrored = case.train.flip
     of_samples = nearest(case.samples.pixels, case.train.pixels, mirrored)
-    order = shuffled(len(case.unseen), case.seed)[: max(UNSEEN, len(case.samples.pixels))]
+    order = shuffled(len(case.unseen), case.options.seed)[: max(UNSEEN, len(case.samples.pixels))]
     unseen = case.unseen.pixels[order]
     of_unseen = nearest(unseen, case.train.pixels, mirrored)
     limit = float(of_unseen.distance.double().quantile(CLOSEST))
     median = float(of_unseen.distance.double().median())
     settings = {"unseen": len(unseen), "train": len(case.train), "mirrored": mirrored}
-    rows = {
-        "distance to training, median": Row(
+    values = {
+        "distance to training, median": MetricValue(
             case.bootstrap(lambda d: float(d.double().median()), of_samples.distance),
             median,
             "{:.2f}",
             settings,
             "pixels",
         ),
-        f"closer than closest {CLOSEST:.0%}": Row(
+        f"closer than closest {CLOSEST:.0%}": MetricValue(
             case.bootstrap(mean, of_samples.distance < limit),
             mean(of_unseen.distance < limit),
             "{:.1%}",
@@ -124,16 +134,16 @@ def memorisation(case: Case) -> Finding:
         ),
     }
     detail = {
-        "ratio_of_medians": rows["distance to training, median"].estimate.value / median if median else None,
+        "ratio_of_medians": values["distance to training, median"].estimate.value / median if median else None,
         "limit": limit,
         "samples": _quantiles(of_samples.distance),
         "unseen": _quantiles(of_unseen.distance),
     }
-    pictures = {"pairs.png": _painter(case, of_samples, unseen, of_unseen)}
-    return Finding(rows, {"memorisation": detail}, pictures)
+    pictures = {"pairs.png": _closest(case, of_samples, unseen, of_unseen)}
+    return MetricResult(values, {"memorisation": detail}, pictures)
 
 
-def _painter(case: Case, of_samples: Nearest, unseen: Tensor, of_unseen: Nearest) -> Callable[[Path], None]:
+def _closest(case: Comparison, of_samples: Nearest, unseen: Tensor, of_unseen: Nearest) -> Callable[[Path], None]:
     def closest(pixels: Tensor, found: Nearest) -> Pairs:
         order = found.distance.argsort()[:SHOWN]
         return Pairs(pixels[order], case.train.pixels[found.which[order]], found.distance[order].tolist())
@@ -151,10 +161,81 @@ def _quantiles(distances: Tensor) -> dict[str, float]:
     return {f"{q:.0%}": value for q, value in zip(at, found, strict=True)}
 
 
-JUDGES: dict[str, Callable[[Case], Finding]] = {
-    "fd": fd,
-    "kd": kd,
-    "pr": pr,
-    "classes": classes,
-    "memorisation": memorisation,
+class SampleMetric(NamedTuple):
+    """One entry of the table.
+
+    Args:
+        measure: the metric.
+        least: samples and real images that it needs at least, given the neighbours k.
+        features: whether it needs an extractor.
+        automatic: whether metrics=auto includes it.
+    """
+
+    measure: Callable[[Comparison], MetricResult]
+    least: Callable[[int], int] = lambda neighbours: 1
+    features: bool = True
+    automatic: bool = True
+
+
+METRICS = {
+    "fd": SampleMetric(fd, lambda neighbours: 2),
+    "kd": SampleMetric(kd, lambda neighbours: 4),
+    "pr": SampleMetric(pr, lambda neighbours: neighbours + 1),
+    "classes": SampleMetric(classes),
+    "memorisation": SampleMetric(memorisation, features=False),
+    "cas": SampleMetric(cas, automatic=False),  # it trains
 }
+"""By the name that `metrics` of conf/eval.yaml takes."""
+
+
+def check_feasible(
+    metrics: Sequence[str],
+    pending: PendingSamples,
+    real: Images,
+    unseen: Images,
+    extractor: Extractor | None,
+    neighbours: int,
+) -> None:
+    """Whether they can be computed at all: asked before samples are drawn, which may take hours.
+
+    Args:
+        unseen: all held-out images.
+
+    Raises:
+        ConfigError: too few images for a metric.
+        DataError: images or samples without what a metric needs.
+    """
+    for name in metrics:
+        need = METRICS[name].least(neighbours)
+        if min(pending.n, len(real)) < need:
+            key, count, what = ("n", pending.n, "samples") if pending.n < need else ("real", len(real), "real images")
+            raise ConfigError(f"{key}: {name} needs at least {need} {what}, got {count}; ask for more")
+    if "memorisation" in metrics and not len(unseen):
+        raise DataError("metrics: memorisation needs held-out images and the data set has none; leave it out")
+    if extractor is not None and extractor.class_names and {"classes", "cas"} & set(metrics):
+        _check_classes(pending, len(extractor.class_names))
+        if pending.labels is not None:
+            _check_names(extractor.class_names, real.class_names)
+    if "cas" in metrics:
+        _check_teaching(pending, extractor)
+
+
+def _check_names(known: Sequence[str], real: Sequence[str]) -> None:
+    """Raises DataError unless the classifier's classes are those of the images, by name and in order."""
+    if tuple(known) != tuple(real):
+        one, other = (f"{len(names)} ({', '.join(names[:5])}, ...)" for names in (known, real))
+        raise DataError(f"features: the classifier knows {one} classes, the data set has {other}; train one on it")
+
+
+def _check_classes(pending: PendingSamples, known: int) -> None:
+    labels = pending.labels
+    if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < known:
+        bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
+        raise DataError(f"samples: have class {bad}, the classifier knows 0 to {known - 1}; train one on these classes")
+
+
+def _check_teaching(pending: PendingSamples, extractor: Extractor | None) -> None:
+    if extractor is None or extractor.classifier is None:
+        raise ConfigError("metrics: cas trains the classifier of features=RUN again; it cannot train inception")
+    if pending.labels is None:
+        raise DataError("metrics: cas learns classes and the samples have none; use a class-conditional model")

@@ -1,10 +1,9 @@
-"""The samples that are judged: drawn from a checkpoint, or read from files."""
+"""The samples that are evaluated: drawn from a checkpoint, or read from files."""
 
 import hashlib
 import json
-import math
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..build import Node
 from ..errors import DataError
-from ..progress import Progress, counter
-from ..render.pixels import to_uint8
-from ..runs.load import Loaded, finite
-from ..sampling.generator import Direct, Prior
-from ..sampling.inputs import Request
-from ..sampling.plan import plan_of
-from .protocol import UNKNOWN
+from ..progress import Progress
+from ..sampling.generator import Generator
+from ..sampling.request import Request
 
 
-class Drawn(NamedTuple):
+class SampleSet(NamedTuple):
     """pixels (N,C,H,W) uint8; labels (N,) int64 or None; facts: how they were drawn, in the words of sample.json."""
 
     pixels: Tensor
@@ -31,49 +25,32 @@ class Drawn(NamedTuple):
     facts: dict[str, Any]
 
 
-class Drawing(NamedTuple):
+class PendingSamples(NamedTuple):
     """n samples of these labels (n,), or of none, that `draw` makes."""
 
     n: int
     labels: Tensor | None
-    draw: Callable[[Progress], Drawn]
+    draw: Callable[[Progress], SampleSet]
 
 
-def drawing(
-    loaded: Loaded | Direct,
-    sampler: Node,
-    guidance: Node,
-    n: int,
-    batch_size: int,
-    seed: int,
-    trust: Sequence[str],
-    prior: Prior,
-) -> Drawing:
-    """What draws `n` samples, all classes in turn where the model knows some. It is checked now and drawn when called.
+def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples:
+    """What draws the samples of a request, all classes in turn where the model knows some. Checked now, drawn later.
 
     Raises:
         ConfigError: sampler, guidance or prior that do not suit the model.
     """
-    plan = plan_of(Request(), loaded, sampler, guidance, list(trust), n, seed, (None, None), prior)
-    task = plan.task
-    facts = {
-        **loaded.facts(),
-        "task": task.facts,
-        "sampler": plan.facts.get("sampler"),
-        "guidance": plan.facts.get("guidance"),
-        "steps": task.steps,
-        "network_calls": task.calls * math.ceil(n / batch_size),
-        "seeds": plan.seeds,
-    }
+    pipeline = run.pipeline(request, batch_size, compile=False)
+    task = pipeline.task
+    facts = pipeline.described | {"seeds": list(task.seeds)}
 
-    def drawn(progress: Progress) -> Drawn:
-        images = task.images(n, batch_size, counter(progress, task.steps, n))
-        return Drawn(torch.cat([to_uint8(finite(batch)) for batch in images]), plan.labels, facts)
+    def draw(progress: Progress) -> SampleSet:
+        samples = pipeline(progress)
+        return SampleSet(samples.images, samples.classes, facts)
 
-    return Drawing(n, plan.labels, drawn)
+    return PendingSamples(task.n, task.labels, draw)
 
 
-def read(samples: str, n: int | None) -> Drawn:
+def read(samples: str, n: int | None) -> SampleSet:
     """The first `n` of DIR/samples.npz or FILE.npz: arr_0 uint8 (N,H,W,C) and, where there is one, arr_1 (N,) classes.
 
     Raises:
@@ -92,7 +69,7 @@ def read(samples: str, n: int | None) -> Drawn:
     facts = _facts(path.parent / "sample.json", len(pixels), hashlib.sha256(path.read_bytes()).hexdigest())
     if isinstance(seeds := facts.get("seeds"), list):
         facts["seeds"] = seeds[:n]
-    return Drawn(pixels[:n], None if labels is None else labels[:n], facts)
+    return SampleSet(pixels[:n], None if labels is None else labels[:n], facts)
 
 
 def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
@@ -115,12 +92,3 @@ def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
         facts = {}
     mine = isinstance(facts, dict) and facts.get("n") == count
     return {**(facts if mine else {}), "samples_sha256": sha256}
-
-
-def seeds_text(seeds: Any) -> str:
-    """[0, 1, 2, 3] -> "0-3"."""
-    if not isinstance(seeds, list) or not seeds:
-        return UNKNOWN
-    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ", ".join(map(str, seeds))

@@ -1,25 +1,20 @@
-"""Who is judged: a generator, a classifier, or samples that somebody drew; and by which metrics."""
+"""What is evaluated: a generator, a classifier, or samples that somebody drew; and by which metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from ..build import build, suggest
+from ..build import suggest
 from ..errors import ConfigError
-from ..hardware.options import Precision
-from ..hardware.runtime import choose
-from ..objectives.classify import Classify
-from ..runs import checkpoint
-from ..runs.checkpoint import Checkpoint
-from ..runs.images import DataOf, Known
-from ..runs.load import Loaded, LoadedClassifier, classifier_of
-from ..sampling.generator import Direct, open_run
-from .features import Extractor, check_shape, extractor_of
-from .sample_metrics import JUDGES
+from ..runs.images import TrainedOn
+from ..runs.load import LoadedRun, load
+from ..sampling.classifier import LoadedClassifier
+from ..sampling.generator import Generator
+from .extractor import Extractor, check_shape, load_extractor
+from .options import EvalOptions
+from .sample_metrics import METRICS
 
-OF_SAMPLES = (*JUDGES, "cas")
-WITHOUT_FEATURES = ("memorisation",)
-METRICS = (*OF_SAMPLES, "bpd", "accuracy")
+EVERY = (*METRICS, "bpd", "accuracy")
 NEWEST = "outputs/latest"
 
 
@@ -28,14 +23,14 @@ class Subject:
     """At most one of `generator` and `classifier`; neither where samples are all there is.
 
     Args:
-        known: what tells which data set.
+        data: the run that tells which data set.
         facts: of the checkpoint, for eval.json.
     """
 
-    generator: Loaded | Direct | None
+    generator: Generator | None
     classifier: LoadedClassifier | None
     extractor: Extractor | None
-    known: Known
+    data: TrainedOn
     facts: dict[str, Any]
 
     @property
@@ -43,52 +38,45 @@ class Subject:
         """The class of its network, "UNet" say."""
         if self.generator is None and self.classifier is None:
             return None
-        return str(self.known.config["model"].get("_target_", "")).rpartition(".")[2]
+        return str(self.data.config["model"].get("_target_", "")).rpartition(".")[2]
 
 
-def subject_of(
-    ckpt: str | None,
-    samples: str | None,
-    features: str | None,
-    weights: Literal["ema", "raw"],
-    device: str,
-    precision: Precision,
-    trust: Sequence[str],
-) -> Subject:
+def load_subject(options: EvalOptions) -> Subject:
     """Load what is named.
 
     Raises:
         CheckpointError: one that is missing or damaged, features of no classifier.
         ConfigError: what does not go together.
     """
-    extractor = None if features is None else extractor_of(features, device, trust)
-    if samples is not None and ckpt is None:
-        if extractor is None or extractor.data is None:
+    extractor = None
+    if options.features is not None:
+        extractor = load_extractor(options.features, options.device, options.trust)
+    if options.samples is not None and options.ckpt is None:
+        if extractor is None or extractor.classifier is None:
             raise ConfigError("ckpt: is needed to know the data set; set ckpt=RUN, or features=RUN of a classifier")
-        return Subject(None, None, extractor, extractor.data, {})
-    found = checkpoint.find(NEWEST if ckpt is None else ckpt)
-    trusted = {"ddpm_cli", *trust}
-    objective = build(found.manifest["config"]["objective"], "objective", trust=trusted)
-    if not isinstance(objective, Classify):
-        loaded = open_run(found, weights, device, precision, trust)
-        if extractor is not None:
-            check_shape(extractor, loaded.shape, "features")
-        return Subject(loaded, None, extractor, loaded, loaded.facts())
-    if samples is not None or features is not None:
-        what = "samples" if samples is not None else "features"
-        raise ConfigError(f"{what}: are of no use to a classifier, which {found.path} is; leave them out")
-    return _classifier(found, weights, device, precision, trust)
+        return Subject(None, None, extractor, extractor.classifier, {})
+    run = load(
+        NEWEST if options.ckpt is None else options.ckpt,
+        weights=options.weights, device=options.device, precision=options.precision, trust=options.trust,
+    )  # fmt: skip
+    return _subject(run, extractor, options)
 
 
-def _classifier(
-    found: Checkpoint, weights: Literal["ema", "raw"], device: str, precision: Precision, trust: Sequence[str]
-) -> Subject:
-    loaded = classifier_of(found, trust, choose(device, precision), weights)
-    known = DataOf(loaded.config, {"ddpm_cli", *trust}, loaded.shape)
-    return Subject(None, loaded, None, known, dict(loaded.facts))
+def _subject(run: LoadedRun, extractor: Extractor | None, options: EvalOptions) -> Subject:
+    if isinstance(run, LoadedClassifier):
+        for key in ("samples", "features"):
+            if getattr(options, key) is not None:
+                path = run.run.checkpoint.path
+                raise ConfigError(f"{key}: are of no use to a classifier, which {path} is; leave them out")
+        return Subject(None, run, None, run, run.facts)
+    if not isinstance(run, Generator):
+        raise ConfigError(f"ckpt: {run.run.checkpoint.path} is {run.name}; name a run that draws, or a classifier")
+    if extractor is not None:
+        check_shape(extractor, run.shape, "features")
+    return Subject(run, None, extractor, run, run.facts)
 
 
-def chosen(metrics: list[str] | str, subject: Subject, given: bool) -> list[str]:
+def chosen_metrics(metrics: Sequence[str] | str, subject: Subject, given: bool) -> list[str]:
     """The metrics to compute, each once.
 
     Args:
@@ -100,16 +88,16 @@ def chosen(metrics: list[str] | str, subject: Subject, given: bool) -> list[str]
     """
     if metrics == "auto":
         return _auto(subject, given)
-    metrics = [metrics] if isinstance(metrics, str) else metrics
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     for metric in metrics or ["nothing"]:
-        if metric not in METRICS:
-            raise ConfigError(f"metrics: there is no {metric!r}{suggest(metric, METRICS)}")
+        if metric not in EVERY:
+            raise ConfigError(f"metrics: there is no {metric!r}{suggest(metric, EVERY)}")
         if (metric == "accuracy") != (subject.classifier is not None):
             kind = "a generator" if subject.classifier is None else "a classifier; use metrics=[accuracy]"
             raise ConfigError(f"metrics: {metric} does not suit {kind}")
         if metric == "bpd" and subject.generator is None:
             raise ConfigError("metrics: bpd needs a model; set ckpt=RUN")
-        if metric in OF_SAMPLES and metric not in WITHOUT_FEATURES and subject.extractor is None:
+        if metric in METRICS and METRICS[metric].features and subject.extractor is None:
             raise ConfigError(f"metrics: {metric} needs features; set features=RUN of a classifier, or inception")
     return list(dict.fromkeys(metrics))
 
@@ -118,5 +106,5 @@ def _auto(subject: Subject, given: bool) -> list[str]:
     if subject.classifier is not None:
         return ["accuracy"]
     if subject.extractor is not None:
-        return list(JUDGES)
-    return list(WITHOUT_FEATURES) if given else ["bpd"]
+        return [name for name, metric in METRICS.items() if metric.automatic]
+    return [name for name, metric in METRICS.items() if not metric.features] if given else ["bpd"]

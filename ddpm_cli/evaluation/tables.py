@@ -1,10 +1,10 @@
-"""Finished evaluations and runs, side by side where that is honest."""
+"""Finished evaluations and runs, side by side where they were measured alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .entries import Evaluation, Trained
+from .entries import Evaluated, Trained
 from .protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
 
 BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
@@ -23,7 +23,7 @@ truth (`_gmm`: with the mixture prior); the ODE's is a likelihood of its own."""
 SAMPLES_BY = ("data", "split", "n", "n_real", "real_sha256")
 """Must be equal for evaluations of samples to share a table, whichever figures they have."""
 FORMS = {"fd": "{:.3f}", "kd": "{:.4f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
-SHARES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
+PERCENTAGES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
 
 
 class Table(NamedTuple):
@@ -32,27 +32,27 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def tables(entries: Sequence[Evaluation | Trained]) -> list[Table]:
-    """Bits per dimension, figures of samples, accuracies and classifiers, each if there are some.
+def tables(entries: Sequence[Evaluated | Trained]) -> list[Table]:
+    """Bits per dimension, metrics of samples, accuracies and classifiers, each if there are some.
 
     Raises:
-        ConfigError: figures that were not measured in the same way.
+        ConfigError: values that were not measured in the same way.
     """
-    evaluations = [e for e in entries if isinstance(e, Evaluation)]
+    evaluations = [e for e in entries if isinstance(e, Evaluated)]
     of_classifiers = [e for e in evaluations if "accuracy" in e.content]
     of_samples = [e for e in evaluations if e.figures and "accuracy" not in e.content]
     made = [
         _bits([e for e in evaluations if "bits_per_dim" in e.content]),
-        _figures(of_samples, "samples"),
-        _figures(of_classifiers, "accuracy"),
+        _metrics(of_samples, "samples"),
+        _metrics(of_classifiers, "accuracy"),
         _classifiers([e for e in entries if isinstance(e, Trained)]),
     ]
     return [table for table in made if table is not None]
 
 
-def grouped(entries: Sequence[Evaluation | Trained]) -> tuple[list[list[Evaluation | Trained]], str]:
+def grouped(entries: Sequence[Evaluated | Trained]) -> tuple[list[list[Evaluated | Trained]], str]:
     """Parted so that each part can be a table, in the order given; and why the first two parts do not compare."""
-    parts: list[list[Evaluation | Trained]] = []
+    parts: list[list[Evaluated | Trained]] = []
     why = ""
     for entry in entries:
         for part in parts:
@@ -75,7 +75,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, st
         raise ConfigError(str(error)) from error
 
 
-def _bits(evaluations: Sequence[Evaluation]) -> Table | None:
+def _bits(evaluations: Sequence[Evaluated]) -> Table | None:
     if not evaluations:
         return None
     first, rows = evaluations[0], []
@@ -96,8 +96,8 @@ def _bits(evaluations: Sequence[Evaluation]) -> Table | None:
     return Table(title, ["", "model", "kind", "bits/dim", "standard error", "n"], rows)
 
 
-def _figures(evaluations: Sequence[Evaluation], what: str) -> Table | None:
-    """A row for each figure, a column for each evaluation."""
+def _metrics(evaluations: Sequence[Evaluated], what: str) -> Table | None:
+    """A row for each metric, a column for each evaluation."""
     if not evaluations:
         return None
     names = list(dict.fromkeys(name for e in evaluations for name in e.figures))
@@ -117,7 +117,7 @@ def _figures(evaluations: Sequence[Evaluation], what: str) -> Table | None:
     return Table(title, ["", *(e.name for e in evaluations)], [*_differences(evaluations), *rows])
 
 
-def _differences(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+def _differences(evaluations: Sequence[Evaluated]) -> list[list[str]]:
     """A row for the model and for each thing that one compares, where they are not all the same."""
     firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
     found = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
@@ -142,7 +142,7 @@ def _named(field: str, value: Any) -> str:
 def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return ""
-    form = FORMS.get(name, "{:.1%}" if name.startswith(SHARES) else "{:.3f}")
+    form = FORMS.get(name, "{:.1%}" if name.startswith(PERCENTAGES) else "{:.3f}")
     spread = figure.get("spread")
     return form.format(figure["value"]) + ("" if spread is None else f" ± {form.format(spread)}")
 
@@ -159,9 +159,19 @@ def _classifiers(runs: Sequence[Trained]) -> Table | None:
             (first.name, each.name),
             [*(f"dataset.{k}" for k in fields), "objective.noisy"],
         )
-    rows = [[r.name, r.model, _share(r.validation), _share(r.test), f"{r.parameters:,}"] for r in runs]
+    rows = [[r.name, r.model, _percent(r.validation), _percent(r.test), f"{r.parameters:,}"] for r in runs]
     return Table(f"classifiers of {first.dataset.get('name')}", ["", "model", "validation", "test", "parameters"], rows)
 
 
-def _share(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
+
+
+def markdown(table: Table) -> str:
+    """A heading and a pipe table, numbers to the right."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+    rule = "|---|" + "---:|" * (len(table.columns) - 1)
+    return "\n".join([f"## {table.title}", "", line(table.columns), rule, *map(line, table.rows), ""])

@@ -15,14 +15,14 @@ BATCH = 2
 """Images that are counted with; one alone would do, but for batch normalisation."""
 
 
-class Work(NamedTuple):
+class Cost(NamedTuple):
     """Of one image: floating point operations, and bytes that the backward pass finds remembered."""
 
     flops: float
     bytes: float
 
 
-def count(model: nn.Module, call: Callable[[nn.Module, int], Tensor | None]) -> Work | None:
+def count(model: nn.Module, call: Callable[[nn.Module, int], Tensor | None]) -> Cost | None:
     """Of `call(copy of model, images)`, which returns what is differentiated, or None.
 
     Neither the model and its buffers nor memory are touched. None where it cannot be counted, as with operations that
@@ -49,4 +49,4 @@ def count(model: nn.Module, call: Callable[[nn.Module, int], Tensor | None]) -> 
         return None
     weights = {p.untyped_storage()._cdata for p in copy.parameters()}
     total = sum(size for storage, size in remembered.items() if storage not in weights)
-    return Work(counter.get_total_flops() / BATCH, total / BATCH)
+    return Cost(counter.get_total_flops() / BATCH, total / BATCH)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-SHARE = 0.8
+FRACTION = 0.8
 """Of the host's memory that a step may fill by estimate."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Of a container; no number where there is none."""
@@ -17,13 +17,13 @@ def halved(size: int, fits: Callable[[int], bool]) -> int:
 
 
 def fits_by_estimate(per_image: float, weights: int, total: int) -> Callable[[int], bool]:
-    """Whether a step over so many images stays below `SHARE` of `total` bytes.
+    """Whether a step over so many images stays below `FRACTION` of `total` bytes.
 
     Args:
         per_image: bytes that the backward pass finds remembered.
         weights: bytes of all of them; gradients, moments and average are four times as many.
     """
-    return lambda part: per_image * part + 5 * weights <= SHARE * total
+    return lambda part: per_image * part + 5 * weights <= FRACTION * total
 
 
 def host_memory() -> int | None:

@@ -27,7 +27,12 @@ class Runtime:
         return f"{name}, {self.precision}"
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """On the device, channels_last: the layout in which convolutions of every backend are fastest."""
+        """On the device, channels_last: the layout in which convolutions of every backend are fastest.
+
+        A network in float64 stays on the host, as it is: not every device has that format.
+        """
+        if any(t.dtype == torch.float64 for t in (*module.parameters(), *module.buffers())):
+            return module
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if self.tf32 or self.autocast else "highest")
             torch.backends.cudnn.allow_tf32 = self.tf32 or self.autocast is not None

@@ -64,7 +64,22 @@ def norm_act(channels: int, activation: str) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels), Act(activation)]
 
 
-class ImageClassifier(nn.Module):
+class Classifier(nn.Module):
+    """x (B,C,H,W), c (B,) or None -> logits (B, num_classes). What is trained as a classifier derives from this.
+
+    c is what a denoiser is told about t, 0 for images without noise; None is 0.
+    """
+
+    timed = True
+    """Whether it looks at c, so that it can classify noisy images."""
+    num_features: int
+
+    def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """(B, num_features), what the last layer sees."""
+        raise NotImplementedError
+
+
+class ImageClassifier(Classifier):
     """x (B,C,H,W) in [-1, 1] -> logits (B, num_classes): statistics, `trunk`, mean over positions, a linear layer.
 
     Subclasses set `trunk`, then call `finish`.
@@ -79,8 +94,7 @@ class ImageClassifier(nn.Module):
         ValueError: no classes, statistics that are not one positive number (mean: one number) per channel.
     """
 
-    classifies = True
-    timed = False  # it classifies images, and is not told how noisy they are
+    timed = False
 
     mean: Tensor
     std: Tensor

@@ -25,7 +25,6 @@ class GMM(nn.Module):
         ValueError: a number out of range, named first.
     """
 
-    generates = "exact"
     center: Tensor
     basis: Tensor
     residual: Tensor

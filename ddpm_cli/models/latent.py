@@ -32,8 +32,6 @@ class Autoencoder(nn.Module):
         ValueError: a number out of range, named first.
     """
 
-    generates = "latent"
-
     def __init__(
         self,
         in_channels: int,

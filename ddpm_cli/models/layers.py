@@ -43,14 +43,18 @@ class SinusoidalEmbedding(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class ResidualBlock(nn.Module):
+class Checkpointed(nn.Module):
+    """A block that may compute its activations again in the backward pass, instead of keeping them."""
+
+    recompute = False
+
+
+class ResidualBlock(Checkpointed):
     """norm, SiLU, conv, + time, norm, SiLU, dropout, conv, + shortcut (Ho et al. 2020, appendix B).
 
     With `scale_shift` the embedding scales and shifts the second norm instead (Dhariwal & Nichol 2021, "AdaGN"). With
     `recompute` the backward pass computes anew what lies between input and output, instead of remembering it.
     """
-
-    recompute = False
 
     def __init__(
         self, in_channels: int, channels: int, embedding: int, dropout: float, scale_shift: bool, groups: int = 32

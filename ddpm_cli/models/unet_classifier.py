@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .classifier_layers import Classifier
 from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, normalize
 from .unet import check_shape, initialize
 
 
-class UNetClassifier(nn.Module):
+class UNetClassifier(Classifier):
     """x (B,C,H,W), c (B,) -> logits (B, num_classes): residual blocks, mean over positions, a linear layer.
 
     After Dhariwal & Nichol 2021, section 4.1, whose classifiers are the down part of their U-Net. c is what a denoiser
@@ -31,9 +32,6 @@ class UNetClassifier(nn.Module):
     Raises:
         ValueError: for sizes that cannot be halved, too few classes and options out of range.
     """
-
-    classifies = True
-    timed = True  # it is told c, which says how noisy an image is
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.schedule import Schedule
 from .augment import check_crop, random_resized_crop
 from .base import Loss, Pair, Random
+from .networks import as_classifier
 from .times import Times, Uniform
 
 
@@ -41,15 +42,8 @@ class Classify:
         check_crop(self.crop_scale, self.crop_ratio)
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> NoisyClassifier:
-        """Raises ValueError unless the module says that it `classifies`, and is told the time when it needs it."""
-        if not getattr(module, "classifies", False):
-            raise ValueError("objective: classify needs a classifier; use model=unet_classifier or model=resnet")
-        if self.noisy and not getattr(module, "timed", True):
-            raise ValueError(
-                "objective.noisy: this network is told nothing of the noise; "
-                "use objective=classify_clean, or model=unet_classifier"
-            )
-        return NoisyClassifier(module, schedule, autocast)
+        """Raises ValueError unless the module is a `Classifier`, which looks at the time where it needs to."""
+        return NoisyClassifier(as_classifier(module, self.noisy), schedule, autocast)
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, NoisyClassifier)

@@ -11,6 +11,7 @@ from ..diffusion.likelihood import bound_term
 from ..diffusion.schedule import Schedule
 from ..diffusion.target import Target
 from .base import Loss, Pair, Random
+from .networks import check_denoiser
 from .times import Times, Uniform
 from .weighting import Simple, Weighting
 
@@ -50,12 +51,8 @@ class Denoising:
             raise ValueError(f"bound_weight: must be at least 0, got {self.bound_weight}")
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
-        """Raises ValueError, naming the objective, when the target makes no sense with the schedule."""
-        if getattr(module, "classifies", False):
-            raise ValueError("objective: a classifier cannot denoise; use objective=classify, or another model")
-        if generates := getattr(module, "generates", None):
-            fitting = "elbo" if generates == "latent" else "em"
-            raise ValueError(f"objective: this model cannot denoise; use objective={fitting}, or another model")
+        """Raises ValueError, naming the objective, for another kind of network and a target the schedule rules out."""
+        check_denoiser(module)
         if self.zero_to_one:
             schedule = stretched(schedule, self.target)
         model = Denoiser(module, schedule, self.target, autocast, self.learned_variance)

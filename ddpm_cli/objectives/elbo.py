@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..diffusion.schedule import Schedule
 from .base import Loss, Pair, Random
 from .latent import LatentModel
+from .networks import as_autoencoder
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,7 @@ class ELBO:
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> LatentModel:
         """Raises ValueError, naming the objective, unless the module is an autoencoder. It needs no schedule."""
-        if getattr(module, "generates", None) != "latent":
-            raise ValueError("objective: elbo needs an autoencoder; use model=vae or model=vae_conv")
-        return LatentModel(module, self.likelihood, self.variance, autocast)
+        return LatentModel(as_autoencoder(module), self.likelihood, self.variance, autocast)
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         assert isinstance(model, LatentModel)

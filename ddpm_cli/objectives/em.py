@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from ..diffusion.likelihood import HALF_BIN
 from ..diffusion.ode import bits_per_dimension
 from ..diffusion.schedule import Schedule
+from ..models.gmm import GMM
 from .base import Loss, Pair, Random
+from .networks import as_mixture
 
 
 class Exact(Protocol):
@@ -44,13 +46,9 @@ class EM:
         if self.images is not None and self.images < 1:
             raise ValueError(f"images: must be at least 1 or null, got {self.images}")
 
-    def wrap(
-        self, module: nn.Module, schedule: Schedule | None = None, autocast: torch.dtype | None = None
-    ) -> nn.Module:
+    def wrap(self, module: nn.Module, schedule: Schedule | None = None, autocast: torch.dtype | None = None) -> GMM:
         """The module itself. Raises ValueError, naming the objective, unless EM can fit it."""
-        if getattr(module, "generates", None) != "exact":
-            raise ValueError("objective: em needs a Gaussian mixture; use model=gmm")
-        return module
+        return as_mixture(module)
 
     def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
         """At images x in [-1, 1] spread evenly over their bins."""

@@ -1,11 +1,12 @@
 """A variational autoencoder together with the likelihood that gives its output a meaning, and its bounds."""
 
 import math
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..models.latent import Autoencoder
 from .likelihoods import Bernoulli, Gaussian, PixelLikelihood
 
 WIDEST = 10.0
@@ -27,47 +28,46 @@ class LatentModel(nn.Module):
     """q(z|x), p(x|z) and the priors of an autoencoder.
 
     Args:
-        backbone: has `encode`, `decode`, `latent`, `log_variance` and `mixture`.
         likelihood: bernoulli, continuous_bernoulli or gaussian.
         variance: of the Gaussian; None = the backbone's own.
         autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
     """
 
     def __init__(
-        self, backbone: nn.Module, likelihood: str, variance: float | None, autocast: torch.dtype | None = None
+        self, backbone: Autoencoder, likelihood: str, variance: float | None, autocast: torch.dtype | None = None
     ):
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Autoencoder = backbone
         self.autocast = autocast
         self._kind, self._variance = likelihood, variance
 
     @property
     def latent(self) -> int:
-        return int(cast(int, self.backbone.latent))
+        return self.backbone.latent
 
     @property
     def mixture(self) -> Density | None:
         """The fitted prior; None where there is none or it has not been fitted yet."""
-        found = cast(Density | None, self.backbone.mixture)
+        found = self.backbone.mixture
         return found if found is not None and found.fitted else None
 
     @property
     def likelihood(self) -> PixelLikelihood:
         if self._kind != "gaussian":
             return Bernoulli(normalized=self._kind == "continuous_bernoulli")
-        learned = cast(Tensor | None, self.backbone.log_variance)
+        learned = self.backbone.log_variance
         return Gaussian(learned.exp() if self._variance is None and learned is not None else self._variance or 1.0)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (B,L) of q(z|x), float32."""
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            mean, log_var = self.backbone.encode(x)  # type: ignore[operator]
+            mean, log_var = self.backbone.encode(x)
         return mean.float(), log_var.float().clamp(-WIDEST, WIDEST)
 
     def decode(self, z: Tensor) -> Tensor:
         """What the likelihood needs, (B,C,H,W) float32."""
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
-            return self.backbone.decode(z).float()  # type: ignore[operator]
+            return self.backbone.decode(z).float()
 
     def image(self, z: Tensor) -> Tensor:
         """The expected image of z (B,L), (B,C,H,W) in [-1, 1]."""

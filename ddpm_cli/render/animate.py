@@ -1,5 +1,6 @@
 """Frames -> an animation: GIF that everything shows, MP4 that is small."""
 
+import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +41,13 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         write_atomically(path, lambda p: p.write_bytes(encode_mp4(frames, fps, hold)))
     else:
         raise ValueError(f"format: must be gif or mp4, got {format!r}")
+
+
+def encode_animation(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:
+    """The bytes of a GIF, see `write_animation`."""
+    buffer = io.BytesIO()
+    encode_gif(buffer, frames, fps, hold)
+    return buffer.getvalue()
 
 
 def encode_mp4(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:

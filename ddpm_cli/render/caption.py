@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .clock import Clock, as_clock
 from .pixels import BACKGROUND
+from .time_label import TimeLabel, as_time_label
 
 INK = 64
 """Dark grey."""
@@ -56,25 +56,25 @@ def titled(picture: np.ndarray, text: str) -> np.ndarray:
     return out
 
 
-def write_step(picture: np.ndarray, t: float, total: int | Clock, right: int, top: int) -> None:
+def write_step(picture: np.ndarray, t: float, total: int | TimeLabel, right: int, top: int) -> None:
     """Draw "t = 637 / 1000" up to `right`. Every digit has a place of its own, so that nothing moves as it counts."""
-    clock = as_clock(total)
-    cells = [(c, _digit() if c.isdigit() else width_of(c)) for c in clock.value(t)]
-    start = right - step_width(clock) + width_of(clock.label) + SPACE
-    write(picture, clock.label, start - SPACE, top, align=1)
-    if clock.after:  # up against what follows
-        write(picture, clock.after, right, top, align=1)
-        start += clock.places * _digit() - sum(width for _, width in cells)
+    label = as_time_label(total)
+    cells = [(c, _digit() if c.isdigit() else width_of(c)) for c in label.value(t)]
+    start = right - step_width(label) + width_of(label.name) + SPACE
+    write(picture, label.name, start - SPACE, top, align=1)
+    if label.after:  # up against what follows
+        write(picture, label.after, right, top, align=1)
+        start += label.places * _digit() - sum(width for _, width in cells)
     for character, width in cells:
         write(picture, character, start + width - width // 2, top, align=0.5)
         start += width
 
 
-def step_width(total: int | Clock) -> int:
+def step_width(total: int | TimeLabel) -> int:
     """What `write_step` takes, in pixels."""
-    clock = as_clock(total)
-    after = width_of(clock.after) + SPACE if clock.after else 0
-    return width_of(clock.label) + SPACE + clock.places * _digit() + after
+    label = as_time_label(total)
+    after = width_of(label.after) + SPACE if label.after else 0
+    return width_of(label.name) + SPACE + label.places * _digit() + after
 
 
 def width_of(text: str) -> int:

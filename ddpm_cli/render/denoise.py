@@ -9,16 +9,16 @@ from torch import Tensor
 
 from ..diffusion.samplers import Frame
 from . import caption
-from .clock import AlphaSigma, Clock
 from .pixels import MARGIN, fitting_scale, sheet, to_uint8
+from .time_label import AlphaSigma, TimeLabel
 
 GUTTER = 32
 """Between the two halves."""
-Spacing = Literal["motion", "even"]
+FrameSpacing = Literal["motion", "even"]
 """Of an animation's frames: the picture changes, or t falls, about as much between any two."""
 
 
-def spaced(times: Tensor, schedule: AlphaSigma, count: int, spacing: Spacing) -> list[int]:
+def spaced(times: Tensor, schedule: AlphaSigma, count: int, spacing: FrameSpacing) -> list[int]:
     """At most `count` indices of `times` (decreasing), the first and the last always among them; 1 leaves the last."""
     return evenly_visible(times, schedule, count) if spacing == "motion" else _nearest(times, count)
 
@@ -48,7 +48,7 @@ def _nearest(values: Tensor, count: int) -> list[int]:
 
 def denoise_frames(
     frames: Iterable[Frame],
-    total_steps: int | Clock,
+    total_steps: int | TimeLabel,
     columns: int | None = None,
     scale: int | None = None,
     given: Tensor | None = None,
@@ -84,7 +84,7 @@ def _given(images: Tensor, factor: int, height: int) -> np.ndarray:
     return picture
 
 
-def _picture(frame: Frame, total_steps: int | Clock, columns: int | None, scale: int | None) -> np.ndarray:
+def _picture(frame: Frame, total_steps: int | TimeLabel, columns: int | None, scale: int | None) -> np.ndarray:
     factor = fitting_scale(frame.x, columns, scale, panels=2)
     left, right = (sheet(to_uint8(x), columns, factor) for x in (frame.x, frame.x0))
     height, width, channels = left.shape

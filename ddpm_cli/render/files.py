@@ -11,8 +11,15 @@ from ..files import write_atomically
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """(H,W), (H,W,1) or (H,W,3) uint8. Raises OSError; then nothing is left behind."""
+    write_atomically(path, lambda p: p.write_bytes(png_bytes(picture)))
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """(H,W), (H,W,1) or (H,W,3) uint8 as a PNG file."""
     flat = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    write_atomically(path, lambda p: p.write_bytes(iio.imwrite("<bytes>", flat, extension=".png")))
+    encoded = iio.imwrite("<bytes>", flat, extension=".png")
+    assert isinstance(encoded, bytes)
+    return encoded
 
 
 def write_images(folder: Path, images: Tensor, start: int = 0) -> None:

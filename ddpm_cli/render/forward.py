@@ -6,9 +6,9 @@ from torch import Tensor
 
 from ..diffusion.noise import ImageNoise
 from . import caption
-from .clock import AlphaSigma, Clock, as_clock, explodes, visible
-from .denoise import Spacing, evenly_visible, spaced
+from .denoise import FrameSpacing, evenly_visible, spaced
 from .pixels import GAP, MARGIN, fitting_scale, sheet, to_uint8
+from .time_label import AlphaSigma, TimeLabel, as_time_label, explodes, visible
 
 SHARES = (0, 25, 50, 75, 100)
 """Per cent of the way, in the strip."""
@@ -19,10 +19,10 @@ def forward_frames(
     schedule: AlphaSigma,
     count: int,
     seed: int,
-    total_steps: int | Clock,
+    total_steps: int | TimeLabel,
     columns: int | None = None,
     scale: int | None = None,
-    spacing: Spacing = "motion",
+    spacing: FrameSpacing = "motion",
 ) -> list[np.ndarray]:
     """At most `count` pictures (H,W,C) uint8 from t = 0 to 1.
 
@@ -35,7 +35,7 @@ def forward_frames(
         spacing: `motion` = each differs from the one before about equally, `even` = t rises evenly.
     """
     eps = _noise(images, seed)
-    times = _descending(as_clock(total_steps).grid)
+    times = _descending(as_time_label(total_steps).grid)
     chosen = times[spaced(times, schedule, count, spacing)].flip(0)
     return [_picture(_diffuse(images, eps, float(t), schedule), float(t), total_steps, columns, scale) for t in chosen]
 
@@ -63,7 +63,7 @@ def forward_strip(
     return picture
 
 
-def _picture(x: Tensor, t: float, total_steps: int | Clock, columns: int | None, scale: int | None) -> np.ndarray:
+def _picture(x: Tensor, t: float, total_steps: int | TimeLabel, columns: int | None, scale: int | None) -> np.ndarray:
     tiles = sheet(to_uint8(x), columns, fitting_scale(x, columns, scale))
     height, width, channels = tiles.shape
     across = max(width, caption.step_width(total_steps))

@@ -8,6 +8,7 @@ dithering: its dots would break the sharp squares and crawl from frame to frame.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -29,14 +30,14 @@ STAYS = 255
 """The transparent colour: what was there stays."""
 
 
-def encode_gif(path: Path, frames: Sequence[np.ndarray], fps: float, hold: float) -> None:
+def encode_gif(target: Path | BinaryIO, frames: Sequence[np.ndarray], fps: float, hold: float) -> None:
     """An endless loop. frames (H,W), (H,W,1) or (H,W,3) uint8; the last one stays for `hold` seconds."""
     grey = frames[0].ndim == 2 or frames[0].shape[2] == 1
     images = [Image.fromarray(f.reshape(f.shape[:2])) for f in frames] if grey else list(_paletted(frames))
     each = max(FASTEST, round(1000 / fps / TICK) * TICK)
     durations = [each] * (len(images) - 1) + [max(each, round(hold * 1000 / TICK) * TICK)]
     images[0].save(
-        path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False, disposal=1
+        target, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False, disposal=1
     )
 
 

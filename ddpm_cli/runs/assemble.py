@@ -1,10 +1,11 @@
-"""Config nodes -> the objects that train, sample and gif share."""
+"""Config nodes -> a network, and what gives its output a meaning."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..build import build
 from ..data.images import Images
@@ -19,24 +20,38 @@ from ..objectives.base import Objective
 Config = Mapping[str, Any]
 
 
-def network(config: dict[str, Any], images: Images | None = None, trust: Collection[str] | None = None) -> nn.Module:
+def network(config: Config, trust: Collection[str] | None = None) -> nn.Module:
     """The model node as a module, its first weights a function of the seed.
 
-    Without `images`, classes that only the data can tell are taken as one: good enough to check the rest of the node.
+    Before `completed`, classes that only the data can tell are taken as one: good enough to check the rest of the node.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type or value, a class that is not trusted.
     """
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
-        node["num_classes"] = images.classes if images is not None else 1
-    if images is not None:
-        unknown = [name for name in ("mean", "std") if name in node and node[name] is None]
-        node |= {name: value for name, value in _statistics(images).items() if name in unknown} if unknown else {}
-        config["model"] = node  # the checkpoint must know
+        node["num_classes"] = 1
     torch.manual_seed(int(config["seed"]))
     module: nn.Module = build(node, "model", trust=trust)
     return module
 
 
-def _statistics(images: Images) -> dict[str, list[float]]:
+def completed(config: Config, images: Images) -> dict[str, Any]:
+    """`config` with what only the data can tell of the model: how many classes, mean and deviation of each channel.
+
+    A checkpoint must hold them.
+    """
+    node = dict(config["model"])
+    if "num_classes" in node and node["num_classes"] is None:
+        node["num_classes"] = images.classes
+    unknown = [name for name in ("mean", "std") if name in node and node[name] is None]
+    if unknown:
+        statistics = channel_statistics(images)
+        node |= {name: statistics[name] for name in unknown}
+    return {**config, "model": node}
+
+
+def channel_statistics(images: Images) -> dict[str, list[float]]:
     """Mean and standard deviation of each channel over all pixels, in units of [-1, 1]; 1 for one that never varies."""
     values = torch.linspace(-1, 1, 256, dtype=torch.float64)
     means, deviations = [], []
@@ -44,43 +59,33 @@ def _statistics(images: Images) -> dict[str, list[float]]:
     for part in images.raw(4096):
         counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in part.unbind(1)])
     for count in counts:
-        share = count.double() / count.sum()
-        mean = (share * values).sum()
+        fraction = count.double() / count.sum()
+        mean = (fraction * values).sum()
         means.append(float(mean))
-        deviations.append(float((share * (values - mean).square()).sum().sqrt()) or 1.0)
+        deviations.append(float((fraction * (values - mean).square()).sum().sqrt()) or 1.0)
     return {"mean": means, "std": deviations}
 
 
-def wrapper_of(
-    config: Config, runtime: Runtime, objective: Objective, trust: Collection[str] | None = None
-) -> Callable[[nn.Module], nn.Module]:
-    """Wraps a network with the schedule of `config` and what the objective makes of it, a Denoiser say.
+@dataclass(frozen=True)
+class Meaning:
+    """What makes a network a model: the objective it is trained by, the noise schedule, and how precisely it runs."""
 
-    The wrapper raises ConfigError when schedule and objective make no sense together.
-    """
-    schedule = build(config["schedule"], "schedule", trust=trust)
+    objective: Objective
+    schedule: Schedule
+    runtime: Runtime
 
-    def wrap(module: nn.Module) -> nn.Module:
+    @classmethod
+    def of(cls, config: Config, runtime: Runtime, trust: Collection[str] | None = None) -> "Meaning":
+        """Raises ConfigError for nodes that cannot be built."""
+        objective = build(config["objective"], "objective", trust=trust)
+        return cls(objective, build(config["schedule"], "schedule", trust=trust), runtime)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The model around `module`, a `Denoiser` say. Raises ConfigError when the parts do not go together."""
         try:
-            return objective.wrap(module, schedule, runtime.autocast)
+            return self.objective.wrap(module, self.schedule, self.runtime.autocast)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-
-    return wrap
-
-
-def denoiser_of(config: Config, trust: Collection[str] | None, runtime: Runtime) -> Callable[[nn.Module], Denoiser]:
-    """The wrapper of a generator. Raises ConfigError when `config` describes something else."""
-    objective = build(config["objective"], "objective", trust=trust)
-    wrap = wrapper_of(config, runtime, objective, trust)
-
-    def checked(module: nn.Module) -> Denoiser:
-        model = wrap(module)
-        if not isinstance(model, Denoiser):
-            raise ConfigError("ckpt: does not generate images; name a run of a diffusion model")
-        return model
-
-    return checked
 
 
 def check(model: Denoiser, sampler: Sampler) -> None:
@@ -98,43 +103,3 @@ def network_calls(sampler: Sampler, schedule: Schedule) -> int:
         return calls(schedule)
     except ValueError as error:
         raise ConfigError(f"sampler.{error}") from error
-
-
-def labels_of(module: nn.Module, classes: int, n: int) -> Tensor | None:
-    """The classes in turn for n pictures of a class-conditional model; None for another."""
-    return cycle(range(classes), n) if getattr(module, "class_conditional", False) else None
-
-
-def about(images: Images) -> dict[str, Any]:
-    """What a checkpoint says of its data."""
-    return {"shape": list(images.shape), "class_names": list(images.class_names), "images": len(images)}
-
-
-def summary(runtime: Runtime, images: Images, module: nn.Module) -> str:
-    """One line for the log."""
-    parameters = sum(p.numel() for p in module.parameters())
-    c, h, w = images.shape
-    return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {runtime}"
-
-
-def without(config: Config, keys: Collection[str]) -> Config:
-    """What of it to show: `keys` are of no use this time."""
-    return {key: value for key, value in config.items() if key not in keys}
-
-
-def check_seed(seed: int) -> None:
-    """Raises ConfigError for one that random generators do not take; image i has seed + i."""
-    if not 0 <= seed < 2**62:
-        raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
-
-
-def cycle(classes: Sequence[int], n: int) -> Tensor:
-    """(n,) int64: the classes over and over."""
-    return torch.tensor([classes[i % len(classes)] for i in range(n)], dtype=torch.int64)
-
-
-def check_positive(**values: float) -> None:
-    """Raises ConfigError for the first that is not above 0."""
-    for name, value in values.items():
-        if not value > 0:
-            raise ConfigError(f"{name}: must be positive, got {value}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..files import write_atomically, write_json
@@ -192,3 +192,19 @@ def _steps(folder: Path) -> set[int]:
     """Steps with a manifest. Tensors alone are a save that was cut short: they never count."""
     matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
     return {int(m[1]) for m in matches if m}
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those under `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises CheckpointError when names or shapes differ."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
+        raise CheckpointError(
+            f"{where}: does not fit the network ({first}); was it trained with other settings?"
+        ) from error

@@ -1,4 +1,4 @@
-"""A run directory, owned by one process at a time: its files, its lock and its interruptions."""
+"""A run directory, owned by one process at a time: its files, its lock and its signals."""
 
 import json
 import logging
@@ -9,29 +9,39 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from ..data.images import Images
 from ..errors import BusyError, StorageError
 from ..files import write_json
+from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
 from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
-from .loggers import add_graph
+from .loggers import LoggerChoice, Loggers, open_loggers
 
 log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
     """Where a run is seen while it trains. The terminal implements it."""
+
+    def begin(self, config: Mapping[str, Any], folder: Path) -> None:
+        """The run's folder is its own: it will be trained, unless the data or the checkpoints are at fault."""
+        ...
+
+    def counting(self) -> AbstractContextManager[Progress]:
+        """For work before training, such as reading the data."""
+        ...
 
     def start(self, step: int, total: int) -> None: ...
 
@@ -63,37 +73,36 @@ class State(Protocol):
     def tensors(self) -> Mapping[str, Tensor]: ...
 
 
-class Run:
+class GridStyle(NamedTuple):
+    """How the sample pictures of a run are laid out. columns: None = near a square; caption: above them."""
+
+    columns: int | None = None
+    caption: str | None = None
+
+
+class RunDirectory:
     """Use as a context: entering takes the lock, leaving gives it back and closes every file.
 
     Args:
         folder: the run directory; made when it is not there.
-        config: resolved, stored as config.json and in every checkpoint.
-        tensorboard: also write scalars and grids for TensorBoard.
+        loggers: where numbers and pictures go besides.
 
     Raises:
         BusyError: another process trains in `folder`.
         OSError: `folder` cannot be written.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: Mapping[str, Any],
-        reporter: Reporter,
-        tensorboard: bool = False,
-    ):
+    def __init__(self, folder: Path, reporter: Reporter, loggers: Mapping[str, LoggerChoice] | None = None):
         self.folder = folder
-        self.config = config
         self.reporter = reporter
-        self.about: dict[str, Any] = {}
-        self.columns: int | None = None  # of the sample grids; None = near a square
-        self.caption: str | None = None  # above them
         self.checkpoints = folder / "checkpoints"
         self.stop_signal: int | None = None
+        self._config: Mapping[str, Any] = {}
+        self._about: Mapping[str, Any] = {}
+        self._grid = GridStyle()
         self._opened = False
-        self._tensorboard = tensorboard
-        self._writer: Any = None
+        self._choices = loggers or {}
+        self._loggers = Loggers({})
         self._lock_path = folder / ".lock"
         self._lock = FileLock(self._lock_path, timeout=0)
         self._handler: logging.Handler | None = None
@@ -101,7 +110,7 @@ class Run:
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
         self._old_signals: dict[int, Any] = {}
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "RunDirectory":
         self.folder.mkdir(parents=True, exist_ok=True)
         self._made_lock = not self._lock_path.exists()
         try:
@@ -116,15 +125,22 @@ class Run:
             leftover.unlink()  # of a process that was killed while it wrote
         return self
 
-    def open(self, step: int, about: Mapping[str, Any]) -> None:
+    def open(
+        self, step: int, config: Mapping[str, Any], about: Mapping[str, Any], grid: GridStyle | None = None
+    ) -> None:
         """Begin to write, at `step`: what a killed process logged beyond its last checkpoint is dropped first.
 
         Args:
+            config: resolved, stored as config.json and in every checkpoint.
             about: facts about the data that sampling needs later ("shape", "class_names").
+
+        Raises:
+            ConfigError: a logger whose package is not installed.
         """
-        self.about = dict(about)
+        self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
+        self._loggers = open_loggers(self._choices, self.folder, step, config)
         self._opened = True
-        write_json(self.folder / "config.json", self.config)
+        write_json(self.folder / "config.json", self._config)
         _truncate(self.folder / "metrics.jsonl", step)
         self._handler = _RunLog(self.folder / "train.log", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -132,10 +148,6 @@ class Run:
         logging.getLogger().addHandler(self._handler)
         self._early.setTarget(self._handler)
         self._early.flush()
-        if self._tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)
         _point_latest(self.folder)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -154,8 +166,7 @@ class Run:
                 self._lock_path.unlink(missing_ok=True)
 
     def _close(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._loggers.close()
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
             if error is not None:  # into the file alone: the terminal is told by whoever catches it
@@ -166,32 +177,28 @@ class Run:
                 self._handler.close()
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl, and the same to TensorBoard and the terminal."""
+        """Append one line to metrics.jsonl, and the same to loggers and the terminal."""
         line = json.dumps({"step": step, **row})
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        if self._writer is not None:
-            for name, value in row.items():
-                self._writer.add_scalar(name, value, step)
+        self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)
 
     def graph(self, module: nn.Module, shape: Sequence[int]) -> None:
-        """The network's graph, for TensorBoard alone."""
-        if self._writer is not None:
-            add_graph(self._writer, module, shape)
+        """What the network computes, for loggers alone."""
+        self._loggers.graph(module, shape)
 
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1], under the caption if there is one."""
         pixels = to_uint8(images)
-        picture = enlarge(grid(pixels, self.columns, background=EDGE), suited_scale(*pixels.shape[-2:]))
-        if self.caption:
-            picture = titled(picture, self.caption)
+        picture = enlarge(grid(pixels, self._grid.columns, background=EDGE), suited_scale(*pixels.shape[-2:]))
+        if self._grid.caption:
+            picture = titled(picture, self._grid.caption)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         path.parent.mkdir(exist_ok=True)
         write_png(path, picture)
-        if self._writer is not None:
-            self._writer.add_image("samples", picture, step, dataformats="HWC")
-        self.reporter.pictures(step, path, pixels, self.columns)
+        self._loggers.picture(step, "samples", picture)
+        self.reporter.pictures(step, path, pixels, self._grid.columns)
 
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
         """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""
@@ -199,9 +206,9 @@ class Run:
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **state.notes(),
-            "about": self.about,
+            "about": self._about,
             "versions": _versions(),
-            "config": self.config,
+            "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
         checkpoint.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
@@ -262,3 +269,8 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def about(images: Images) -> dict[str, Any]:
+    """What a checkpoint says of its data."""
+    return {"shape": list(images.shape), "class_names": list(images.class_names), "images": len(images)}

@@ -1,7 +1,6 @@
-"""The pictures that a checkpoint is judged by."""
+"""The real images of a run: the data set that it was trained on, read again."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +12,8 @@ from ..errors import DataError
 from ..progress import Progress
 
 
-class Known(Protocol):
-    """What a checkpoint tells of its data: its config, which packages that may name, and the shape (C,H,W)."""
+class TrainedOn(Protocol):
+    """What a run tells of its data: its config, which packages that may name, and the shape (C,H,W)."""
 
     @property
     def config(self) -> Mapping[str, Any]: ...
@@ -26,16 +25,7 @@ class Known(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-@dataclass(frozen=True)
-class DataOf:
-    """`Known` of a checkpoint whose network is not needed."""
-
-    config: Mapping[str, Any]
-    trusted: Collection[str]
-    shape: tuple[int, ...]
-
-
-def held_out(known: Known, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
+def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
     """`n` pictures of that part of the run's data set, drawn with `seed`; all when there are no more or n is None.
 
     They keep their order, so that all of them are the same whatever the seed.
@@ -43,23 +33,38 @@ def held_out(known: Known, root: str | None, split: Split, n: int | None, seed: 
     Raises:
         DataError: there are none, or they have another shape than the model's.
     """
-    images = pictures_of(known, root, split, progress)
+    images = split_of(run, root, split, progress)
     if not len(images):
         raise DataError(f"split: the data set has no {split} pictures; use split=train, or another root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n].sort().values)
 
 
-def pictures_of(known: Known, root: str | None, split: Split, progress: Progress) -> Images:
+def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:
     """All pictures of that part, there may be none. Raises DataError when they have another shape than the model's."""
-    node = dict(known.config["dataset"])
-    if root is not None:
-        node["root"] = root
-    images: Images = build(node, "dataset", trust=known.trusted).load(split, progress)
-    if len(images) and images.shape != tuple(known.shape):
-        raise DataError(f"root: its pictures are {images.shape}, the model's {known.shape}; name the set it knows")
+    images = _source(run, root).load(split, progress)
+    if len(images) and images.shape != tuple(run.shape):
+        raise DataError(f"root: its pictures are {images.shape}, the model's {run.shape}; name the set it knows")
     return images
+
+
+def examples(run: TrainedOn, root: str | None, n: int, seed: int, progress: Progress) -> Images:
+    """At most `n` held-out pictures, drawn with `seed`; training pictures where fewer are held out."""
+    source = _source(run, root)
+    images: Images = source.load("val", progress)
+    if len(images) < n:
+        images = source.load("train", progress)
+    if not len(images):
+        raise DataError("dataset: has no pictures; set root=FOLDER")
+    return images.subset(shuffled(len(images), seed)[:n])
 
 
 def shuffled(n: int, seed: int) -> torch.Tensor:
     """(n,) int64: an order that `seed` decides."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def _source(run: TrainedOn, root: str | None) -> Any:
+    node = dict(run.config["dataset"])
+    if root is not None:
+        node["root"] = root
+    return build(node, "dataset", trust=run.trusted)

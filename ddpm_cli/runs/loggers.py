@@ -1,22 +1,174 @@
-"""The network's graph for TensorBoard."""
+"""Where a run's numbers and pictures go besides its own files: TensorBoard, Weights & Biases, trackio."""
 
+import importlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import nn
+
+from ..build import Node, build
+from ..errors import ConfigError
+from ..files import shown
+from ..models.classifier_layers import Classifier
 
 log = logging.getLogger(__name__)
 
 
-def add_graph(writer: Any, module: nn.Module, shape: Sequence[int]) -> None:
-    """Trace a copy of a classifier on one image of `shape` (C,H,W), and log what goes wrong: a picture is no reason to
-    end a run.
+class Logger(Protocol):
+    """One that is open for a run. `step` never falls, but for a run that is resumed at an earlier one."""
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None: ...
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """(H,W,C) uint8."""
+        ...
+
+    def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
+        """What the network computes for an image of `shape` (C,H,W)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LoggerChoice(Protocol):
+    """What a file of conf/logger names: a frozen value that opens a logger."""
+
+    def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
+        """For the run in `folder`, at `step`: what an earlier session logged beyond it is dropped if possible."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorBoard:
+    """Event files in RUN/tensorboard."""
+
+    def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
+        from torch.utils.tensorboard import SummaryWriter  # half a second to import
+
+        return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None))
+
+
+class _TensorBoard:
+    def __init__(self, writer: Any):
+        self.writer = writer
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        self.writer.add_image(name, picture, step, dataformats="HWC")
+
+    def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
+        add_graph(self.writer, network, shape)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Weights & Biases or trackio, which has the same API and keeps everything on this machine.
+
+    A resumed run continues under its name.
+
+    Args:
+        name: of the run; None = its path.
+        options: passed to the package's `init` as they are.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+
+    package: Literal["wandb", "trackio"]
+    project: str = "ddpm-cli"
+    name: str | None = None
+    options: Mapping[str, Any] | None = None
+
+    def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
+        try:
+            package = importlib.import_module(self.package)
+        except ImportError as error:
+            raise ConfigError(
+                f"logger: {self.package} is not installed; pip install 'ddpm-cli[{self.package}]', or use tensorboard"
+            ) from error
+        name = self.name or "_".join(part for part in Path(shown(folder)).parts if part != folder.anchor)
+        own = {"id": name, "dir": str(folder)} if self.package == "wandb" else {}
+        known = {"project": self.project, "name": name, "config": dict(config), "resume": "allow"}
+        with redirect_stdout(io.StringIO()):  # both greet
+            run = package.init(**{**known, **own, **(self.options or {})})
+        return _Tracker(package, run)
+
+
+class _Tracker:
+    def __init__(self, package: Any, run: Any):
+        self.package, self.run = package, run
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        image = picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture
+        self.run.log({name: self.package.Image(image)}, step=step)
+
+    def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
+        pass
+
+    def close(self) -> None:
+        with redirect_stdout(io.StringIO()):
+            self.run.finish()
+
+
+class Loggers:
+    """Any number of them as one. One that fails is dropped with a warning: losing a log never ends the work."""
+
+    def __init__(self, loggers: Mapping[str, Logger]):
+        self._loggers = dict(loggers)
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        self._all(lambda logger: logger.scalars(step, values))
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        self._all(lambda logger: logger.picture(step, name, picture))
+
+    def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
+        self._all(lambda logger: logger.graph(network, shape))
+
+    def close(self) -> None:
+        self._all(lambda logger: logger.close())
+        self._loggers = {}
+
+    def _all(self, call: Callable[[Logger], None]) -> None:
+        for name, logger in list(self._loggers.items()):
+            try:
+                call(logger)
+            except Exception as error:  # a full disk, a lost network, a package's own
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                log.warning("logger.%s: failed (%s); the run continues without it", name, reason)
+                del self._loggers[name]
+
+
+def choices_of(nodes: Mapping[str, Node]) -> dict[str, LoggerChoice]:
+    """The `logger` node of a config, one entry for each logger. Raises ConfigError for what cannot be built."""
+    return {name: build(node, f"logger.{name}") for name, node in nodes.items()}
+
+
+def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, config: Mapping[str, Any]) -> Loggers:
+    """Raises ConfigError for one whose package is not installed."""
+    return Loggers({name: choice.open(folder, step, config) for name, choice in choices.items()})
+
+
+def add_graph(writer: Any, network: nn.Module, shape: Sequence[int]) -> None:
+    """Trace a copy of a network on one image of `shape` (C,H,W). What goes wrong is a line in the log, no more.
 
     The copy is on the CPU and in evaluation mode, so that neither statistics nor random numbers change.
 
@@ -24,10 +176,11 @@ def add_graph(writer: Any, module: nn.Module, shape: Sequence[int]) -> None:
         writer: a SummaryWriter.
     """
     image = torch.zeros(1, *shape)
-    inputs = (image, torch.zeros(1)) if getattr(module, "timed", True) else (image,)
+    untimed = isinstance(network, Classifier) and not network.timed
+    inputs = (image,) if untimed else (image, torch.zeros(1))
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.random.fork_rng(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer: it is right that the graph holds for one size
-            writer.add_graph(deepcopy(module).cpu().eval(), inputs)
+            writer.add_graph(deepcopy(network).cpu().eval(), inputs)
     except Exception as error:  # tracing raises nearly anything
         log.info("TensorBoard shows no graph of this network (%s)", str(error).strip().partition("\n")[0])

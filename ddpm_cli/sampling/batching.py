@@ -3,18 +3,19 @@
 Neither changes more than the last digits.
 """
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..diffusion.denoiser import Denoiser
 from ..hardware.compiling import compile_call, enough, mode_of, seconds_of
-from ..hardware.memory import SHARE, halved, host_memory
+from ..hardware.memory import FRACTION, halved, host_memory
 from ..hardware.options import CompileMode, CompileSetting
-from ..runs.load import Loaded
-from .generator import Direct
+from ..runs.load import RunModel
+
+if TYPE_CHECKING:
+    from ..hardware.cost import Cost
 
 AT_A_TIME = {"cuda": 256}
 HOST = 64
@@ -22,18 +23,21 @@ HOST = 64
 PLENTY = 200_000
 """Bytes for each pixel that no network in sight needs."""
 Size = int | Literal["auto"]
+NetworkCall = Callable[[nn.Module, int], None]
+"""Calls a model once, for so many images without content."""
 
 
-class Speed:
+class Batching:
     """Of drawing `n` images with so many network calls for each batch.
 
     Args:
+        call: of the network, of a model that is sampled step by step; None = another.
         asked: batch_size, `auto` = what suits the device and its memory.
     """
 
-    def __init__(self, loaded: Loaded | Direct, n: int, calls: int, asked: Size):
-        self.loaded, self.n, self.calls, self.asked = loaded, n, calls, asked
-        self.device = loaded.runtime.device
+    def __init__(self, run: RunModel, call: NetworkCall | None, n: int, calls: int, asked: Size):
+        self.run, self.call, self.n, self.calls, self.asked = run, call, n, calls, asked
+        self.device = run.runtime.device
 
     @cached_property
     def batch_size(self) -> int:
@@ -43,48 +47,43 @@ class Speed:
         total = host_memory() if self.device.type == "cpu" else None
         if total is None:  # elsewhere a batch that does not fit is halved once that is known
             return size
-        _, height, width = self.loaded.shape
-        return halved(size, lambda part: part * height * width * PLENTY <= SHARE * total or self._fits(part, total))
+        _, height, width = self.run.shape
+        plenty = FRACTION * total
+        return halved(size, lambda part: part * height * width * PLENTY <= plenty or self._fits(part, total))
 
     def compile(self, setting: CompileSetting) -> CompileMode:
-        """Compile the network where `setting` says so, and tell what was done. On CUDA `auto` also captures graphs."""
-        if not isinstance(self.loaded.model, Denoiser):
-            return "eager"  # an autoencoder draws in one call
+        """Compile the network where `setting` says so. Returns what was done. On CUDA `auto` also captures graphs."""
+        if self.call is None:
+            return "eager"  # one call is not worth it
         mode = mode_of(setting, self.device, self._worth, "compile")
         if mode == "compiled" and setting == "auto" and self.device.type == "cuda":
             mode = "graphs"
         size = self.batch_size
-        compile_call(self.loaded.module, mode, False, sizes=(size, 2 * size), key="compile")  # guidance draws two
+        compile_call(self.run.module, mode, False, sizes=(size, 2 * size), key="compile")  # guidance draws two
         return mode
 
     def _worth(self) -> bool:
         tensors, wanted = len(self._weights), enough(len(self._weights), self.device, training=False)
-        _, height, width = self.loaded.shape
+        _, height, width = self.run.shape
         most = 2 * height * width * sum(p.numel() for p in self._weights)  # each weight once for each pixel
         batches = -(-self.n // self.batch_size)
 
         def seconds(flops: float) -> float:
             return seconds_of(flops * self.n * self.calls, batches * self.calls, tensors, self.device)
 
-        return seconds(most) >= wanted and self._work is not None and seconds(self._work.flops) >= wanted
+        return seconds(most) >= wanted and self._cost is not None and seconds(self._cost.flops) >= wanted
 
     def _fits(self, part: int, total: int) -> bool:
-        return self._work is None or part * self._work.bytes + sum(p.nbytes for p in self._weights) <= SHARE * total
+        if self._cost is None:
+            return True
+        return part * self._cost.bytes + sum(p.nbytes for p in self._weights) <= FRACTION * total
 
     @property
     def _weights(self) -> list[nn.Parameter]:
-        return list(self.loaded.module.parameters())
+        return list(self.run.module.parameters())
 
     @cached_property
-    def _work(self) -> Any:
+    def _cost(self) -> "Cost | None":
         from ..hardware.cost import count  # slow to import, and seldom needed
 
-        if not isinstance(self.loaded.model, Denoiser):
-            return None
-
-        def call(model: nn.Module, images: int) -> Tensor | None:
-            x = torch.zeros(images, *self.loaded.shape, device=self.device, requires_grad=True)
-            model(x, torch.full((images,), 0.5, device=self.device))
-            return None
-
-        return count(self.loaded.model, call)
+        return None if self.call is None else count(self.run.model, self.call)

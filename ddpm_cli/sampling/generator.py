@@ -1,78 +1,172 @@
-"""Generators that draw an image at once, without a sampler: autoencoders and Gaussian mixtures."""
+"""What an opened run that draws has in common, whatever its family."""
 
-from collections.abc import Sequence
-from typing import Literal
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..build import build
-from ..diffusion.noise import ImageNoise
-from ..errors import ConfigError
-from ..hardware.options import Precision
-from ..models.gmm import GMM
-from ..objectives.elbo import ELBO
-from ..objectives.em import EM
-from ..objectives.latent import LatentModel
-from ..runs import checkpoint
-from ..runs.assemble import wrapper_of
+from ..data.images import Images
+from ..data.source import Split
+from ..diffusion.samplers import Frame
+from ..errors import CheckpointError, ConfigError
+from ..hardware.options import CompileSetting, Precision
+from ..progress import Progress, silent
+from ..runs.assemble import Config
 from ..runs.checkpoint import Checkpoint
-from ..runs.load import Loaded, Opened
+from ..runs.images import held_out
+from ..runs.job import Job
+from ..runs.load import LoadedRun, Weights, load
+from .animation import Animation, AnimationOptions
+from .batching import Batching, NetworkCall, Size
+from .bits import Bits, BitsEvaluator, BitsOptions
+from .pipeline import Pipeline
+from .request import Request
+from .samples import Samples
+from .task import Task
 
-Prior = Literal["auto", "normal", "gmm"]
+ANIMATION_KEYS = {f.name for f in fields(AnimationOptions)}
+log = logging.getLogger(__name__)
 
 
-class Direct(Opened):
-    """Such a generator ready to draw from. Raises what `Opened` raises."""
+class Generator(LoadedRun, ABC):
+    """An opened run that draws. A family derives from this and writes what is abstract here."""
 
-    idle = ("sampler", "guidance")
+    ignores: ClassVar[tuple[str, ...]] = ()
+    """Keys of sample, gif and eval that it has no use for."""
+    animations: ClassVar[tuple[str, ...]] = ()
+    """Kinds of `ddpm gif` that it can be shown by."""
+    instead: ClassVar[str] = "ddpm sample"
+    """What to use where it cannot."""
 
-    def __init__(self, ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]):
-        super().__init__(ckpt, weights, device, precision, trust)
-        objective = build(self.config["objective"], "objective", trust=self.trusted)
-        model = wrapper_of(self.config, self.runtime, objective, self.trusted)(self.module)
-        assert isinstance(model, LatentModel | GMM)
-        self.model = model
+    @abstractmethod
+    def plan(self, request: Request, weights: Tensor | None = None) -> Task:
+        """What draws `request`, checked now and drawn later.
 
-    @property
-    def name(self) -> str:
-        """What it is, as users say it."""
-        return "a mixture" if isinstance(self.model, GMM) else "an autoencoder"
-
-    def prior(self, asked: Prior) -> Literal["normal", "gmm"] | None:
-        """The one to draw z from; None where there is no z.
+        Args:
+            weights: (K,) of a task between two ends: draw the n ways side by side, n images for each weight in turn.
 
         Raises:
-            ConfigError: a mixture that is not there.
+            ConfigError: what makes no sense with the model.
+            DataError: a picture that cannot be read.
         """
-        if isinstance(self.model, GMM):
-            if asked != "auto":
-                raise ConfigError("prior: belongs to autoencoders, and this is a Gaussian mixture; leave it out")
-            return None
-        if asked == "gmm" and self.model.mixture is None:
-            planned = self.config["model"].get("prior") == "gmm"
-            advice = (
-                "the last checkpoint has one: run ddpm train to its end, or name the run"
-                if planned
-                else "train with model.prior=gmm"
-            )
-            raise ConfigError(f"prior: no mixture has been fitted to the latents of this run; {advice}")
-        return ("normal" if self.model.mixture is None else "gmm") if asked == "auto" else asked
+
+    @abstractmethod
+    def bits_evaluator(self, options: BitsOptions, seed: int) -> BitsEvaluator:
+        """Raises ConfigError for options that do not suit the model."""
+
+    def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
+        """What makes the pictures of `ddpm gif`, checked now.
+
+        Raises:
+            ConfigError, DataError: what `plan` raises; a kind of animation that it has not.
+        """
+        self.check_animation(options.kind)
+        raise NotImplementedError
+
+    @property
+    def network_call(self) -> NetworkCall | None:
+        """A call of the network for so many images, of a model that is sampled step by step; else None."""
+        return None
+
+    def check_animation(self, kind: str) -> None:
+        """Raises ConfigError for a kind that it has not."""
+        if kind not in self.animations:
+            raise ConfigError(f"kind: {kind} is not for a run of {self.name}; use {self.instead}")
+
+    def shown(self, job: Job) -> Config:
+        """What of the config to show; a line when the user chose a sampler for a model that has no use for it.
+
+        Other keys without a use are refused by `plan`, unless they say what is so anyway.
+        """
+        if "sampler" in self.ignores and job.sets("sampler"):
+            log.warning("sampler: ignored; this model samples in one pass")
+        return {key: value for key, value in job.config.items() if key not in self.ignores}
+
+    def pipeline(self, request: Request, batch_size: Size = "auto", compile: CompileSetting = "auto") -> Pipeline:
+        """From `request` to samples: checked now, drawn when it is called. Raises what `plan` raises."""
+        task = self.plan(request)
+        batching = Batching(self.run, self.network_call, task.n, task.calls, batch_size)
+        return Pipeline(task, batching, compile, self.facts, along=request.between is not None)
+
+    def sample(
+        self,
+        request: Request | None = None,
+        *,
+        batch_size: Size = "auto",
+        compile: CompileSetting = "auto",
+        progress: Progress = silent,
+        **asked: Any,
+    ) -> Samples:
+        """All images of a request, which may be written as its fields: sample(n=16, label=3, seed=0).
+
+        Raises:
+            ConfigError, DataError: what `Request` and `plan` raise.
+            NonFiniteError: the model gives NaN or infinity.
+        """
+        return self.pipeline(request or Request(**asked), batch_size, compile)(progress)
+
+    def draw(self, request: Request, batch_size: Size = "auto", progress: Progress = silent) -> Iterator[Samples]:
+        """The images of a request, a batch at a time, so that no more than one is in memory."""
+        return self.pipeline(request, batch_size, False).batches(progress)
+
+    def frames(self, request: Request | None = None, **asked: Any) -> Iterator[Frame]:
+        """x_t and the x0 estimate of all images of a request at each time, from noise to image, as one batch.
+
+        x and x0 are (N,C,H,W) on the model's device, t is in [0, 1] and falls.
+        """
+        task = self.plan(request or Request(**asked))
+        return task.frames(range(task.n))
+
+    def animate(self, *, progress: Progress = silent, **asked: Any) -> Animation:
+        """An animation by the fields of `AnimationOptions` and `Request`: animate(kind="denoise", n=9, label=3)."""
+        options = AnimationOptions(**{k: v for k, v in asked.items() if k in ANIMATION_KEYS})
+        request = Request(**{"n": 16} | {k: v for k, v in asked.items() if k not in ANIMATION_KEYS})
+        options.check(request)
+        return self.animation(request, options)(progress)
+
+    def bits(
+        self,
+        images: Images | np.ndarray | Tensor,
+        options: BitsOptions | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        progress: Progress = silent,
+    ) -> Bits:
+        """Bits per dimension of real images.
+
+        Args:
+            images: an array is uint8 (N,H,W,C), without classes.
+
+        Raises:
+            ConfigError: options that do not suit the model.
+            NonFiniteError: one of the values is no number.
+        """
+        evaluator = self.bits_evaluator(options or BitsOptions(), seed)
+        return evaluator(_as_images(images), batch_size, progress)
+
+    def real_images(self, n: int | None = None, split: Split = "val", root: str | None = None, seed: int = 0) -> Images:
+        """Images of the data set that the run was trained on, see `runs.images.held_out`."""
+        return held_out(self, root, split, n, seed, silent)
 
 
-def open_run(
-    ckpt: str | Checkpoint, weights: str, device: str, precision: Precision, trust: Sequence[str]
-) -> Loaded | Direct:
-    """What `ckpt` holds. Raises what `Opened` raises."""
-    found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
-    objective = build(found.manifest["config"]["objective"], "objective", trust={"ddpm_cli", *trust})
-    kind = Direct if isinstance(objective, ELBO | EM) else Loaded
-    return kind(found, weights, device, precision, trust)
+def load_generator(
+    ckpt: str | Checkpoint, weights: Weights, device: str, precision: Precision, trust: Sequence[str]
+) -> Generator:
+    """The generator at `ckpt`. Raises what `load` raises, and CheckpointError when the run does not draw."""
+    run = load(ckpt, weights=weights, device=device, precision=precision, trust=trust)
+    if not isinstance(run, Generator):
+        raise CheckpointError(f"{run.run.checkpoint.path}: is {run.name}; name a run of a diffusion model")
+    return run
 
 
-def draws(module: GMM, seeds: range | list[int], pixel_noise: bool) -> Tensor:
-    """An image (C,H,W) in [-1, 1] for each seed, (N,C,H,W); with `pixel_noise`, of the density itself."""
-    noise = ImageNoise(seeds)
-    u = torch.special.ndtr(noise.first((), "cpu").double())
-    eps = noise.first((module.dimensions,), "cpu")
-    return module.sample(u, eps, noise.first(module.shape, "cpu") if pixel_noise else None)
+def _as_images(images: Images | np.ndarray | Tensor) -> Images:
+    if isinstance(images, Images):
+        return images
+    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).contiguous()
+    return Images(pixels, torch.zeros(len(pixels), dtype=torch.int64), ())

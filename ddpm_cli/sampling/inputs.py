@@ -1,11 +1,10 @@
-"""What `ddpm sample` and `ddpm gif` are asked to do, and the pictures that this needs."""
+"""The pictures and masks that a request names, as the model's images are."""
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,57 +13,9 @@ from torch import Tensor
 
 from ..data.convert import flatten, picture
 from ..data.images import to_float
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 
 T = TypeVar("T")
-Kind = Literal["plain", "variation", "inpaint", "between_images", "between_seeds"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """The keys that choose a task, checked together before anything is loaded.
-
-    Raises:
-        ConfigError: a value out of range, or keys of different tasks.
-    """
-
-    init: str | None = None
-    mask: str | None = None
-    between: list[int | str] | None = None
-    strength: float | None = None
-    resample: int | None = None
-    jump: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.between is not None:
-            if self.init is not None or self.mask is not None:
-                raise ConfigError("between: is a task of its own; leave out init and mask, or between")
-            self._check_ends(self.between)
-        if self.mask is not None and self.init is None:
-            raise ConfigError("mask: needs a picture to paint in; set init=PATH")
-        if self.strength is not None:
-            if self.kind not in ("variation", "between_images"):
-                raise ConfigError("strength: belongs to init=PATH without a mask or between=[PATH,PATH]; leave it out")
-            if not 0 < self.strength <= 1:
-                raise ConfigError(f"strength: must be above 0 and at most 1, got {self.strength}")
-        for name, value in (("resample", self.resample), ("jump", self.jump)):
-            if value is not None and self.kind != "inpaint":
-                raise ConfigError(f"{name}: belongs to init=PATH mask=PATH; leave it out")
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}: must be at least 1, got {value}")
-
-    @property
-    def kind(self) -> Kind:
-        if self.between is not None:
-            return "between_seeds" if isinstance(self.between[0], int) else "between_images"
-        return "inpaint" if self.mask is not None else "variation" if self.init is not None else "plain"
-
-    @staticmethod
-    def _check_ends(ends: list[int | str]) -> None:
-        if len(ends) != 2 or isinstance(ends[0], int) != isinstance(ends[1], int):
-            raise ConfigError(f"between: must be two pictures or two seeds, [PATH,PATH] or [3,17], got {ends}")
-        if any(isinstance(end, int) and end < 0 for end in ends):
-            raise ConfigError(f"between: seeds must be at least 0, got {ends}")
 
 
 def picture_of(path: str, shape: tuple[int, ...], key: str) -> Tensor:

@@ -17,7 +17,7 @@ from .randomness import StepRandom
 from .state import TrainState
 
 if TYPE_CHECKING:
-    from ..hardware.cost import Work
+    from ..hardware.cost import Cost
 
 log = logging.getLogger(__name__)
 
@@ -51,25 +51,25 @@ class Auto:
         most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # each weight once for each pixel
         if seconds_of(images * most, steps, tensors, self.device) < wanted:
             return False
-        work = self.work()
-        return work is not None and seconds_of(images * work.flops, steps, tensors, self.device) >= wanted
+        cost = self.cost()
+        return cost is not None and seconds_of(images * cost.flops, steps, tensors, self.device) >= wanted
 
-    def part(self) -> int:
+    def micro_batch(self) -> int:
         """The largest part of a batch that fits: by trying on CUDA, by estimate on the host."""
         size, weights = self.plan.batch_size, sum(p.nbytes for p in self.state.parameters)
         if self.device.type == "cuda":
             fits = fits_by_trying(self.objective, self.model, self.state, size, self.data.shape)
         else:
-            work, total = self.work(), host_memory()
-            if work is None or total is None:
+            cost, total = self.cost(), host_memory()
+            if cost is None or total is None:
                 return size
-            fits = fits_by_estimate(work.bytes, weights, total)
+            fits = fits_by_estimate(cost.bytes, weights, total)
         part = halved(size, fits)
         if part < size:
             log.info("trainer.micro_batch_size: batches of %d do not fit into memory, taking %d at a time", size, part)
         return part
 
-    def work(self) -> "Work | None":
+    def cost(self) -> "Cost | None":
         """Of a training step, for each image; None where it cannot be counted."""
         from ..hardware.cost import count  # slow to import, and seldom needed
 

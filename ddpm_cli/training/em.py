@@ -15,13 +15,12 @@ from ..diffusion.ode import bits_per_dimension
 from ..errors import CheckpointError, NonFiniteError
 from ..models.gmm import GMM
 from ..objectives.em import EM
-from ..runs.checkpoint import Checkpoint
-from ..runs.directory import Run
+from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
+from ..runs.directory import RunDirectory
 from .em_steps import iterate, set_basis, spread
 from .plan import Every, Plan
 from .randomness import seed_of
-from .state import load_weights, part
-from .validation import Looks
+from .validation import Callbacks
 
 ROUNDING = 1e-8
 """By how much, relatively, a log-likelihood may fall through nothing but rounding."""
@@ -51,8 +50,8 @@ class EMState:
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`. Raises CheckpointError when it is of something else."""
         tensors = checkpoint.tensors()
-        load_weights(self.module, part(tensors, "model."), str(checkpoint.path))
-        em = part(tensors, "em.")
+        load_weights(self.module, with_prefix(tensors, "model."), str(checkpoint.path))
+        em = with_prefix(tensors, "em.")
         if not em:
             raise CheckpointError(f"{checkpoint.path}: is no run of EM; name one of model=gmm")
         value = float(em["log_likelihood"])
@@ -67,7 +66,9 @@ def finished(state: EMState, plan: Plan) -> bool:
     return state.converged or state.step >= plan.steps or late
 
 
-def fit(objective: EM, state: EMState, data: Images, plan: Plan, run: Run, looks: Looks, seed: int) -> bool:
+def fit(
+    objective: EM, state: EMState, data: Images, plan: Plan, run: RunDirectory, callbacks: Callbacks, seed: int
+) -> bool:
     """E and M steps from state.step to the plan's end; each is logged and saved.
 
     Returns:
@@ -97,12 +98,12 @@ def fit(objective: EM, state: EMState, data: Images, plan: Plan, run: Run, looks
         row = {"loss": -reached, "log_likelihood": reached, "bits_per_dim": _bits(reached, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         run.save(state, plan.keep_last, None)
-        if _due(plan, plan.eval_every, state.step) and looks.validate:
-            run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
-        if _due(plan, plan.sample_every, state.step) and looks.sample:
-            run.picture(state.step, looks.sample())
+        if _due(plan, plan.eval_every, state.step) and callbacks.validate:
+            run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+        if _due(plan, plan.sample_every, state.step) and callbacks.sample:
+            run.picture(state.step, callbacks.sample())
     if finished(state, plan):
-        _last_look(state, plan, run, looks)
+        _last_look(state, plan, run, callbacks)
     return finished(state, plan)
 
 
@@ -137,8 +138,8 @@ def _due(plan: Plan, every: Every, step: int) -> bool:
     return plan.due(every, step, plan.batch_size)
 
 
-def _last_look(state: EMState, plan: Plan, run: Run, looks: Looks) -> None:
-    if looks.validate and plan.eval_every and not _due(plan, plan.eval_every, state.step):
-        run.metrics(state.step, looks.validate() | {"seconds": round(state.seconds, 3)})
-    if looks.sample and plan.sample_every and not _due(plan, plan.sample_every, state.step):
-        run.picture(state.step, looks.sample())
+def _last_look(state: EMState, plan: Plan, run: RunDirectory, callbacks: Callbacks) -> None:
+    if callbacks.validate and plan.eval_every and not _due(plan, plan.eval_every, state.step):
+        run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+    if callbacks.sample and plan.sample_every and not _due(plan, plan.sample_every, state.step):
+        run.picture(state.step, callbacks.sample())

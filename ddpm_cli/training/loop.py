@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
 from ..errors import ConfigError
 from ..objectives.base import Objective
-from ..runs.directory import Run
+from ..runs.directory import RunDirectory
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
-from .validation import Looks
+from .validation import Callbacks
 
 
 def train(
@@ -22,8 +23,8 @@ def train(
     state: TrainState,
     data: Images,
     plan: Plan,
-    run: Run,
-    looks: Looks,
+    run: RunDirectory,
+    callbacks: Callbacks,
     seed: int,
 ) -> bool:
     """Train from state.step to the plan's end; log, look and save on the way.
@@ -38,19 +39,18 @@ def train(
     Raises:
         NonFiniteError: NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
     """
-    device = next(model.parameters()).device
-    total, began = plan.length(len(data)), time.perf_counter() - state.seconds
-    lrs = [group["lr"] for group in state.optimizer.param_groups]
-    saved = state.seconds
-    meter, done = Meter(device), finished(state, plan, len(data))
+    device, images = next(model.parameters()).device, len(data)
+    total, began = plan.length(images), time.perf_counter() - state.seconds
+    rates = [group["lr"] for group in state.optimizer.param_groups]
+    saved, meter, done = state.seconds, Meter(device), finished(state, plan, images)
     run.reporter.start(state.step, total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if done:
             break
-        factor = plan.learning_rate(state.step, total, len(data))
-        for group, lr in zip(state.optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr * factor
+        factor = plan.learning_rate(state.step, total, images)
+        for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
         logs = update(objective, model, state, batch, plan, seed)
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
@@ -58,27 +58,29 @@ def train(
         state.seconds = time.perf_counter() - began
         run.reporter.advance(state.step, state.seconds)
 
-        done = finished(state, plan, len(data))
-        stop = run.stop_signal is not None
+        done, stop = finished(state, plan, images), run.stop_signal is not None
         late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
-        logged = plan.due(plan.log_every, state.step, len(data))
+        logged = plan.due(plan.log_every, state.step, images)
         if done or stop or logged:
-            row = meter.row(state.step) | {
-                "lr": lrs[0] * factor,
-                "epoch": round(state.step * plan.batch_size / len(data), 4),
-            }
-            run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+            row = meter.row(state.step) | _place(state, plan, images, rates[0] * factor)
+            run.metrics(state.step, row)
         best = logged and _best_period(state, plan)
-        if done or stop or late or best or _due_any(plan, state.step, len(data)):
+        if done or stop or late or best or _due_any(plan, state.step, images):
             meter.check(state.step)
             meter.pause()
-            if look(state, plan, run, looks, len(data), done, stop, late):
+            if look(state, plan, run, callbacks, images, Moment(done, stop, late)):
                 saved = state.seconds
             model.train()
             meter.go_on()
         if stop:  # as it was before the save: a signal that came since then waits for the save after the next step
             break
     return done
+
+
+def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:
+    """Where the run is, for a log line."""
+    epoch = round(state.step * plan.batch_size / images, 4)
+    return {"lr": rate, "epoch": epoch, "seconds": round(state.seconds, 3)}
 
 
 def update(
@@ -90,7 +92,7 @@ def update(
     """
     seed_step(seed, state.step, batch.x.device)
     size = len(batch.x)
-    part = state.part(plan.micro_batch_size, size)
+    part = state.micro_batch(plan.micro_batch_size, size)
     logs: dict[str, Tensor] = {}
     for first in range(0, size, part):
         rows = slice(first, min(first + part, size))
@@ -100,10 +102,10 @@ def update(
             loss.value.backward()
             logs = dict(loss.logs)
             break
-        share = (rows.stop - first) / size
-        (loss.value * share).backward()
+        weight = (rows.stop - first) / size
+        (loss.value * weight).backward()
         for name, value in loss.logs.items():
-            logs[name] = logs[name] + value * share if name in logs else value * share
+            logs[name] = logs[name] + value * weight if name in logs else value * weight
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
     if plan.grad_clip is not None:
         nn.utils.clip_grads_with_norm_(state.parameters, plan.grad_clip, norm)
@@ -115,29 +117,34 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def look(
-    state: TrainState, plan: Plan, run: Run, looks: Looks, images: int, done: bool, stop: bool, late: bool
-) -> bool:
+class Moment(NamedTuple):
+    """done: the plan's end; stop: a signal asked for one; late: the last save is too long ago."""
+
+    done: bool
+    stop: bool
+    late: bool
+
+
+def look(state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, now: Moment) -> bool:
     """Validate, draw and save, each when it is due; a run that is asked to stop only saves. True when it saved.
 
     Args:
         images: how many there are to train on.
-        late: the last save is too long ago.
     """
 
     def due(every: Every) -> bool:
         return plan.due(every, state.step, images)
 
-    if looks.validate and not stop and plan.eval_every and (done or due(plan.eval_every)):
-        row = looks.validate()
+    if callbacks.validate and not now.stop and plan.eval_every and (now.done or due(plan.eval_every)):
+        row = callbacks.validate()
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)
-    save = done or stop or late or due(plan.save_every) or state.best.get("step") == state.step
+    save = any(now) or due(plan.save_every) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
-    if looks.sample and not stop and plan.sample_every and (done or due(plan.sample_every)):
-        run.picture(state.step, looks.sample())
+    if callbacks.sample and not now.stop and plan.sample_every and (now.done or due(plan.sample_every)):
+        run.picture(state.step, callbacks.sample())
     return save
 
 

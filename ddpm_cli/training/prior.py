@@ -4,19 +4,17 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.images import Images
 from ..models.mixture import Mixture
 from ..objectives.latent import LatentModel
-from ..runs.directory import Run
 from .em_steps import start_of
-from .plan import Plan
 from .randomness import seed_of
-from .state import TrainState
 from .validation import held_out
 
 DRAWS, MOST_EACH = 20_000, 50
@@ -29,53 +27,56 @@ DOTS = 2000
 log = logging.getLogger(__name__)
 
 
-def lacks_prior(state: TrainState) -> bool:
-    """Whether a mixture is wanted and not there yet."""
-    return any(mixture is not None and not mixture.fitted for mixture in map(_mixture, _modules(state)))
+@dataclass(frozen=True)
+class PriorFit:
+    """The mixtures of a model with the last weights and with their average (None without one)."""
 
+    last: LatentModel
+    average: LatentModel | None
+    batch_size: int
+    seed: int
 
-def forget_prior(state: TrainState) -> None:
-    """Before weights change: a mixture belongs to those that it was fitted with, so none is saved until `complete`."""
-    for mixture in map(_mixture, _modules(state)):
-        if mixture is not None:
+    @property
+    def wanted(self) -> bool:
+        return self.last.backbone.mixture is not None
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a mixture is wanted and not there yet."""
+        return any(not mixture.fitted for mixture in self._mixtures)
+
+    def forget(self) -> None:
+        """Before weights change: a mixture belongs to those that it was fitted with, so none is saved until `run`."""
+        for mixture in self._mixtures:
             mixture.weights.zero_()
 
+    def run(self, images: Images, stop: Callable[[], bool]) -> bool:
+        """Fit the mixtures. Returns False when it was stopped before they were fitted."""
+        few, before = held_out(images, DRAWS), None
+        # the average first: the mixture of the last weights is close to it
+        for name, model in (("average weights", self.average), ("last weights", self.last)):
+            mixture = None if model is None else model.backbone.mixture
+            if model is not None and mixture is not None:
+                log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
+                z = draws(model, few, self.batch_size, self.seed)
+                if not fit_prior(mixture, z, self.seed, before, stop):
+                    return False
+                before = mixture
+        return True
 
-def complete(
-    state: TrainState,
-    wrap: Callable[[nn.Module], nn.Module],
-    images: Images,
-    validation: Images,
-    plan: Plan,
-    run: Run,
-    seed: int,
-) -> bool:
-    """Fit the mixtures of the weights and of their average, save them, and draw samples/latent_map.png.
+    def draw_map(self, path: Path, images: Images) -> None:
+        """Where the encoder puts some of `images`, as a picture."""
+        some = held_out(images, DOTS)
+        means, _ = posteriors(self.average or self.last, some, self.batch_size)
+        from ..render.plots.latent import plot_latent  # half a second to import, for autoencoders alone
 
-    Returns:
-        False when a signal asked for a stop before the mixtures were fitted: nothing is saved then.
-    """
-    few = held_out(images, DRAWS)
-    before: Mixture | None = None
-    for module in reversed(_modules(state)):  # the average first: that of the last weights is close to it
-        name = "last weights" if module is state.module else "average weights"
-        mixture, model = _mixture(module), cast(LatentModel, wrap(module))
-        if mixture is not None:
-            log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
-            z = draws(model, few, plan.batch_size, seed)
-            if not fit_prior(mixture, z, seed, before, lambda: run.stop_signal is not None):
-                return False
-            before = mixture
-    if _mixture(state.module) is not None:
-        run.save(state, plan.keep_last, plan.best_by)
-    shown = held_out(validation if len(validation) else images, DOTS)
-    means, _ = posteriors(cast(LatentModel, wrap(state.weights)), shown, plan.batch_size)
-    from ..render.plots.latent import plot_latent  # half a second to import, for autoencoders alone
+        path.parent.mkdir(exist_ok=True)
+        plot_latent(path, *plane(means), some.labels, some.class_names)
 
-    path = run.folder / "samples" / "latent_map.png"
-    path.parent.mkdir(exist_ok=True)
-    plot_latent(path, *plane(means), shown.labels, shown.class_names)
-    return True
+    @property
+    def _mixtures(self) -> list[Mixture]:
+        models = [model for model in (self.last, self.average) if model is not None]
+        return [m.backbone.mixture for m in models if m.backbone.mixture is not None]
 
 
 def draws(model: LatentModel, images: Images, batch_size: int, seed: int) -> Tensor:
@@ -139,18 +140,10 @@ def fit_prior(
 
 
 def plane(z: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """(N,L) -> their first two principal components (N,2), and the share of the variance along each."""
+    """(N,L) -> their first two principal components (N,2), and the fraction of the variance along each."""
     away = z.double() - z.double().mean(0)
     _, values, directions = torch.linalg.svd(away, full_matrices=False)
     points = torch.nn.functional.pad(away @ directions[:2].T, (0, max(0, 2 - len(directions))))
-    share = values.square() / values.square().sum().clamp(min=1e-30)
-    first = [*share.tolist(), 0.0, 0.0]
+    fractions = values.square() / values.square().sum().clamp(min=1e-30)
+    first = [*fractions.tolist(), 0.0, 0.0]
     return points, (first[0], first[1])
-
-
-def _modules(state: TrainState) -> list[nn.Module]:
-    return [state.module, *([state.ema.module] if state.ema else [])]
-
-
-def _mixture(module: nn.Module) -> Mixture | None:
-    return cast(Mixture | None, getattr(module, "mixture", None))

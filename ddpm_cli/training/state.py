@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import CheckpointError
-from ..runs.checkpoint import Checkpoint
+from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
 from .ema import EMA
 from .meter import Period
 
@@ -31,6 +31,7 @@ class TrainState:
         self.ema = ema
         self.times = times
         self.step = 0
+        self.resumed_from: Path | None = None
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
@@ -43,10 +44,10 @@ class TrainState:
         """What a sample is drawn with: the average where there is one."""
         return self.ema.module if self.ema else self.module
 
-    def part(self, asked: int | Literal["auto"] | None, size: int) -> int:
+    def micro_batch(self, asked: int | Literal["auto"] | None, size: int) -> int:
         """How many of a batch of `size` images are computed at a time."""
-        part = self.chosen.get("micro_batch_size") if asked == "auto" else asked
-        return min(int(part or size), size)
+        chosen = self.chosen.get("micro_batch_size") if asked == "auto" else asked
+        return min(int(chosen or size), size)
 
     def notes(self) -> dict[str, Any]:
         """What the manifest of its checkpoint says of it."""
@@ -68,12 +69,13 @@ class TrainState:
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`. Raises CheckpointError when its tensors are of another network."""
         tensors, where = checkpoint.tensors(), str(checkpoint.path)
-        load_weights(self.module, part(tensors, "model."), where)
+        load_weights(self.module, with_prefix(tensors, "model."), where)
         if self.ema:  # a run that was begun without an average starts one from its weights
-            load_weights(self.ema.module, part(tensors, "ema.") or part(tensors, "model."), where)
+            load_weights(self.ema.module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), where)
         if self.times:
-            load_weights(self.times, part(tensors, "times."), where)
-        self._load_optimizer(part(tensors, "optimizer."))
+            load_weights(self.times, with_prefix(tensors, "times."), where)
+        self._load_optimizer(with_prefix(tensors, "optimizer."))
+        self.resumed_from = checkpoint.path
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
         self.best = dict(checkpoint.manifest.get("best", {}))
         self.period = Period(**checkpoint.manifest.get("period", {}))
@@ -97,19 +99,3 @@ class TrainState:
             state.setdefault(index, {})[field] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those under `prefix`, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raises CheckpointError when names or shapes differ."""
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
-        raise CheckpointError(
-            f"{where}: does not fit the network ({first}); was it trained with other settings?"
-        ) from error

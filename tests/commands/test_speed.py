@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ddpm_cli.sampling.tasks import Task
 
 from ddpm_cli.diffusion.samplers import Frame
 from ddpm_cli.hardware import compiling
 from ddpm_cli.runs.load import Loaded
 from ddpm_cli.sampling import batching as speed
 from ddpm_cli.sampling.batching import Speed
-from ddpm_cli.sampling.tasks import Task
 
 from ..conftest import TINY, Cli
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ddpm_cli.models.classifier_layers import FUNCTIONS, ImageClassifier, gain
+from ddpm_cli.models.classifier_layers import FUNCTIONS, Classifier, ImageClassifier, gain
 from ddpm_cli.models.densenet import DenseNet
 from ddpm_cli.models.googlenet import GoogleNet
 from ddpm_cli.models.preact_resnet import PreActResNet
@@ -151,7 +151,7 @@ def test_any_size_and_grey(kind: Any, channels: int, height: int, width: int) ->
     assert features.shape == (2, model.num_features) and logits.shape == (2, 7)
     assert torch.allclose(logits, model.out(features), atol=1e-6)
     assert torch.equal(logits, model(x, torch.tensor([3.0, 4.0])))  # what it is told of the time is not heard
-    assert model.classifies and not model.timed
+    assert isinstance(model, Classifier) and not model.timed
 
 
 def test_the_u_nets_way_down_has_features_too() -> None:

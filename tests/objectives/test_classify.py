@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_cli.data.images import Batch
 from ddpm_cli.diffusion.schedule import LinearSchedule
+from ddpm_cli.models.classifier_layers import Classifier
 from ddpm_cli.models.resnet import ResNet
 from ddpm_cli.models.unet_classifier import UNetClassifier
 from ddpm_cli.objectives.classify import Classify
@@ -17,10 +18,8 @@ from ddpm_cli.training.randomness import StepRandom
 SCHEDULE = LinearSchedule()
 
 
-class Spy(nn.Module):
+class Spy(Classifier):
     """Classifies by the mean of each channel, and keeps what it was shown."""
-
-    classifies = True
 
     def __init__(self, timed: bool):
         super().__init__()
@@ -41,11 +40,11 @@ def rng() -> StepRandom:
     return StepRandom(0, 0, torch.device("cpu"), 8)
 
 
-def test_a_clean_image_is_all_an_untimed_classifier_sees() -> None:
+def test_a_classifier_of_clean_images_sees_the_image_and_no_noise() -> None:
     spy, data = Spy(timed=False), batch()
     loss = Classify(noisy=False)(Classify(noisy=False).wrap(spy, SCHEDULE), data, rng())
     (seen,) = spy.seen
-    assert len(seen) == 1 and torch.equal(seen[0], data.x)
+    assert len(seen) == 2 and torch.equal(seen[0], data.x) and not seen[1].any()
     logits = 3 * data.x.mean((2, 3))
     assert loss.value == pytest.approx(float(F.cross_entropy(logits, data.y)))
     assert loss.logs["accuracy"] == (logits.argmax(1) == data.y).float().mean() > 0.5

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from ddpm_cli.models.classifier_layers import Classifier
 from ddpm_cli.models.resnet import ResNet
 from ddpm_cli.models.unet_classifier import UNetClassifier
 from ddpm_cli.runs.loggers import add_graph
@@ -41,10 +42,10 @@ def test_it_is_there_and_nothing_changes(module: nn.Module, tmp_path: Path, capf
     assert has_graph(tmp_path)
 
 
-class Untraceable(nn.Module):
+class Untraceable(Classifier):
     timed = False
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         raise RuntimeError("no such luck\nand more")
 
 

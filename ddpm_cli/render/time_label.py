@@ -13,11 +13,11 @@ class AlphaSigma(Protocol):
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
-class Clock(Protocol):
-    """`label` value `after`; the value is `places` characters long at most."""
+class TimeLabel(Protocol):
+    """`name` value `after`; the value is `places` characters long at most."""
 
     @property
-    def label(self) -> str: ...
+    def name(self) -> str: ...
 
     @property
     def after(self) -> str: ...
@@ -34,13 +34,13 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepLabel:
     """Of a table with `total` steps."""
 
     total: int
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         return "t ="
 
     @property
@@ -60,10 +60,10 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Fraction:
+class FractionLabel:
     """Of a schedule that has no steps."""
 
-    label: str = "t ="
+    name: str = "t ="
     after: str = ""
     places: int = 4
     grid: int = 1000
@@ -73,11 +73,11 @@ class Fraction:
 
 
 @dataclass(frozen=True)
-class NoiseLevel:
+class NoiseLevelLabel:
     """Of a schedule whose time is the noise itself."""
 
     schedule: AlphaSigma
-    label: str = "sigma ="
+    name: str = "sigma ="
     after: str = ""
     places: int = 5
     grid: int = 20_000  # the picture changes in the lowest hundredth of [0, 1]
@@ -93,13 +93,13 @@ def explodes(schedule: AlphaSigma) -> bool:
     return float(schedule(torch.ones((), dtype=torch.float64))[1]) > 2
 
 
-def clock_of(schedule: AlphaSigma, steps: int | None = None) -> Clock:
+def time_label_of(schedule: AlphaSigma, steps: int | None = None) -> TimeLabel:
     """What suits a schedule; `steps` of its table, if it has one."""
-    return Steps(steps) if steps else NoiseLevel(schedule) if explodes(schedule) else Fraction()
+    return StepLabel(steps) if steps else NoiseLevelLabel(schedule) if explodes(schedule) else FractionLabel()
 
 
-def as_clock(total: int | Clock) -> Clock:
-    return Steps(total) if isinstance(total, int) else total
+def as_time_label(total: int | TimeLabel) -> TimeLabel:
+    return StepLabel(total) if isinstance(total, int) else total
 
 
 def visible(x: Tensor, t: float, schedule: AlphaSigma) -> Tensor:

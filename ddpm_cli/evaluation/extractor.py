@@ -1,22 +1,18 @@
-"""Whose features samples and real images are compared in: a classifier trained here, or Inception."""
+"""The network whose features samples and real images are compared in: a classifier trained here, or Inception."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.images import to_float
-from ..diffusion.classifier import of_clean
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime, choose
 from ..progress import Progress
 from ..runs.checkpoint import digest
-from ..runs.images import DataOf
-from ..runs.load import classifier_of
+from ..sampling.classifier import LoadedClassifier, load_classifier
 
 INCEPTION, SHA256 = "weights-inception-2015-12-05-6726825d.pth", "6726825d"
 """The file that torch-fidelity downloads, and how its digest begins."""
@@ -32,7 +28,7 @@ class Extractor:
         resize: what happens to the images first.
         features, logits: of a batch of pixels on the device.
         class_names: that its answers mean.
-        data: what it was trained on, where that is known.
+        classifier: the run that it is from; None = Inception.
     """
 
     name: str
@@ -41,7 +37,7 @@ class Extractor:
     logits: Network
     device: torch.device
     class_names: tuple[str, ...] = ()
-    data: DataOf | None = None
+    classifier: LoadedClassifier | None = None
 
     def features_of(self, pixels: Tensor, batch_size: int, progress: Progress, what: str) -> Tensor:
         """(N,F) on the host."""
@@ -60,7 +56,7 @@ class Extractor:
         return torch.cat(found)
 
 
-def extractor_of(features: str, device: str, trust: Sequence[str]) -> Extractor:
+def load_extractor(features: str, device: str, trust: Sequence[str]) -> Extractor:
     """features=RUN or features=inception.
 
     Raises:
@@ -72,27 +68,24 @@ def extractor_of(features: str, device: str, trust: Sequence[str]) -> Extractor:
 
 
 def _classifier(run: str, runtime: Runtime, trust: Sequence[str]) -> Extractor:
-    loaded = classifier_of(run, trust, runtime)
+    loaded = load_classifier(run, runtime, trust)
     if loaded.noisy:
         raise ConfigError(f"features: {run} was trained on noisy images; train one with objective.noisy=false")
-    module: Any = loaded.module
-    if not hasattr(module, "features"):
-        raise ConfigError(f"features: {type(module).__name__} gives no features; use one that has `features(x)`")
     return Extractor(
         f"classifier {loaded.digest}",
         "none",
-        lambda pixels: module.features(to_float(pixels)),
-        lambda pixels: of_clean(module, to_float(pixels)),
+        loaded.features_of,
+        loaded.logits_of,
         runtime.device,
         loaded.class_names,
-        DataOf(loaded.config, {"ddpm_cli", *trust}, loaded.shape),
+        loaded,
     )
 
 
 def check_shape(extractor: Extractor, shape: tuple[int, ...], key: str) -> None:
-    """Raises ConfigError, naming `key`, when the classifier sees images of another shape than the model draws."""
-    if extractor.data is not None and extractor.data.shape != shape:
-        one, other = ("x".join(map(str, s)) for s in (extractor.data.shape, shape))
+    """Raises ConfigError, naming `key`, when the classifier takes images of another shape than the model draws."""
+    if extractor.classifier is not None and extractor.classifier.shape != shape:
+        one, other = ("x".join(map(str, s)) for s in (extractor.classifier.shape, shape))
         raise ConfigError(f"{key}: the classifier takes images of {one}, the model draws {other}; train one on these")
 
 

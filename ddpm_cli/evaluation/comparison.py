@@ -11,67 +11,48 @@ from ..errors import ConfigError
 from ..metrics.resample import Estimate, bootstrap
 from ..progress import Progress
 from ..runs.images import shuffled
-from .features import Extractor
-from .samples import Drawn
+from .extractor import Extractor
+from .options import EvalOptions
+from .samples import SampleSet
 
 
 @dataclass(frozen=True)
-class Options:
-    """See conf/eval.yaml. Raises ValueError for a number out of range, named first."""
-
-    resamples: int
-    neighbours: int
-    cas_steps: int
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("resamples", self.resamples, 0),
-            ("neighbours", self.neighbours, 1),
-            ("cas.steps", self.cas_steps, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name}: must be at least {least}, got {value}")
-
-
-@dataclass(frozen=True)
-class Case:
-    """Samples, the real images they are held against, and whose eyes see both.
+class Comparison:
+    """Samples, the real images that they are compared with, and the extractor that looks at both.
 
     Args:
         real: held-out images of the split, with labels.
         train: all training images.
         unseen: all images that were held out of training, whatever the split is; may be empty.
-        split: where `real` is from. With `train`, other training images are no measure of how good real ones are.
+        chosen: the extractor that the user named.
     """
 
-    samples: Drawn
+    samples: SampleSet
     real: Images
     train: Images
     unseen: Images
-    split: str
-    extractor: Extractor | None
-    options: Options
-    batch_size: int
-    seed: int
+    chosen: Extractor | None
+    options: EvalOptions
     progress: Progress
 
     @property
-    def eyes(self) -> Extractor:
+    def extractor(self) -> Extractor:
         """Raises ConfigError when the metric needs features and there are none."""
-        if self.extractor is None:
+        if self.chosen is None:
             raise ConfigError("features: is needed for this metric; set features=RUN of a classifier, or inception")
-        return self.extractor
+        return self.chosen
 
     @cached_property
     def control(self) -> Images | None:
-        """As many real training images as there are samples, None when there are not: what to hope for.
+        """As many real training images as there are samples, None when there are fewer: the best to expect.
 
-        A classifier that was trained on them may see them with more confidence than any new image.
+        None for split=train too: one part of what a model saw is no measure of the other. A classifier that was trained
+        on them may see them with more confidence than any new image.
         """
         n = len(self.samples.pixels)
-        if self.split == "train" or len(self.train) < n:
+        if self.options.split == "train" or len(self.train) < n:
             return None
-        return self.train.subset(shuffled(len(self.train), self.seed)[:n])
+        return self.train.subset(shuffled(len(self.train), self.options.seed)[:n])
 
     @cached_property
     def sample_features(self) -> Tensor:
@@ -86,10 +67,10 @@ class Case:
         return None if self.control is None else self._features(self.control.pixels, "training images")
 
     def probabilities(self, pixels: Tensor, what: str) -> Tensor:
-        return self.eyes.probabilities_of(pixels, self.batch_size, self.progress, what)
+        return self.extractor.probabilities_of(pixels, self.options.batch_size, self.progress, what)
 
     def bootstrap(self, statistic: Callable[..., float], *sets: Tensor) -> Estimate:
-        return bootstrap(statistic, *sets, resamples=self.options.resamples, seed=self.seed)
+        return bootstrap(statistic, *sets, resamples=self.options.resamples, seed=self.options.seed)
 
     def _features(self, pixels: Tensor, what: str) -> Tensor:
-        return self.eyes.features_of(pixels, self.batch_size, self.progress, what)
+        return self.extractor.features_of(pixels, self.options.batch_size, self.progress, what)

@@ -1,0 +1,67 @@
+"""The keys of `ddpm eval`, bound and checked once; see conf/eval.yaml."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..build import check_positive, check_seed
+from ..data.source import Split
+from ..diffusion.guidance import Guidance
+from ..diffusion.samplers import Sampler
+from ..hardware.options import Precision
+from ..runs.load import Weights
+from ..sampling.bits import BitsOptions
+from ..sampling.guidance import ClassifierGuidance
+from ..sampling.request import Prior
+
+
+@dataclass(frozen=True)
+class CasOptions:
+    """Raises ValueError for a number out of range."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: must be at least 1, got {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Raises ValueError or ConfigError for a number out of range, named first."""
+
+    sampler: Sampler
+    guidance: Guidance | ClassifierGuidance
+    ckpt: str | None
+    samples: str | None
+    features: str | None
+    metrics: list[str] | str
+    split: Split
+    n: int | Literal["auto"] | None
+    real: int | None
+    batch_size: int
+    seed: int
+    prior: Prior
+    root: str | None
+    resamples: int
+    neighbours: int
+    cas: CasOptions
+    bpd: BitsOptions
+    weights: Weights
+    device: str
+    precision: Precision
+    tensorboard: bool
+    out: str = ""
+    trust: list[str] = field(default_factory=list)
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        counts = (("n", self.n), ("real", self.real), ("batch_size", self.batch_size))
+        check_positive(**{name: value for name, value in counts if isinstance(value, int)})
+        for name, value, least in (("resamples", self.resamples, 0), ("neighbours", self.neighbours, 1)):
+            if value < least:
+                raise ValueError(f"{name}: must be at least {least}, got {value}")
+
+    def count(self, auto: int | None) -> int | None:
+        """n, with `auto` for "auto"; None = all."""
+        return auto if self.n == "auto" else self.n

@@ -1,0 +1,132 @@
+"""A diffusion model of a run: sampled step by step, guided, edited, animated, its likelihood bounded."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..data.images import to_float
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.schedule import Schedule
+from ..errors import ConfigError
+from ..progress import Progress
+from ..render.forward import forward_frames, forward_strip
+from ..render.time_label import TimeLabel, time_label_of
+from ..runs.assemble import check
+from ..runs.images import examples
+from ..runs.load import RunModel
+from .animation import Animation, AnimationOptions, ThereAndBack, denoising, interpolation
+from .batching import NetworkCall
+from .bits import BitsOptions
+from .diffusion_bits import DiffusionBits
+from .diffusion_tasks import Rows, task_of
+from .generator import Generator
+from .guidance import ReadyGuidance, ready, settings
+from .request import Request
+from .task import Task
+
+
+class DiffusionGenerator(Generator):
+    name = "a diffusion model"
+    ignores = ("prior", "pixel_noise")
+    animations = ("denoise", "forward", "interpolate")
+
+    def __init__(self, run: RunModel):
+        super().__init__(run)
+        self.runtime.freeze(run.module)
+        self.model = cast(Denoiser, run.model)
+        self.conditional = self.model.class_conditional
+        # older runs do not say: they had none
+        self.label_dropout = float(self.config["objective"].get("label_dropout", 0.0))
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.model.schedule
+
+    @property
+    def time_label(self) -> TimeLabel:
+        return time_label_of(self.schedule, self.config["schedule"].get("steps"))
+
+    @property
+    def network_call(self) -> NetworkCall:
+        def call(model: nn.Module, images: int) -> None:
+            x = torch.zeros(images, *self.shape, device=self.runtime.device, requires_grad=True)
+            model(x, torch.full((images,), 0.5, device=self.runtime.device))
+
+        return call
+
+    def plan(self, request: Request, weights: Tensor | None = None) -> Task:
+        if request.prior != "auto":
+            raise ConfigError("prior: belongs to autoencoders, and this is a diffusion model; leave it out")
+        if request.pixel_noise:
+            raise ConfigError("pixel_noise: belongs to autoencoders and mixtures; leave it out for a diffusion model")
+        check(self.model, request.sampler)
+        guidance = ready(request.guidance, self)
+        rows = self._rows(request, guidance, weights)
+        sampler = settings(request.sampler) | {"name": type(request.sampler).__name__.lower()}
+        return task_of(request, rows, {"sampler": sampler, "guidance": guidance.facts})
+
+    def bits_evaluator(self, options: BitsOptions, seed: int) -> DiffusionBits:
+        return DiffusionBits(self.model, self.runtime.device, options, seed)
+
+    def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
+        self.check_animation(options.kind)
+        if options.kind == "forward":
+            return partial(self._dissolving, request, options)
+        if options.kind == "denoise":
+            return partial(denoising, self.plan(request), self.schedule, self.time_label, options)
+        way = ThereAndBack.of(options.frames)
+        return partial(interpolation, self.plan(request, way.distinct), request, way, options)
+
+    def _dissolving(self, request: Request, options: AnimationOptions, progress: Progress) -> Animation:
+        """Held-out images turning into noise; the strip shows them at 0, 25, 50, 75 and 100 %."""
+        images = to_float(examples(self, options.root, request.n, request.seed, progress).pixels)
+        strip = forward_strip(images[:8], self.schedule, request.seed, scale=options.scale)
+        frames = forward_frames(
+            images, self.schedule, options.frames, request.seed, self.time_label,
+            scale=options.scale, spacing=options.spacing,
+        )  # fmt: skip
+        return Animation("forward", frames, strip)
+
+    def _rows(self, request: Request, guidance: ReadyGuidance, weights: Tensor | None) -> Rows:
+        """Which seed, class and place on the way each image has."""
+        seeds, along = request.seeds, request.between is not None and weights is None
+        if request.task == "between_seeds":
+            if request.seed:
+                raise ConfigError(
+                    f"seed: belongs to images from noise; between two seeds leave it out, got {request.seed}"
+                )
+            seeds = [0] * request.n if along else seeds
+        elif along:
+            seeds = [request.seed] * request.n
+        way = request.way() if along else None
+        labels = self._labels(request, guidance, along)
+        if weights is not None:
+            labels = None if labels is None else labels.repeat(len(weights))
+            seeds, way = seeds * len(weights), weights.repeat_interleave(request.n)
+        return Rows(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, way)
+
+    def _labels(self, request: Request, guidance: ReadyGuidance, along: bool) -> Tensor | None:
+        """The class of each image, (n,); -1 = none; None for a model and guidance that know no classes.
+
+        A picture's own class is not known: without a label, its variations are drawn without one where the model has
+        learned to. Images `along` one way must be of one class.
+        """
+        names = self.class_names if guidance.class_names is None else guidance.class_names
+        knows = self.conditional or guidance.class_names is not None
+        if not request.asks_for_classes:
+            free = self.conditional and self.label_dropout > 0 and guidance.plain
+            if request.task in ("variation", "inpaint", "between_images") and free:
+                return torch.full((request.n,), -1)
+            if along and knows:
+                raise ConfigError("label: the way between two images needs a class; set label=CLASS")
+        if along and len(request.labels or []) > 1:
+            raise ConfigError("labels: the way between two images has one class; set label=CLASS")
+        if request.asks_for_classes and not knows:
+            raise ConfigError(
+                "label: this model knows no classes; train with model.class_conditional=true, "
+                "or guide with a classifier"
+            )
+        return request.classes(names) if knows else None

@@ -1,0 +1,104 @@
+"""Bits per dimension of real images under autoencoders (bounds) and Gaussian mixtures (exact)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.images import Images, to_float
+from ..diffusion import ode
+from ..diffusion.likelihood import in_bits
+from ..diffusion.noise import ImageNoise
+from ..errors import NonFiniteError
+from ..models.gmm import GMM
+from ..objectives.latent import LatentModel, LogWeights, elbo, importance_weighted, log_weights
+from ..progress import Progress
+from .bits import ODE_SEEDS, Bits, BitsOptions, MeanError
+
+Nats = Callable[[Tensor, Sequence[int]], dict[str, Tensor]]
+"""Pixels (B,C,H,W) uint8 and a seed for each -> (B,) by name, in float64 on the host."""
+
+
+@dataclass(frozen=True)
+class MixtureBits:
+    """`exact`, the likelihood. The k-th image is dequantised with noise of `seed` + k."""
+
+    model: GMM
+    seed: int
+
+    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
+        """Raises NonFiniteError for a value that is no number."""
+        protocol = {"model": "gmm", "importance_samples": None, "network_calls": 0}
+        return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
+
+    def _nats(self, pixels: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
+        return {"exact": self.model.log_prob(_dequantized(pixels, seeds))}
+
+
+@dataclass(frozen=True)
+class AutoencoderBits:
+    """`elbo`, its parts `reconstruction` and `kl`, and `iw_bound`, with the prior N(0, I), from the same draws of z;
+    where a mixture was fitted, `elbo_gmm` and `iw_bound_gmm` with that as the prior.
+
+    The k-th image meets noise of `seed` + k.
+    """
+
+    model: LatentModel
+    device: torch.device
+    options: BitsOptions
+    seed: int
+
+    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
+        """Raises NonFiniteError for a value that is no number."""
+        samples = self.options.importance_samples
+        calls = -(-len(images) // batch_size) * (1 + samples)  # of the encoder and the decoder
+        protocol = {"model": "vae", "importance_samples": samples, "network_calls": calls}
+        return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
+
+    def _nats(self, pixels: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
+        spread, x = _dequantized(pixels, seeds), to_float(pixels).to(self.device)
+        with torch.no_grad():
+            weights = log_weights(self.model, x, spread, self.options.importance_samples, ImageNoise(seeds))
+        return {name: value.cpu() for name, value in _bounds(weights).items()}
+
+
+def _bits(
+    nats_of: Nats, images: Images, batch_size: int, seed: int, progress: Progress, protocol: dict[str, Any]
+) -> Bits:
+    parts: list[dict[str, Tensor]] = []
+    for first in range(0, len(images), batch_size):
+        rows = range(first, min(first + batch_size, len(images)))
+        parts.append(nats_of(images.pixels[rows.start : rows.stop], [seed + i for i in rows]))
+        progress("images", rows.stop, len(images))
+    dimensions, found = images.pixels[0].numel(), {}
+    for name in parts[0]:
+        nats = torch.cat([part[name] for part in parts])
+        # a divergence is a difference of logarithms: the width of the bins has no part in it
+        bits = ode.bits_per_dimension(nats, dimensions) if name != "kl" else in_bits(nats / dimensions)
+        if not bool(bits.isfinite().all()):
+            raise NonFiniteError(f"bpd: {name} is not finite; use precision=fp32, or an earlier checkpoint")
+        found[name] = MeanError.of(bits)
+    return Bits(found, torch.zeros(0), torch.zeros(0), protocol)  # there is no time in it
+
+
+def _dequantized(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Spread over their bins by the noise that the ODE of a diffusion model gets as well, float64."""
+    u = torch.special.ndtr(ImageNoise([ODE_SEEDS + seed for seed in seeds])(torch.empty(pixels.shape)))
+    return ode.dequantized(pixels, u.double())
+
+
+def _bounds(weights: LogWeights) -> dict[str, Tensor]:
+    log_w = weights.of(weights.normal)
+    reconstruction = weights.reconstruction.mean(0)
+    out = {
+        "elbo": elbo(log_w),
+        "reconstruction": reconstruction,
+        "kl": reconstruction - elbo(log_w),
+        "iw_bound": importance_weighted(log_w),
+    }
+    if weights.mixture is not None:
+        log_w = weights.of(weights.mixture)
+        out |= {"elbo_gmm": elbo(log_w), "iw_bound_gmm": importance_weighted(log_w)}
+    return out

@@ -1,0 +1,81 @@
+"""From a planned task to samples and what sample.json says of them."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hardware.options import CompileSetting
+from ..progress import Progress, counter, silent
+from ..render.pixels import to_uint8
+from .batching import Batching
+from .samples import Samples
+from .task import Task, finite
+
+
+class Pipeline:
+    """Draws a task when it is called.
+
+    Args:
+        facts: of the run, for sample.json.
+        along: the images are on the way from one end to another.
+    """
+
+    def __init__(self, task: Task, batching: Batching, compile: CompileSetting, facts: Mapping[str, Any], along: bool):
+        self.task, self.batching, self.compile = task, batching, compile
+        self.facts, self.along = dict(facts), along
+
+    def __call__(self, progress: Progress = silent) -> Samples:
+        """All images. Raises NonFiniteError for NaN or infinity."""
+        began, task = time.perf_counter(), self.task
+        how = {"batch_size": self.batching.batch_size, "compile": self.batching.compile(self.compile)}
+        parts = [to_uint8(images) for _, images in self._drawn(progress)]
+        seconds = time.perf_counter() - began
+        facts = {
+            **self._described(len(parts)),
+            "n": task.n,
+            "seeds": self._seeds(range(task.n)),
+            "labels": None if task.labels is None else task.labels.tolist(),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(task.n / seconds, 3),
+            **how,
+        }
+        inputs = {name: to_uint8(image) for name, image in task.inputs.items()}
+        return Samples(torch.cat(parts), task.labels, facts["seeds"], facts, inputs, self.along)
+
+    def batches(self, progress: Progress = silent) -> Iterator[Samples]:
+        """The images of each batch in turn."""
+        facts = self.described
+        for rows, images in self._drawn(progress):
+            labels = None if self.task.labels is None else self.task.labels[rows.start : rows.stop]
+            yield Samples(to_uint8(images), labels, self._seeds(rows), facts | {"n": len(rows)}, along=self.along)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """How the images are drawn, known before they are. `sampler` and `guidance` are null for one pass."""
+        return self._described(math.ceil(self.task.n / self.batching.batch_size))
+
+    def _described(self, batches: int) -> dict[str, Any]:
+        task = self.task
+        return {
+            **self.facts,
+            "task": task.facts["task"],
+            "sampler": task.facts.get("sampler"),
+            "guidance": task.facts.get("guidance"),
+            "steps": task.steps,
+            "network_calls": task.calls * batches,
+        }
+
+    def _drawn(self, progress: Progress) -> Iterator[tuple[range, Tensor]]:
+        on_step = counter(progress, self.task.steps, self.task.n)
+        shrink = self.batching.asked == "auto"
+        for rows, images in self.task.batches(self.batching.batch_size, on_step, shrink):
+            yield rows, finite(images)
+
+    def _seeds(self, rows: range) -> list[int] | None:
+        """None between two seeds, which `task` names."""
+        between = self.task.facts["task"]["name"] == "between_seeds"
+        return None if between else [self.task.seeds[i] for i in rows]

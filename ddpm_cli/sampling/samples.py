@@ -1,0 +1,69 @@
+"""Samples: pixels, classes and how they were drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..render.files import png_bytes
+from .folder import SampleFolder, picture_of_samples, row_of_samples
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """
+    Args:
+        images: (N,C,H,W) uint8 on the host.
+        classes: (N,) int64, or None.
+        seeds: one for each image; None on the way between two seeds.
+        facts: what sample.json says.
+        inputs: what they were made from, (1,C,H,W) uint8 by the name of its file.
+        along: they are on the way from one end to another.
+    """
+
+    images: Tensor
+    classes: Tensor | None
+    seeds: list[int] | None
+    facts: dict[str, Any]
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    along: bool = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(N,H,W,C) uint8."""
+        return np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64, the class of each image."""
+        return None if self.classes is None else self.classes.numpy()
+
+    @property
+    def columns(self) -> int | None:
+        """How many images a row of the grid has; None = near a square."""
+        return row_of_samples(self.classes, len(self), self.along)
+
+    def grid(self) -> np.ndarray:
+        """One picture of them all, (H,W,C) uint8: what grid.png shows."""
+        return picture_of_samples(self.images, self.columns, self.inputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """grid.png, images/, samples.npz and sample.json, as `ddpm sample` writes them. Returns the folder.
+
+        Raises:
+            ConfigError: the folder has files of something else.
+            OSError: it cannot be written.
+        """
+        output = SampleFolder(Path(folder))
+        output.write(self.images, self.classes, self.columns, self.facts, self.inputs)
+        return output.folder
+
+    def _repr_png_(self) -> bytes:
+        """The grid, which notebooks show."""
+        return png_bytes(self.grid())

@@ -1,0 +1,83 @@
+"""What training an autoencoder does besides the loop: reconstructions as it goes, the prior and a map at its end."""
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..data.images import to_float
+from ..diffusion.noise import ImageNoise
+from ..errors import Stopped
+from ..files import shown
+from ..objectives.latent import LatentModel
+from ..runs.directory import GridStyle, RunDirectory
+from .prior import PriorFit
+from .session import Live, Session
+from .state import TrainState
+
+BATCH = 64
+
+
+class AutoencoderSession(Session):
+    name = "an autoencoder"
+    draws = True
+
+    def grid(self, labels: Tensor | None) -> GridStyle:
+        return GridStyle(self._columns, "Upper of two rows: real; lower: reconstructed")
+
+    def preview(self, live: Live, labels: Tensor | None) -> Callable[[], Tensor] | None:
+        """Rows of real images, below each row what the model makes of it; a few less than `trainer.samples`."""
+        if not len(live.few):
+            return None
+        model, columns = cast(LatentModel, live.model), self._columns
+        rows = max(1, min(self.plan.samples // columns // 2, len(live.few) // columns))
+        few = to_float(live.few.take(rows * columns).pixels)
+        eps = ImageNoise(range(len(few))).first((model.latent,), "cpu")
+
+        def reconstruct() -> Tensor:
+            model.eval()
+            real = few.to(next(model.parameters()).device)
+            with torch.no_grad():
+                made = model.reconstruct(real, eps.to(real.device))
+            pairs = zip(real.split(columns), made.split(columns), strict=True)
+            return torch.cat([part for pair in pairs for part in pair])
+
+        return reconstruct
+
+    def draw(self, live: Live, labels: Tensor | None) -> Tensor:
+        """From the prior N(0, I): the mixture is fitted when the training is over."""
+        model = cast(LatentModel, live.model)
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            z = ImageNoise(range(self.plan.eval_samples)).first((model.latent,), device)
+            return torch.cat([model.image(part) for part in z.split(BATCH)])
+
+    def pending(self, state: TrainState) -> bool:
+        return self._prior(state).lacking
+
+    def begin(self, state: TrainState) -> None:
+        self._prior(state).forget()
+
+    def complete(self, place: RunDirectory, state: TrainState, live: Live) -> None:
+        fit, images = self._prior(state), live.images
+        if not fit.run(images, lambda: place.stop_signal is not None):
+            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped before its prior was fitted")
+        if fit.wanted:
+            place.save(state, self.plan.keep_last, self.plan.best_by)
+        fit.draw_map(self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images)
+
+    def next_step(self, run: str) -> str:
+        return f"draw from it with ddpm sample ckpt={run}"
+
+    @property
+    def _columns(self) -> int:
+        return max(1, math.isqrt(self.plan.samples))
+
+    def _prior(self, state: TrainState) -> PriorFit:
+        def model_of(module: torch.nn.Module) -> LatentModel:
+            return cast(LatentModel, self.meaning.wrap(module))
+
+        average = None if state.ema is None else model_of(state.ema.module)
+        return PriorFit(model_of(state.module), average, self.plan.batch_size, self.options.seed)

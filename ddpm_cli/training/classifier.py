@@ -1,0 +1,82 @@
+"""What training a classifier does besides the loop: its graph at the start, its best accuracy at the end."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+from ..data.images import Images
+from ..errors import CheckpointError
+from ..files import shown
+from ..progress import Progress
+from ..runs import checkpoint
+from ..runs.checkpoint import load_weights, with_prefix
+from ..runs.directory import RunDirectory
+from .session import Live, Session
+from .state import TrainState
+from .validation import validation_loss
+
+log = logging.getLogger(__name__)
+
+
+class ClassifierSession(Session):
+    """With `trainer.best_by`, accuracies of the best checkpoint, not the last, on all held-out images, and on all
+    official test images where these did not choose the checkpoint.
+    """
+
+    name = "a classifier"
+
+    def load(self, validation: Images, progress: Progress) -> None:
+        """Raises DataError when the test pictures are missing or damaged."""
+        source, self.images = self.options.dataset, {"val": validation}
+        has_test = bool(getattr(source, "has_test", False))  # a class of the user's own need not say
+        self.chosen_by_test = has_test and source.val_fraction is None
+        if self.plan.best_by and has_test and not self.chosen_by_test:
+            self.images["test"] = source.load("test", progress)
+
+    def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
+        place.graph(state.module, images.shape)
+
+    def pending(self, state: TrainState) -> bool:
+        """Whether the run has a best checkpoint and no row yet with its accuracy."""
+        wanted = self.plan.best_by is not None and "step" in state.best
+        return wanted and not _has_row(self.folder / "metrics.jsonl", state.step)
+
+    def complete(self, place: RunDirectory, state: TrainState, live: Live) -> None:
+        """Append the row to the metrics, and a note, when it is due. The best weights replace those of `state`."""
+        if not self.pending(state):
+            return
+        step = int(state.best["step"])
+        try:
+            best = checkpoint.load(place.checkpoints / f"{checkpoint.name_of(step)}.json")
+        except CheckpointError as error:  # the run itself is whole
+            log.warning("the best checkpoint cannot be evaluated: %s", error)
+            return
+        tensors = best.tensors("ema.") or best.tensors("model.")
+        weights = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
+        load_weights(state.weights, weights, str(best.path))
+        model, row = self.meaning.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
+        for split, images in self.images.items():
+            row |= validation_loss(self.meaning.objective, model, images, self.plan.batch_size, split)
+        place.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        said = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
+        self.notes.append(f"{shown(best.path)}, the best by {self.plan.best_by}: {', '.join(said)}")
+        if self.chosen_by_test:
+            self.notes.append(
+                "these are the test images, and they also chose the checkpoint: dataset.val_fraction=0.1 is fairer"
+            )
+
+    def next_step(self, run: str) -> str:
+        return f"judge it with ddpm eval ckpt={run}, or guide with guidance=classifier guidance.classifier={run}"
+
+
+def _has_row(path: Path, step: int) -> bool:
+    """Whether the best checkpoint of the run at `step` was evaluated already."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("step") == step and "best_step" in row:
+            return True
+    return False

@@ -1,0 +1,85 @@
+"""Training a Gaussian mixture: EM in place of gradients, no device, otherwise a run like any other."""
+
+import logging
+from collections.abc import Callable
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ..data.images import Images
+from ..errors import ConfigError, Stopped
+from ..files import shown
+from ..models.gmm import GMM
+from ..objectives.em import EM
+from ..runs.assemble import completed, network
+from ..runs.directory import Reporter, RunDirectory, about
+from ..runs.resume import starting_point
+from ..sampling.mixture import draws
+from .em import EMState, finished, fit
+from .randomness import StepRandom
+from .session import Monitor, Outcome, Session
+from .validation import VALIDATION, Callbacks, held_out
+
+log = logging.getLogger(__name__)
+
+
+class MixtureSession(Session):
+    name = "a mixture"
+    gradient_steps: ClassVar[bool] = False
+
+    @property
+    def objective(self) -> EM:
+        return cast(EM, self.meaning.objective)
+
+    def check(self) -> None:
+        """Raises ConfigError for options that only gradients have a use for."""
+        if self.plan.epochs is not None:
+            raise ConfigError("trainer.epochs: EM looks at all images in each step; set trainer.steps instead")
+        for name in ("best_by", "features"):
+            if getattr(self.plan, name) is not None:
+                raise ConfigError(f"trainer.{name}: EM never gets worse, its last step is its best; leave it out")
+
+    def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
+        self.check()
+        with RunDirectory(self.folder, reporter, self.options.loggers) as place:
+            reporter.begin(self.job.config, self.folder)
+            with reporter.counting() as progress:
+                source = self.options.dataset
+                images, validation = source.load("train", progress), source.load("val", progress)
+            config = completed(self.job.config, images)
+            state = EMState(cast(GMM, self.meaning.wrap(network(config))))
+            start = starting_point(self.folder, self.options.resume, config)
+            if start is not None:
+                state.load(start)
+            if finished(state, self.plan):
+                how = "EM has converged" if state.converged else "set a higher trainer.steps to go on"
+                return Outcome([f"{shown(self.folder)}: is finished (step {state.step}); {how}"])
+            place.open(state.step, config, about(images))
+            c, h, w = images.shape
+            count, components = f"{len(images):,}", len(state.module.mixture.weights)
+            log.info("%s images of %dx%dx%d, %d components", count, h, w, c, components)
+            if start is not None:
+                log.info("going on from step %d (%s)", start.step, shown(start.path))
+            self._fit(place, state, images, validation)
+        how = "converged" if state.converged else "finished"
+        return Outcome([f"{how} at step {state.step}: draw from it with ddpm sample ckpt={shown(self.folder)}"])
+
+    def _fit(self, place: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
+        callbacks = Callbacks(self._validate(state, validation), self._sample(state))
+        if not fit(self.objective, state, images, self.plan, place, callbacks, self.options.seed):
+            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
+
+    def _validate(self, state: EMState, validation: Images) -> Callable[[], dict[str, float]] | None:
+        few = held_out(validation, self.plan.eval_images)
+
+        def validate() -> dict[str, float]:
+            batch = next(few.chunks(len(few)))
+            rng = StepRandom(VALIDATION, 0, torch.device("cpu"), len(few))
+            logs = self.objective(state.module, batch, rng).logs
+            return {f"val_{name}": float(value) for name, value in logs.items()}
+
+        return validate if len(few) else None
+
+    def _sample(self, state: EMState) -> Callable[[], Tensor]:
+        return lambda: draws(state.module, range(self.plan.samples), pixel_noise=False)

@@ -1,0 +1,50 @@
+"""The keys of `ddpm train`, bound and checked once; see conf/train.yaml."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch.optim import Optimizer
+
+from ..build import Node, check_seed
+from ..data.source import Source
+from ..diffusion.samplers import Sampler
+from ..diffusion.schedule import Schedule
+from ..errors import ConfigError
+from ..objectives.base import Objective
+from ..runs.loggers import LoggerChoice, choices_of
+from .plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """`weighting` and `times` are the objective's, which has its own.
+
+    Raises:
+        ConfigError: a value out of range, a logger that cannot be built.
+    """
+
+    seed: int
+    run_dir: str | int
+    resume: bool | str
+    objective: Objective
+    optimizer: Callable[..., Optimizer]
+    schedule: Schedule
+    weighting: Node
+    times: Node
+    sampler: Sampler
+    trainer: Plan
+    model: Node
+    dataset: Source
+    logger: Mapping[str, Node] = field(default_factory=dict)
+    trust: list[str] = field(default_factory=list)
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if self.run_dir == "":
+            raise ConfigError("run_dir: is empty; name a directory, or leave it out")
+        _ = self.loggers
+
+    @property
+    def loggers(self) -> dict[str, LoggerChoice]:
+        return choices_of(self.logger)
