@@ -26,7 +26,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from .files import shown
-from .progress import Pace, duration
+from .progress import Pace, duration, numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,7 +206,8 @@ class Counter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._tasks:
+            self._bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """`total` 0 = nobody knows."""
@@ -270,7 +271,7 @@ class TrainingView:
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         if "best_step" in row:  # of another step than this one; whoever measured it says so in words
             return
-        text = _numbers(row)
+        text = numbers(row)
         share, left = self._pace.at(step, float(row.get("seconds", 0.0)))
         if self._task is not None:
             self._bar.update(self._task, completed=share, step=f"{step}/{self._pace.total}")
@@ -292,11 +293,3 @@ class TrainingView:
         if self._task is not None:
             self._bar.stop()
             self._task = None
-
-
-def _numbers(row: Mapping[str, Any]) -> str:
-    forms = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "validation loss {:.4f}",
-             "val_accuracy": "validation accuracy {:.1%}", "fd": "Frechet distance {:.3g}",
-             "bits_per_dim": "{:.3f} bits/dim", "val_bits_per_dim": "validation {:.3f} bits/dim",
-             "lr": "lr {:.1e}", "grad_norm": "grad {:.2f}", "images_per_second": "{:.0f} images/s"}  # fmt: skip
-    return ", ".join(form.format(row[name]) for name, form in forms.items() if name in row)

@@ -1,8 +1,21 @@
 """How far long work is. What does the work calls a `Progress`; who shows it, and where, is the caller's business."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+FORMS = {
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.1%}",
+    "val_loss": "validation loss {:.4f}",
+    "val_accuracy": "validation accuracy {:.1%}",
+    "fd": "Frechet distance {:.3g}",
+    "bits_per_dim": "{:.3f} bits/dim",
+    "val_bits_per_dim": "validation {:.3f} bits/dim",
+    "lr": "lr {:.1e}",
+    "grad_norm": "grad {:.2f}",
+    "images_per_second": "{:.0f} images/s",
+}
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total); total 0 = unknown."""
 
@@ -48,3 +61,8 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+def numbers(row: Mapping[str, Any]) -> str:
+    """A row of metrics.jsonl in words."""
+    return ", ".join(form.format(row[name]) for name, form in FORMS.items() if name in row)

@@ -1,65 +1,48 @@
 """ddpm bench what=data."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from .. import console
-from ..build import Node
 from ..data.images import Batch
-from ..files import shown
-from .figures import Figure
-from .hardware import peak_memory, surroundings
-from .report import report
-from .subject import subject_of
+from ..progress import Progress
+from ..runs.job import Job
+from .machine import peak_memory, surroundings
+from .measurements import Measurement, Report
+from .options import ComposedOptions as Options
+from .setup import set_up
 from .train import WAITING
-from .windows import Done, clock_of, repeated
+from .windows import Amount, repeated
 
 
-class Drawing:
+class BatchReading:
     """Batch after batch, and nothing done with them."""
 
     def __init__(self, batches: Iterator[Batch]):
         self.batches = batches
 
-    def __call__(self) -> Done:
-        return Done(len(next(self.batches).x))
+    def __call__(self) -> Amount:
+        return Amount(len(next(self.batches).x))
 
 
-def run(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    windows: int,
-    seconds: float,
-    warmup: float,
-    seed: int,
-    out: str,
-    trust: list[str],
-    debug: bool,
-    **groups: Node,
-) -> None:
-    """Draw batches alone, and in training, where the step waits for them.
+class Benchmark:
+    """Reads batches alone, and in training, where the step waits for them."""
 
-    Raises:
-        ConfigError: a number out of range, parts that do not go together.
-    """
-    clock = clock_of(windows, seconds, warmup)
-    console.show_config(config, f"ddpm bench: {shown(folder)}")
-    subject = subject_of(config, seed, trust)
-    clock = clock._replace(synchronize=subject.runtime.synchronize)
-    works = {"alone": repeated(Drawing(subject.batches())), "training": repeated(subject.stepping())}
-    with console.Counter() as progress:
-        found = clock.rounds(works, progress)
-    memory = peak_memory(subject.runtime)
-    figures = [
-        Figure("alone", "batches alone", "images/s", [w.rate for w in found["alone"]]),
-        Figure("training", "the same in training", "images/s", [w.rate for w in found["training"]]),
-        Figure("waiting", "share of a step that waits", "share",
-               [w.waited for w in found["training"]], WAITING),
-        Figure("load", f"reading {len(subject.images):,} images", "s", [subject.took.load]),
-        *([Figure("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
-    ]  # fmt: skip
-    protocol = {"windows": windows, "seconds": seconds, "warmup": warmup, "weights": "random", "seed": seed}
-    machine = surroundings(subject.runtime, subject.compiled)
-    report(folder, "data", f"{subject.title()}, random weights", figures, protocol, machine, config)
+    def __init__(self, options: Options, job: Job):
+        self.options, self.job = options, job
+
+    def __call__(self, progress: Progress) -> Report:
+        """Raises ConfigError for parts that do not go together."""
+        options, config = self.options, self.job.config
+        setup = set_up(options, config, progress)
+        works = {"alone": repeated(BatchReading(setup.batches())), "training": repeated(setup.steps())}
+        windows = options.stopwatch(setup.runtime.synchronize).rounds(works, progress)
+        memory, training = peak_memory(setup.runtime), windows["training"]
+        found = [
+            Measurement("alone", "batches alone", "images/s", [w.rate for w in windows["alone"]]),
+            Measurement("training", "the same in training", "images/s", [w.rate for w in training]),
+            Measurement("waiting", "fraction of a step that waits", "share", [w.waited for w in training], WAITING),
+            Measurement("load", f"reading {len(setup.images):,} images", "s", [setup.times.load]),
+            *([Measurement("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
+        ]
+        protocol = options.timing | {"weights": "random", "seed": options.seed}
+        machine = surroundings(setup.runtime, setup.compiled)
+        return Report("data", f"{setup.title()}, random weights", found, protocol, machine, config)

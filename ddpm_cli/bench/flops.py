@@ -23,7 +23,7 @@ class Flops(NamedTuple):
     training: float
 
 
-class Tossed(StepRandom):
+class FixedCoin(StepRandom):
     """Random numbers whose coin always falls on one side; `tossed` says whether anyone asked."""
 
     def __init__(self, side: bool, device: torch.device, total: int):
@@ -46,7 +46,7 @@ def training_flops(objective: Objective, model: nn.Module, batch: Batch) -> Flop
     model.train()
     sides: list[Flops] = []
     for side in (True, False):
-        rng = Tossed(side, parameter.device, len(few.x))
+        rng = FixedCoin(side, parameter.device, len(few.x))
         # the plain form of attention: its products are counted one by one on every device
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             loss = objective(model, few, rng)

@@ -1,4 +1,4 @@
-"""What figures depend on besides the config, and how much memory was needed."""
+"""What measurements depend on besides the config: processor, versions, load; and how much memory was needed."""
 
 import os
 import platform
@@ -7,6 +7,10 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from ..hardware.runtime import Runtime
 
 PACKAGES = ("ddpm-cli", "torch", "torchvision", "numpy", "hydra-core")
 
@@ -50,3 +54,28 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def begin_memory(runtime: Runtime) -> None:
+    """From here on the device's most is counted; the host's is that of the whole process."""
+    if runtime.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+
+
+def peak_memory(runtime: Runtime) -> int | None:
+    """Bytes: what tensors took on a CUDA device, else what the process took of the host's memory."""
+    if runtime.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(runtime.device))
+    return peak_resident()
+
+
+def surroundings(runtime: Runtime, compiled: bool) -> dict[str, Any]:
+    """What bench.json says of machine and precision."""
+    name = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else runtime.device.type
+    return machine() | {
+        "device": name,
+        "cuda": torch.version.cuda if runtime.device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "precision": runtime.precision,
+        "compile": compiled,
+    }

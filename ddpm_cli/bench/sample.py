@@ -1,98 +1,125 @@
 """ddpm bench what=sample."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
-from .. import console
-from ..build import Node
-from ..files import shown
-from ..runs.assemble import check_positive, check_seed
-from .figures import Figure
+from ..build import check_positive
+from ..errors import ConfigError
+from ..hardware.runtime import choose
+from ..progress import Progress
+from ..runs.assemble import Meaning
+from ..runs.job import Job
+from ..runs.load import untrained
+from ..sampling.generator import Generator, load_generator
+from ..sampling.request import Request
 from .flops import call_flops
-from .hardware import Product, begin_memory, peak_memory, surroundings
-from .painter import Calling, Painter, Painting, painter_of
-from .report import report
-from .train import over
-from .windows import Done, Window, clock_of, repeated
+from .machine import begin_memory, peak_memory, surroundings
+from .measurements import Measurement, Report, overhead
+from .options import ComposedOptions
+from .sampling_work import NetworkCalls, SamplingSteps
+from .windows import Amount, Window, repeated
+from .works import MatrixProduct
 
 
-def run(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    ckpt: str | None,
-    batch_size: int,
-    windows: int,
-    seconds: float,
-    warmup: float,
-    seed: int,
-    out: str,
-    trust: list[str],
-    debug: bool,
-    **groups: Node,
-) -> None:
-    """Draw for some windows of time and throw the images away.
+@dataclass(frozen=True, kw_only=True)
+class Options(ComposedOptions):
+    """ckpt: None = the composed network with its first weights."""
+
+    ckpt: str | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(batch_size=self.batch_size)
+
+
+class Benchmark:
+    """Draws samples for some windows of time and throws them away.
 
     Raises:
-        ConfigError: a number out of range, parts that do not go together.
+        ConfigError: parts that do not go together, a model that is not sampled step by step.
         CheckpointError: a checkpoint that is missing, damaged or a classifier.
     """
-    check_seed(seed)
-    check_positive(batch_size=batch_size)
-    clock = clock_of(windows, seconds, warmup)
-    painter = painter_of(config, ckpt, batch_size, seed, trust)
-    console.show_config(config, f"ddpm bench: {shown(folder)}")
-    clock = clock._replace(synchronize=painter.runtime.synchronize)
-    calling = Calling(painter)
-    flops = call_flops(painter.model, calling.x[:1], None if calling.y is None else calling.y[:1])
-    begin_memory(painter.runtime)
-    painting = Painting(painter)
-    first = clock.measure(repeated(painting), 0.0)
-    clock.measure(repeated(painting), warmup)
-    memory = peak_memory(painter.runtime)
-    works: dict[str, Callable[[], Done]] = {"drawing": painting, "network": calling, "peak": Product(painter.runtime)}
-    with console.Counter() as progress:
-        found = clock.rounds({name: repeated(step) for name, step in works.items()}, progress)
-    figures = figures_of(painter.calls, flops, found, first, memory)
-    weights = "random" if ckpt is None else ckpt
-    protocol = {
-        "windows": windows, "seconds": seconds, "warmup": warmup, "weights": weights, "seed": seed,
-        "batch_size": batch_size, "calls_per_image": painter.calls,
-    }  # fmt: skip
-    title = _title(painter, "random weights" if ckpt is None else f"weights of {ckpt}")
-    report(folder, "sample", title, figures, protocol, surroundings(painter.runtime, False), config)
+
+    def __init__(self, options: Options, job: Job):
+        self.options, self.job = options, job
+        plan = options.trainer
+        if options.ckpt is not None:
+            self.run = load_generator(options.ckpt, "ema", plan.device, plan.precision, options.trust)
+        else:
+            self.run = _untrained(options, job)
+        if self.run.network_call is None:
+            raise ConfigError(NO_STEPS)
+        self.request = Request(n=options.batch_size, seed=options.seed, sampler=options.sampler)
+        self.task = self.run.plan(self.request)  # more steps than the schedule has are refused here
+
+    def __call__(self, progress: Progress) -> Report:
+        options, run, runtime = self.options, self.run, self.run.runtime
+        stopwatch = options.stopwatch(runtime.synchronize)
+        network = NetworkCalls(run, self.request)
+        flops = call_flops(network.model, network.x[:1], None if network.y is None else network.y[:1])
+        begin_memory(runtime)
+        sampling = SamplingSteps(run, self.request)
+        first = stopwatch.measure(repeated(sampling), 0.0)
+        stopwatch.measure(repeated(sampling), options.warmup)
+        memory = peak_memory(runtime)
+        works: dict[str, Callable[[], Amount]] = {
+            "sampling": sampling,
+            "network": network,
+            "peak": MatrixProduct(runtime),
+        }
+        windows = stopwatch.rounds({name: repeated(step) for name, step in works.items()}, progress)
+        found = measurements(self.task.calls, flops, windows, first, memory)
+        protocol = options.timing | {
+            "weights": "random" if options.ckpt is None else options.ckpt, "seed": options.seed,
+            "batch_size": options.batch_size, "calls_per_image": self.task.calls,
+        }  # fmt: skip
+        return Report("sample", self._title(), found, protocol, surroundings(runtime, False), self.job.config)
+
+    def _title(self) -> str:
+        options, (c, h, w) = self.options, self.run.shape
+        count = sum(p.numel() for p in self.run.run.model.parameters())
+        weights = "random weights" if options.ckpt is None else f"weights of {options.ckpt}"
+        return (
+            f"{type(options.sampler).__name__}, {self.task.calls} calls an image, {count:,} parameters, "
+            f"{options.batch_size} images of {h}x{w}x{c} at a time, {self.run.runtime}, "
+            f"{torch.get_num_threads()} threads, {weights}"
+        )
 
 
-def figures_of(
-    calls: int, flops: float, found: dict[str, list[Window]], first: Window, memory: int | None
-) -> list[Figure]:
-    """`found` has windows of "drawing" and "network" (calls times images) and "peak" (FLOP); flops are of a call."""
-    drawing, network = ([w.rate for w in found[name]] for name in ("drawing", "network"))
-    peak = max(w.rate for w in found["peak"])
-    achieved = [rate * flops for rate in drawing]
+NO_STEPS = "model: is not sampled step by step, which is what is measured; choose a diffusion model"
+
+
+def _untrained(options: Options, job: Job) -> Generator:
+    plan, source = options.trainer, options.dataset
+    runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
+    meaning = Meaning(options.objective, options.schedule, runtime)
+    names = tuple(str(i) for i in range(source.classes or 1))
+    run = untrained(job.config, meaning, (source.channels, *source.height_width), names)
+    if not isinstance(run, Generator):
+        raise ConfigError(NO_STEPS)
+    return run
+
+
+def measurements(
+    calls: int, flops: float, windows: dict[str, list[Window]], first: Window, memory: int | None
+) -> list[Measurement]:
+    """`windows` of "sampling" and "network" (calls times images) and "peak" (FLOP); flops are of a call."""
+    sampling, network = ([w.rate for w in windows[name]] for name in ("sampling", "network"))
+    peak = max(w.rate for w in windows["peak"])
+    achieved = [rate * flops for rate in sampling]
     return [
-        Figure("sampling", "sampling", "images/s", [rate / calls for rate in drawing]),
-        Figure("calls", "network calls times images", "calls/s", drawing),
-        Figure("network", "the network alone", "calls/s", network),
-        Figure("overhead", "sampling's overhead", "share", over(network, drawing)),
-        Figure("first_step", "first step", "s", [first.seconds]),
-        *([Figure("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
-        Figure("flops_call", "a call for an image", "FLOP", [flops]),
-        Figure("flops", "an image", "FLOP", [flops * calls]),
-        Figure("achieved", "arithmetic a second", "FLOP/s", achieved),
-        Figure("peak", "best matrix product", "FLOP/s", [peak]),
-        Figure("share_of_peak", "share of it", "share", [a / peak for a in achieved]),
+        Measurement("sampling", "sampling", "images/s", [rate / calls for rate in sampling]),
+        Measurement("calls", "network calls times images", "calls/s", sampling),
+        Measurement("network", "the network alone", "calls/s", network),
+        Measurement("overhead", "sampling's overhead", "share", overhead(network, sampling)),
+        Measurement("first_step", "first step", "s", [first.seconds]),
+        *([Measurement("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
+        Measurement("flops_call", "a call for an image", "FLOP", [flops]),
+        Measurement("flops", "an image", "FLOP", [flops * calls]),
+        Measurement("achieved", "FLOP/s", "FLOP/s", achieved),
+        Measurement("peak", "best matrix product", "FLOP/s", [peak]),
+        Measurement("share_of_peak", "fraction of it", "share", [a / peak for a in achieved]),
     ]
-
-
-def _title(painter: Painter, weights: str) -> str:
-    c, h, w = painter.shape
-    count = sum(p.numel() for p in painter.model.parameters())
-    name = type(painter.sampler).__name__
-    return (
-        f"{name}, {painter.calls} calls an image, {count:,} parameters, {painter.batch_size} images of {h}x{w}x{c} "
-        f"at once, {painter.runtime}, {torch.get_num_threads()} threads, {weights}"
-    )

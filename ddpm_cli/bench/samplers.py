@@ -1,15 +1,14 @@
-"""What samplers get wrong, drawn from a model that is known exactly."""
+"""ddpm bench what=samplers: the errors of samplers on a model that is known exactly."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from .. import console
-from ..build import Node, build
-from ..config.shipped import conf_dir
+from ..build import Node, build, check_positive, check_seed
 from ..diffusion.generate import start, walk
 from ..diffusion.oracle import GaussianMixture, Oracle
 from ..diffusion.samplers import Sampler
@@ -17,16 +16,39 @@ from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..files import shown, write_json
 from ..metrics.points import covariance_error, mean_error, sliced_wasserstein
+from ..progress import Progress
 from ..render.plots.samplers import samplers_plot
-from ..runs.assemble import check_positive, check_seed, network_calls
-from .mixtures import mixture_of
+from ..runs.assemble import network_calls
+from ..runs.job import Job
 
 EXACT = 5
 """Sets of exact points, whose errors are luck alone."""
+COMPONENTS, DIMENSIONS = 20, 16
 
 
-class Row(NamedTuple):
-    """One sampler with so many steps. Errors as `metrics.points` has them."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """See conf/what/samplers.yaml. Raises ConfigError for a number out of range."""
+
+    schedule: Schedule
+    mixture: str
+    samplers: list[str] | None
+    steps: list[int]
+    n: int
+    seed: int
+    out: str = ""
+    trust: list[str] = field(default_factory=list)
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_positive(steps=min(self.steps, default=0))
+        if self.n < 2:
+            raise ConfigError(f"n: must be at least 2, to have a covariance, got {self.n}")
+
+
+class SamplerErrors(NamedTuple):
+    """Of one sampler with so many steps, as `metrics.points` has them."""
 
     sampler: str
     steps: int
@@ -36,70 +58,85 @@ class Row(NamedTuple):
     distance: float
 
 
-def run(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    schedule: Node,
-    mixture: str,
-    samplers: list[str] | None,
-    steps: list[int],
-    n: int,
-    seed: int,
-    out: str,
-    trust: list[str],
-    debug: bool,
-) -> None:
-    """Every sampler on an exact model, into `folder`: bench.json and samplers.png."""
-    check_seed(seed)
-    check_positive(steps=min(steps, default=0))
-    if n < 2:
-        raise ConfigError(f"n: must be at least 2, to have a covariance, got {n}")
-    truth, noise = mixture_of(mixture), build(schedule, "schedule")
-    chosen = list(dict.fromkeys(samplers or _names()))  # named twice is drawn once
-    drawers = [(name, count, _sampler(name, count, noise)) for name in chosen for count in dict.fromkeys(steps)]
-    console.show_config(config, f"ddpm bench: {shown(folder)}")
-    floor = [_row("exact", 0, 0, truth.sample(n, _generator(seed + 3 + i)), truth, seed) for i in range(EXACT)]
-    rows = []
-    with console.Counter() as progress:
-        for i, (name, count, sampler) in enumerate(drawers, start=1):
-            points = _draw(sampler, truth, noise, n, seed)
-            rows.append(_row(name, count, network_calls(sampler, noise), points, truth, seed))
-            progress("drawing", i, len(drawers))
-    facts = {"mixture": mixture, "schedule": dict(schedule), "n": n, "seed": seed}
-    found = {"exact": [r._asdict() for r in floor], "rows": [r._asdict() for r in rows], "protocol": facts}
-    write_json(folder / "bench.json", found)
-    curves = {name: [(r.calls, r.distance) for r in rows if r.sampler == name] for name in chosen}
-    band = (min(r.distance for r in floor), max(r.distance for r in floor))
-    samplers_plot(folder / "samplers.png", curves, band, f"{mixture}, {type(noise).__name__}, {n:,} points")
-    names = ["sampler", "steps", "calls", "mean", "covariance", "sliced W2"]
-    console.table(
-        f"errors of {n:,} points; exact: {EXACT} sets of exact ones", names, [_text(r) for r in (*rows, *floor)]
-    )
-    console.note(f"figures in {shown(folder)}/bench.json, plot in {shown(folder)}/samplers.png")
+@dataclass(frozen=True)
+class SamplersReport:
+    """exact: errors of sets of exact points. protocol: how all were drawn."""
+
+    found: list[SamplerErrors]
+    exact: list[SamplerErrors]
+    protocol: Mapping[str, Any]
+    schedule: str
+
+    @property
+    def title(self) -> str:
+        return f"errors of {self.protocol['n']:,} points; exact: {EXACT} sets of exact ones"
+
+    @property
+    def columns(self) -> list[str]:
+        return ["sampler", "steps", "calls", "mean", "covariance", "sliced W2"]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [_text(errors) for errors in (*self.found, *self.exact)]
+
+    def write(self, folder: Path) -> str:
+        """`folder`/bench.json and samplers.png. Returns what to tell the user."""
+        exact, rows = ([errors._asdict() for errors in some] for some in (self.exact, self.found))
+        write_json(folder / "bench.json", {"exact": exact, "rows": rows, "protocol": self.protocol})
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for errors in self.found:
+            curves.setdefault(errors.sampler, []).append((errors.calls, errors.distance))
+        band = (min(e.distance for e in self.exact), max(e.distance for e in self.exact))
+        title = f"{self.protocol['mixture']}, {self.schedule}, {self.protocol['n']:,} points"
+        samplers_plot(folder / "samplers.png", curves, band, title)
+        return f"figures in {shown(folder)}/bench.json, plot in {shown(folder)}/samplers.png"
 
 
-def _text(row: Row) -> list[str]:
-    counts = [str(v) if v else "" for v in (row.steps, row.calls)]
-    return [row.sampler, *counts, *(f"{v:.4f}" for v in (row.mean, row.covariance, row.distance))]
+class Benchmark:
+    """Every sampler on an exact model.
+
+    Raises:
+        ConfigError: an unknown mixture or sampler, more steps than the schedule has.
+    """
+
+    def __init__(self, options: Options, job: Job):
+        self.options, self.job = options, job
+        self.truth, nodes = mixture_of(options.mixture), job.choices("sampler")
+        chosen = dict.fromkeys(options.samplers or nodes)  # named twice is drawn once
+        self.samplers = [
+            (name, steps, _sampler(name, steps, nodes, options.schedule))
+            for name in chosen
+            for steps in dict.fromkeys(options.steps)
+        ]
+
+    def __call__(self, progress: Progress) -> SamplersReport:
+        options, truth, seed = self.options, self.truth, self.options.seed
+        points = [truth.sample(options.n, _generator(seed + 3 + i)) for i in range(EXACT)]
+        exact = [_errors("exact", 0, 0, some, truth, seed) for some in points]
+        found = []
+        for i, (name, steps, sampler) in enumerate(self.samplers, start=1):
+            drawn = _draw(sampler, truth, options.schedule, options.n, seed)
+            found.append(_errors(name, steps, network_calls(sampler, options.schedule), drawn, truth, seed))
+            progress("drawing", i, len(self.samplers))
+        schedule = dict(self.job.config["schedule"])
+        protocol = {"mixture": options.mixture, "schedule": schedule, "n": options.n, "seed": seed}
+        return SamplersReport(found, exact, protocol, type(options.schedule).__name__)
 
 
-def _names() -> list[str]:
-    return sorted(p.stem for p in (conf_dir() / "sampler").glob("*.yaml"))
+def _text(errors: SamplerErrors) -> list[str]:
+    counts = [str(v) if v else "" for v in (errors.steps, errors.calls)]
+    return [errors.sampler, *counts, *(f"{v:.4f}" for v in (errors.mean, errors.covariance, errors.distance))]
 
 
-def _sampler(name: str, steps: int, schedule: Schedule) -> Sampler:
+def _sampler(name: str, steps: int, nodes: Mapping[str, Node], schedule: Schedule) -> Sampler:
     """The shipped YAML, unclipped: the mixture has no bounds.
 
     Raises:
         ConfigError: a name that is not there, more steps than the schedule has.
     """
-    file = conf_dir() / "sampler" / f"{name}.yaml"
-    if name not in _names():
-        raise ConfigError(f"samplers: there is no {name!r}; choose from {', '.join(_names())}")
-    node = OmegaConf.to_container(OmegaConf.load(file))
-    assert isinstance(node, dict)
-    sampler: Sampler = build({**node, "steps": steps, "clip": False}, "sampler")  # type: ignore[dict-item]
+    if name not in nodes:
+        raise ConfigError(f"samplers: there is no {name!r}; choose from {', '.join(nodes)}")
+    sampler: Sampler = build({**nodes[name], "steps": steps, "clip": False}, "sampler")
     try:
         sampler.length(schedule)
     except ValueError as error:
@@ -121,9 +158,9 @@ def _draw(sampler: Sampler, truth: GaussianMixture, schedule: Schedule, n: int, 
     return last.x
 
 
-def _row(name: str, steps: int, calls: int, points: Tensor, truth: GaussianMixture, seed: int) -> Row:
+def _errors(name: str, steps: int, calls: int, points: Tensor, truth: GaussianMixture, seed: int) -> SamplerErrors:
     exact = truth.sample(len(points), _generator(seed + 2))
-    return Row(
+    return SamplerErrors(
         name,
         steps,
         calls,
@@ -135,3 +172,24 @@ def _row(name: str, steps: int, calls: int, points: Tensor, truth: GaussianMixtu
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def mixture_of(name: str) -> GaussianMixture:
+    """Raises ConfigError for an unknown one."""
+    if name == "plane":
+        return GaussianMixture.of([0.2, 0.3, 0.5], [[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]], [0.1, 0.25, 0.15])
+    if name == "digits":
+        return _digits()
+    raise ConfigError(f"mixture: must be plane or digits, got {name!r}")
+
+
+def _digits() -> GaussianMixture:
+    """20 full components by EM on the first 16 principal components of the digits, in [-1, 1] pixels."""
+    from sklearn.datasets import load_digits
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture as ByEM
+
+    pixels = load_digits().data / 8 - 1
+    points = PCA(DIMENSIONS, random_state=0).fit_transform(pixels)
+    fitted = ByEM(COMPONENTS, random_state=0, reg_covar=1e-3).fit(points)
+    return GaussianMixture(*(torch.from_numpy(v) for v in (fitted.weights_, fitted.means_, fitted.covariances_)))

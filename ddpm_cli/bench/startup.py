@@ -5,24 +5,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import ddpm_cli
-
-from .. import console
+from ..build import check_positive
 from ..errors import DdpmError
-from ..files import shown
-from ..runs.assemble import check_positive
-from .figures import Figure
+from ..progress import Progress
+from ..runs.job import Job
 from .machine import machine
-from .report import report
+from .measurements import Measurement, Report
 
 HELP, MISTAKE, STEP = 0.5, 1.5, 8.0
 """Seconds that are aimed at: an answer without a config, one line about a mistake, a training step on digits."""
 
 
-class Start(NamedTuple):
+class StartupCase(NamedTuple):
     """A command line, the exit code it must have, and for tab completion the line that is being typed."""
 
     name: str
@@ -35,71 +33,77 @@ class Start(NamedTuple):
 
 QUERY = ["-sc", "query=bash"]
 ONE_STEP = ["train", "dataset=digits", "trainer.steps=1", "trainer.eval_every=0", "trainer.sample_every=0"]
-STARTS = [
-    Start("help", "ddpm --help", HELP, ["--help"]),
-    Start("version", "ddpm --version", HELP, ["--version"]),
-    Start("complete_command", "tab after ddpm tr", HELP, QUERY, typed="ddpm tr"),
-    Start("complete_group", "tab after ddpm train dataset=ci", HELP, QUERY, typed="ddpm train dataset=ci"),
-    Start("complete_key", "tab after ddpm train optimizer.l", HELP, QUERY, typed="ddpm train optimizer.l"),
-    Start("unknown_group", "ddpm train datset=digits", MISTAKE, ["train", "datset=digits"], 2),
-    Start("unknown_key", "ddpm train model.chanels=3", MISTAKE, ["train", "model.chanels=3"], 2),
-    Start("wrong_type", "ddpm train trainer.steps=many", MISTAKE, ["train", "trainer.steps=many"], 2),
-    Start("first_step", "one step on digits, and its save", STEP, ONE_STEP),
+CASES = [
+    StartupCase("help", "ddpm --help", HELP, ["--help"]),
+    StartupCase("version", "ddpm --version", HELP, ["--version"]),
+    StartupCase("complete_command", "tab after ddpm tr", HELP, QUERY, typed="ddpm tr"),
+    StartupCase("complete_group", "tab after ddpm train dataset=ci", HELP, QUERY, typed="ddpm train dataset=ci"),
+    StartupCase("complete_key", "tab after ddpm train optimizer.l", HELP, QUERY, typed="ddpm train optimizer.l"),
+    StartupCase("unknown_group", "ddpm train datset=digits", MISTAKE, ["train", "datset=digits"], 2),
+    StartupCase("unknown_key", "ddpm train model.chanels=3", MISTAKE, ["train", "model.chanels=3"], 2),
+    StartupCase("wrong_type", "ddpm train trainer.steps=many", MISTAKE, ["train", "trainer.steps=many"], 2),
+    StartupCase("first_step", "one step on digits, and its save", STEP, ONE_STEP),
 ]
 
 
-def run(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    windows: int,
-    seed: int,
-    out: str,
-    trust: list[str],
-    debug: bool,
-) -> None:
-    """Start each command `windows` times, by turns; one more start before, which fills the disk's cache.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """See conf/what/startup.yaml. Raises ConfigError for a number out of range."""
 
-    Raises:
-        DdpmError: a command that ends otherwise than it should.
-    """
-    check_positive(windows=windows)
-    console.show_config(config, f"ddpm bench: {shown(folder)}")
-    times: dict[str, list[Took]] = {s.name: [] for s in STARTS}
-    with console.Counter() as progress:
-        took(STARTS[-1])
+    windows: int
+    seed: int = 0
+    out: str = ""
+    trust: list[str] = field(default_factory=list)
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(windows=self.windows)
+
+
+class Benchmark:
+    """Starts each command `windows` times, by turns; one more start before, which fills the disk's cache."""
+
+    def __init__(self, options: Options, job: Job):
+        self.options, self.job = options, job
+
+    def __call__(self, progress: Progress) -> Report:
+        """Raises DdpmError for a command that ends otherwise than it should."""
+        windows = self.options.windows
+        times: dict[str, list[ProcessTimes]] = {case.name: [] for case in CASES}
+        time_process(CASES[-1])
         for i in range(windows):
-            for start in STARTS:
-                times[start.name].append(took(start))
+            for case in CASES:
+                times[case.name].append(time_process(case))
             progress("starting", i + 1, windows)
-    figures = [Figure(s.name, s.what, "s", [t.seconds for t in times[s.name]], s.goal) for s in STARTS]
-    # what a process computed for: on a busy machine it also waited for its turn
-    processor = {name: [round(t.processor, 3) for t in some] for name, some in times.items()}
-    protocol = {"windows": windows, "processor_seconds": processor}
-    report(folder, "startup", "from the shell to the end of the process", figures, protocol, machine(), config)
+        found = [Measurement(c.name, c.what, "s", [t.seconds for t in times[c.name]], c.goal) for c in CASES]
+        # what a process computed for: on a busy machine it also waited for its turn
+        processor = {name: [round(t.processor, 3) for t in some] for name, some in times.items()}
+        protocol = {"windows": windows, "processor_seconds": processor}
+        title = "from the shell to the end of the process"
+        return Report("startup", title, found, protocol, machine(), self.job.config)
 
 
-class Took(NamedTuple):
+class ProcessTimes(NamedTuple):
     """Seconds from starting a process to its end, and those that its threads computed together (0 where unknown)."""
 
     seconds: float
     processor: float
 
 
-def took(start: Start) -> Took:
+def time_process(case: StartupCase) -> ProcessTimes:
     """Raises DdpmError when the process does not end as it should."""
-    root = str(Path(ddpm_cli.__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path}
-    if start.typed is not None:
-        environment |= {"COMP_LINE": start.typed, "COMP_POINT": str(len(start.typed))}
-    command = [sys.executable, "-m", "ddpm_cli", *start.arguments]
+    if case.typed is not None:
+        environment |= {"COMP_LINE": case.typed, "COMP_POINT": str(len(case.typed))}
+    command = [sys.executable, "-m", "ddpm_cli", *case.arguments]
     with tempfile.TemporaryDirectory() as place:
         began, before = time.perf_counter(), os.times()
         done = subprocess.run(command, cwd=place, env=environment, text=True, capture_output=True, check=False)
         seconds, after = time.perf_counter() - began, os.times()
-    if done.returncode != start.code:
+    if done.returncode != case.code:
         said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise DdpmError(f"{start.what}: ended with {done.returncode}, not {start.code} ({said}); run it by itself")
+        raise DdpmError(f"{case.what}: ended with {done.returncode}, not {case.code} ({said}); run it by itself")
     computed = after.children_user + after.children_system - before.children_user - before.children_system
-    return Took(seconds, computed)
+    return ProcessTimes(seconds, computed)

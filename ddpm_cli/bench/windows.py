@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import NamedTuple
 
-from ..errors import ConfigError
 from ..progress import Progress
 
 
-class Done(NamedTuple):
+class Amount(NamedTuple):
     """What a window did: `amount` in the work's own unit (images, FLOP, network calls); `waiting` seconds for data."""
 
     amount: float
@@ -32,12 +31,12 @@ class Window(NamedTuple):
         return self.waiting / self.seconds
 
 
-Work = Callable[[float], Done]
+Workload = Callable[[float], Amount]
 """Works for at least so many seconds, to the end of a step."""
 
 
-class Clock(NamedTuple):
-    """How often and how long.
+class Stopwatch(NamedTuple):
+    """How often and how long work is timed.
 
     Args:
         windows: of each work.
@@ -51,14 +50,14 @@ class Clock(NamedTuple):
     warmup: float
     synchronize: Callable[[], None]
 
-    def measure(self, work: Work, seconds: float) -> Window:
+    def measure(self, work: Workload, seconds: float) -> Window:
         self.synchronize()
         began = time.perf_counter()
         done = work(seconds)
         self.synchronize()
         return Window(done.amount, done.waiting, time.perf_counter() - began)
 
-    def rounds(self, works: Mapping[str, Work], progress: Progress) -> dict[str, list[Window]]:
+    def rounds(self, works: Mapping[str, Workload], progress: Progress) -> dict[str, list[Window]]:
         """Each work once a round, in an order of its own each time, the same in every run.
 
         So what drifts favours none of them, and none always follows another, which leaves a hot processor behind.
@@ -73,27 +72,16 @@ class Clock(NamedTuple):
         return found
 
 
-def clock_of(windows: int, seconds: float, warmup: float) -> Clock:
-    """Of the host alone. Raises ConfigError for a number out of range."""
-    if windows < 1:
-        raise ConfigError(f"windows: must be at least 1, got {windows}")
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"seconds: must be positive, got {seconds}")
-    if not 0 <= warmup < float("inf"):
-        raise ConfigError(f"warmup: must be at least 0, got {warmup}")
-    return Clock(windows, seconds, warmup, lambda: None)
-
-
-def repeated(step: Callable[[], Done]) -> Work:
+def repeated(step: Callable[[], Amount]) -> Workload:
     """`step` again and again until the time is up, at least once."""
 
-    def work(seconds: float) -> Done:
+    def work(seconds: float) -> Amount:
         ends = time.perf_counter() + seconds
         amount = waiting = 0.0
         while True:
             done = step()
             amount, waiting = amount + done.amount, waiting + done.waiting
             if time.perf_counter() >= ends:
-                return Done(amount, waiting)
+                return Amount(amount, waiting)
 
     return work

@@ -1,25 +1,53 @@
-"""The loop of `ddpm train` for a window of time: its batches, steps, meter and log lines, on nothing that is kept."""
+"""What is timed: the loop of `ddpm train`, the bare arithmetic of its steps, a matrix product."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.images import Batch, Images
+from ..hardware.runtime import Runtime
+from ..progress import Progress, silent
 from ..runs.checkpoint import Checkpoint
-from ..runs.directory import Run, State
+from ..runs.directory import RunDirectory, State
+from ..runs.loggers import open_loggers
 from ..training.loop import train
-from ..training.validation import Looks
-from .subject import Subject
-from .windows import Done
+from ..training.randomness import StepRandom
+from ..training.validation import Callbacks
+from .setup import TrainingSetup
+from .windows import Amount
+
+SIDES = {"cuda": 8192, "cpu": 2048}
+"""Of the square matrices: large enough that nothing but arithmetic counts, small enough for many products a second."""
 
 
-class Silent:
+class MatrixProduct:
+    """A matrix product in the run's precision again and again; the best window is the peak that shares are of."""
+
+    def __init__(self, runtime: Runtime):
+        side = SIDES.get(runtime.device.type, 4096)
+        kind = runtime.autocast or torch.float32
+        g = torch.Generator().manual_seed(0)
+        a, b = (torch.randn(side, side, generator=g).to(runtime.device, kind) for _ in range(2))
+        self.a, self.b, self.out = a, b, torch.empty_like(a)
+
+    def __call__(self) -> Amount:
+        torch.mm(self.a, self.b, out=self.out)
+        return Amount(2.0 * len(self.a) ** 3)
+
+
+class SilentReporter:
     """A reporter that shows nothing: the terminal's own line would stand in the table's place."""
+
+    def begin(self, config: Mapping[str, Any], folder: Path) -> None: ...
+
+    def counting(self) -> AbstractContextManager[Progress]:
+        return nullcontext(silent)
 
     def start(self, step: int, total: int) -> None: ...
 
@@ -32,22 +60,22 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Passing(Run):
+class DiscardedRun(RunDirectory):
     """Writes log lines as a run does, into a folder that its user throws away, and no checkpoint."""
 
-    def __enter__(self) -> "Passing":
+    def __enter__(self) -> "DiscardedRun":
         super().__enter__()
-        if self._tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
         return self
+
+    def log_only(self, config: Mapping[str, Any]) -> None:
+        """Open what a log line goes to, and nothing else: `outputs/latest` stays as it is."""
+        self._loggers = open_loggers(self._choices, self.folder, 0, config)
 
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
         return Checkpoint(self.folder, {})
 
 
-class Watched:
+class TimedBatches:
     """The same batches, with the time that went into waiting for them."""
 
     def __init__(self, images: Images):
@@ -65,18 +93,67 @@ class Watched:
             yield batch
 
 
-class Session:
-    """A work of windows: `train` until the time is up. `run` is where it logs."""
+class TrainingLoop:
+    """A workload: the loop of `ddpm train` until the time is up. `run` is where it logs."""
 
-    def __init__(self, subject: Subject, run: Run):
-        self.subject, self.run = subject, run
-        self.rates = [group["lr"] for group in subject.state.optimizer.param_groups]
+    def __init__(self, setup: TrainingSetup, run: RunDirectory):
+        self.setup, self.run = setup, run
+        self.rates = [group["lr"] for group in setup.state.optimizer.param_groups]
 
-    def __call__(self, seconds: float) -> Done:
-        s, watched = self.subject, Watched(self.subject.images)
+    def __call__(self, seconds: float) -> Amount:
+        s, batches = self.setup, TimedBatches(self.setup.images)
         for group, rate in zip(s.state.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate  # a session takes what it finds for the rate that its plan multiplies
+            group["lr"] = rate  # a session takes the rate that it finds for the one that its plan multiplies
         first, s.state.seconds = s.state.step, 0.0
         plan = replace(s.plan, max_seconds=max(seconds, 1e-9))
-        train(s.objective, s.model, s.state, cast(Images, watched), plan, self.run, Looks(), s.seed)
-        return Done((s.state.step - first) * s.plan.batch_size, watched.waiting)
+        train(s.objective, s.model, s.state, cast(Images, batches), plan, self.run, Callbacks(), s.seed)
+        return Amount((s.state.step - first) * s.plan.batch_size, batches.waiting)
+
+
+class FixedRandom(StepRandom):
+    """Random numbers that were drawn once and stay on the device; coins fall as they do in training."""
+
+    def __init__(self, seed: int, step: int, like: Batch, rows: slice, drawn: dict[object, Tensor]):
+        super().__init__(seed, step, like.x.device, len(like.x), rows)
+        self.drawn = drawn
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._once(shape, torch.rand)
+
+    def normal(self, *shape: int) -> Tensor:
+        return self._once(shape, torch.randn)
+
+    def _once(self, shape: tuple[int, ...], draw: Callable[..., Tensor]) -> Tensor:
+        self.calls += 1
+        key = (self.calls, shape, draw)
+        if key not in self.drawn:
+            self.drawn[key] = draw(self.total, *shape, device=self.device)
+        return self.drawn[key][self.rows]
+
+
+class BareLoop:
+    """Forward, loss, backward, clipping, optimizer and average, as in training; nothing is loaded, drawn or logged."""
+
+    def __init__(self, setup: TrainingSetup):
+        self.setup = setup
+        batch = next(setup.batches())
+        self.batch = Batch(batch.x.clone(), batch.y.clone())
+        self.drawn: dict[object, Tensor] = {}
+        self.step = 0
+
+    def __call__(self) -> Amount:
+        s, size = self.setup, len(self.batch.x)
+        part = s.state.micro_batch(s.plan.micro_batch_size, size)
+        for first in range(0, size, part):
+            rows = slice(first, min(first + part, size))
+            rng = FixedRandom(s.seed, self.step, self.batch, rows, self.drawn)
+            loss = s.objective(s.model, Batch(self.batch.x[rows], self.batch.y[rows]), rng)
+            (loss.value * ((rows.stop - first) / size)).backward()
+        if s.plan.grad_clip is not None:
+            nn.utils.clip_grad_norm_([p for p in s.model.parameters() if p.grad is not None], s.plan.grad_clip)
+        s.state.optimizer.step()
+        s.state.optimizer.zero_grad()
+        if s.state.ema:
+            s.state.ema.update(self.step)
+        self.step += 1
+        return Amount(size)

@@ -1,25 +1,30 @@
 """ddpm bench."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
-from ..build import bind
+from .. import console
+from ..build import bind, made
 from ..early import check_early
+from ..files import shown
+from ..runs.job import Job
 
 
-def run(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    what: Literal["samplers", "train", "sample", "data", "startup"],
-    **options: Any,
-) -> None:
-    """Measure what a file of conf/what describes, into `folder`/bench.json; its keys are those of the module's `run`.
+class Options:
+    """`what` picks a module of ddpm_cli.bench; the other keys are that one's own `Options`."""
 
-    Raises:
-        ConfigError: a key of a wrong type or out of range.
-    """
-    check_early(f"ddpm_cli.bench.{what}.run", options)
-    measure = import_module(f"ddpm_cli.bench.{what}").run
-    measure(**bind(measure, options, config=config, folder=folder))
+    def __init__(self, what: Literal["samplers", "train", "sample", "data", "startup"], **keys: Any):
+        self.what, self.keys = what, keys
+
+
+def run(options: Options, job: Job) -> None:
+    """Measure, show a table, and write bench.json into the job's folder."""
+    name = f"ddpm_cli.bench.{options.what}"
+    check_early(f"{name}.Options", options.keys)
+    module = import_module(name)
+    benchmark = module.Benchmark(made(module.Options, bind(module.Options, options.keys)), job)
+    console.show_config(job.config, f"ddpm bench: {shown(job.folder)}")
+    with console.Counter() as progress:
+        report = benchmark(progress)
+    console.table(report.title, report.columns, report.rows)
+    console.note(report.write(job.folder))

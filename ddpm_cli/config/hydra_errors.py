@@ -90,7 +90,7 @@ def _keys(config: DictConfig | None) -> list[str]:
 
     def walk(node: Any, prefix: str) -> None:
         for name, value in node.items():
-            if not str(name).startswith("_"):
+            if not str(name).startswith("_") and f"{prefix}{name}" != "hydra":
                 found.append(f"{prefix}{name}")
                 if isinstance(value, dict):
                     walk(value, f"{prefix}{name}.")

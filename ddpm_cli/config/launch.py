@@ -32,7 +32,7 @@ from ..runs.job import Job
 from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
-from .shipped import conf_dir
+from .shipped import conf_dir, shipped_choices
 
 log = logging.getLogger(__name__)
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
@@ -74,7 +74,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if crowd:
             log.warning("%s", crowd)
         try:
-            run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task)))
+            run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task), shipped_choices))
         except Exception as error:  # kept from Hydra, which would print more than the one line
             codes.append(report(error))
         finally:
@@ -107,7 +107,12 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         config = compose_command(name, overrides)
         folder = Path(config.hydra.run.dir)
         given = keys_of(config.hydra.overrides.task)
-        job = Job(plain(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])), folder, given)
+        job = Job(
+            plain(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])),
+            folder,
+            given,
+            shipped_choices,
+        )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error
     run(name, job)

@@ -1,6 +1,7 @@
 """The YAML that comes with the program: where it lies, and which commands it makes."""
 
 from pathlib import Path
+from typing import Any
 
 
 def conf_dir() -> Path:
@@ -20,3 +21,15 @@ def commands() -> dict[str, str]:
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )
+
+
+def shipped_choices(group: str) -> dict[str, dict[str, Any]]:
+    """Every choice of a group as a plain node."""
+    from omegaconf import OmegaConf  # the list of commands needs none
+
+    found = {}
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        assert isinstance(node, dict)
+        found[path.stem] = {str(k): v for k, v in node.items()}
+    return found

@@ -7,7 +7,7 @@ the logarithm of the noise where there is little of it, and of the signal where 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -59,26 +59,33 @@ def log_likelihood(
     _check(steps, first, probes, noise)
     signs = [torch.where(noise(x) < 0, -1.0, 1.0).to(x) for _ in range(probes)] if noise else []
     low, high = _angle(schedule, first), _angle(schedule, 1.0)
-    clock = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # with the middle of each step
-    h = float(clock[2] - clock[0])
+    tau = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # with the middle of each step
+    h = float(tau[2] - tau[0])
 
     def slope(z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """d z / d tau and its divergence at clock[k]."""
-        share = float(torch.sigmoid(clock[k]))
-        theta = high if k == 2 * steps else END * share
-        rate = END * share * (1 - share)
+        """d z / d tau and its divergence at tau[k]."""
+        part = float(torch.sigmoid(tau[k]))
+        theta = high if k == 2 * steps else END * part
         v, divergence = _velocity(denoise, schedule, z, theta, 1.0 if k == 2 * steps else None, signs)
-        return rate * v, rate * divergence
+        return END * part * (1 - part) * v, END * part * (1 - part) * divergence
 
     z, integral = math.cos(low) * x, torch.zeros_like(x.flatten(1)[:, 0])
     for k in range(0, 2 * steps, 2):
-        v1, d1 = slope(z, k)
-        v2, d2 = slope(z + h / 2 * v1, k + 1)
-        v3, d3 = slope(z + h / 2 * v2, k + 1)
-        v4, d4 = slope(z + h * v3, k + 2)
-        z = z + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
-        integral = integral + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+        z, integral = _runge_kutta(slope, z, integral, k, h)
     return _log_prior(schedule, z) + integral + x[0].numel() * math.log(math.cos(low))
+
+
+Slope = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+def _runge_kutta(slope: Slope, z: Tensor, integral: Tensor, k: int, h: float) -> tuple[Tensor, Tensor]:
+    """One step of order 4 from tau[k] to tau[k + 2], h apart."""
+    v1, d1 = slope(z, k)
+    v2, d2 = slope(z + h / 2 * v1, k + 1)
+    v3, d3 = slope(z + h / 2 * v2, k + 1)
+    v4, d4 = slope(z + h * v3, k + 2)
+    z = z + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+    return z, integral + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
 
 
 def earliest_of(schedule: Schedule) -> float:

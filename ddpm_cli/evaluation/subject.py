@@ -66,11 +66,11 @@ def _subject(run: LoadedRun, extractor: Extractor | None, options: EvalOptions) 
     if isinstance(run, LoadedClassifier):
         for key in ("samples", "features"):
             if getattr(options, key) is not None:
-                path = run.run.checkpoint.path
+                path = run.path
                 raise ConfigError(f"{key}: are of no use to a classifier, which {path} is; leave them out")
         return Subject(None, run, None, run, run.facts)
     if not isinstance(run, Generator):
-        raise ConfigError(f"ckpt: {run.run.checkpoint.path} is {run.name}; name a run that draws, or a classifier")
+        raise ConfigError(f"ckpt: {run.path} is {run.name}; name a run that draws, or a classifier")
     if extractor is not None:
         check_shape(extractor, run.shape, "features")
     return Subject(run, None, extractor, run, run.facts)

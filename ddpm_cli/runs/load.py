@@ -25,6 +25,7 @@ class RunModel:
     """The model in a checkpoint, ready to be called, and what the checkpoint tells of it.
 
     Args:
+        checkpoint: None of a network that was never trained.
         model: what the objective makes of the network.
         config: of the run, as stored.
         trusted: packages whose classes `config` may name.
@@ -33,7 +34,7 @@ class RunModel:
         class_names: of the images; empty when there are none.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
     model: nn.Module
     module: nn.Module
     meaning: Meaning
@@ -60,12 +61,19 @@ class LoadedRun:
         self.shape, self.class_names = run.shape, run.class_names
 
     @property
+    def path(self) -> str:
+        """Of its checkpoint, for messages."""
+        return str(self.run.checkpoint.path) if self.run.checkpoint is not None else "model"
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Which checkpoint, and how it is computed with: what sample.json and eval.json say of it."""
+        found = self.run.checkpoint
+        assert found is not None
         return {
-            "checkpoint": shown(self.run.checkpoint.path),
-            "checkpoint_sha256": self.run.checkpoint.manifest["sha256"],
-            "checkpoint_step": self.run.checkpoint.step,
+            "checkpoint": shown(found.path),
+            "checkpoint_sha256": found.manifest["sha256"],
+            "checkpoint_step": found.step,
             "weights": self.run.weights,
             "device": self.runtime.device.type,
             "precision": self.runtime.precision,
@@ -98,8 +106,19 @@ def load(
     meaning = Meaning.of(config, runtime or choose(device, precision), trusted)
     module, used = _network(found, config, weights, trusted, meaning.runtime)
     model = meaning.wrap(module)
-    run = RunModel(found, model, module, meaning, config, trusted, used, *_about(found))
-    opened = locate(family_of(model).opened, "ckpt", {PACKAGE})(run)
+    return _opened(RunModel(found, model, module, meaning, config, trusted, used, *_about(found)))
+
+
+def untrained(config: Config, meaning: Meaning, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:
+    """The network of `config` with its first weights, opened as if it had been trained on such images."""
+    module = meaning.runtime.prepare(network(config)).eval().requires_grad_(False)
+    model = meaning.wrap(module)
+    trusted = frozenset((PACKAGE,))
+    return _opened(RunModel(None, model, module, meaning, config, trusted, "raw", shape, class_names))
+
+
+def _opened(run: RunModel) -> LoadedRun:
+    opened = locate(family_of(run.model).opened, "ckpt", {PACKAGE})(run)
     assert isinstance(opened, LoadedRun)
     return opened
 

@@ -28,7 +28,7 @@ class LoadedClassifier(LoadedRun):
         self.network = cast(Classifier, run.module)
         self.noisy = cast(Classify, run.meaning.objective).noisy
         self.schedule: Schedule = run.meaning.schedule
-        self.digest = str(run.checkpoint.manifest["sha256"])
+        self.digest = "" if run.checkpoint is None else str(run.checkpoint.manifest["sha256"])
 
     def probabilities(self, images: Images, batch_size: int = 64, progress: Progress = silent) -> Tensor:
         """(N,K) float64 for clean images; a classifier of noisy ones is told that there is no noise."""
@@ -61,5 +61,5 @@ def load_classifier(
     """
     run = load(ckpt, weights=weights, runtime=runtime, trust=tuple(trust))
     if not isinstance(run, LoadedClassifier):
-        raise CheckpointError(f"{run.run.checkpoint.path}: is not a classifier; train one with model=unet_classifier")
+        raise CheckpointError(f"{run.path}: is not a classifier; train one with model=unet_classifier")
     return run

@@ -161,7 +161,7 @@ def load_generator(
     """The generator at `ckpt`. Raises what `load` raises, and CheckpointError when the run does not draw."""
     run = load(ckpt, weights=weights, device=device, precision=precision, trust=trust)
     if not isinstance(run, Generator):
-        raise CheckpointError(f"{run.run.checkpoint.path}: is {run.name}; name a run of a diffusion model")
+        raise CheckpointError(f"{run.path}: is {run.name}; name a run of a diffusion model")
     return run
 
 

@@ -42,11 +42,12 @@ def train(
     device, images = next(model.parameters()).device, len(data)
     total, began = plan.length(images), time.perf_counter() - state.seconds
     rates = [group["lr"] for group in state.optimizer.param_groups]
-    saved, meter, done = state.seconds, Meter(device), finished(state, plan, images)
+    saved, meter = state.seconds, Meter(device)
+    now = Moment(finished(state, plan, images), False, False)
     run.reporter.start(state.step, total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
-        if done:
+        if now.done:
             break
         factor = plan.learning_rate(state.step, total, images)
         for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
@@ -58,23 +59,35 @@ def train(
         state.seconds = time.perf_counter() - began
         run.reporter.advance(state.step, state.seconds)
 
-        done, stop = finished(state, plan, images), run.stop_signal is not None
-        late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
+        now = _moment(state, plan, images, run, saved)
         logged = plan.due(plan.log_every, state.step, images)
-        if done or stop or logged:
-            row = meter.row(state.step) | _place(state, plan, images, rates[0] * factor)
-            run.metrics(state.step, row)
+        if now.done or now.stop or logged:
+            run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
         best = logged and _best_period(state, plan)
-        if done or stop or late or best or _due_any(plan, state.step, images):
+        if any(now) or best or _due_any(plan, state.step, images):
             meter.check(state.step)
             meter.pause()
-            if look(state, plan, run, callbacks, images, Moment(done, stop, late)):
+            if look(state, plan, run, callbacks, images, now):
                 saved = state.seconds
             model.train()
             meter.go_on()
-        if stop:  # as it was before the save: a signal that came since then waits for the save after the next step
+        if now.stop:  # as it was before the save: a signal that came since then waits for the save after the next step
             break
-    return done
+    return now.done
+
+
+class Moment(NamedTuple):
+    """done: the plan's end; stop: a signal asked for one; late: the last save is too long ago."""
+
+    done: bool
+    stop: bool
+    late: bool
+
+
+def _moment(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved: float) -> Moment:
+    """saved: state.seconds at the last save."""
+    late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
+    return Moment(finished(state, plan, images), run.stop_signal is not None, late)
 
 
 def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:
@@ -115,14 +128,6 @@ def update(
         state.ema.update(state.step)
     state.step += 1
     return logs | {"grad_norm": norm}
-
-
-class Moment(NamedTuple):
-    """done: the plan's end; stop: a signal asked for one; late: the last save is too long ago."""
-
-    done: bool
-    stop: bool
-    late: bool
 
 
 def look(state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, now: Moment) -> bool:

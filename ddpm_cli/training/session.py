@@ -67,8 +67,14 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
     meaning = Meaning(options.objective, options.schedule, runtime)
     config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, the job's own
     model = meaning.wrap(network(config))
-    family: type[Session] = locate(family_of(model).trained, "model", {PACKAGE})  # type: ignore[assignment]
-    return family(options, Job(config, job.folder, job.given), meaning, model).run(reporter, monitor)
+    return session_class(model)(options, Job(config, job.folder, job.given), meaning, model).run(reporter, monitor)
+
+
+def session_class(model: nn.Module) -> "type[Session]":
+    """The one that trains models of this kind."""
+    found = locate(family_of(model).trained, "model", {PACKAGE})
+    assert isinstance(found, type) and issubclass(found, Session)
+    return found
 
 
 class Session:

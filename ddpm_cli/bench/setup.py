@@ -1,34 +1,34 @@
 """What `ddpm train` would train, ready for its first step, and what it took to get there."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from .. import console
-from ..build import build
 from ..data.images import Batch, Images
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime, choose
 from ..objectives.base import Objective
-from ..objectives.em import EM
-from ..runs.assemble import check_seed, network, wrapper_of
+from ..progress import Progress
+from ..runs.assemble import Meaning, completed, network
 from ..training.loop import update
 from ..training.plan import Plan
+from ..training.session import session_class
 from ..training.setup import prepare
 from ..training.state import TrainState
 from .flops import Flops, training_flops
-from .hardware import begin_memory
-from .windows import Done
+from .machine import begin_memory
+from .options import ComposedOptions
+from .windows import Amount
 
 ENDLESS = 2**62
 """Steps of the measured plan: a window ends by time."""
 
 
-class Took(NamedTuple):
+class SetupTimes(NamedTuple):
     """Seconds: to read the training pictures, to build network and optimizer, for the first step (which compiles)."""
 
     load: float
@@ -37,7 +37,7 @@ class Took(NamedTuple):
 
 
 @dataclass
-class Subject:
+class TrainingSetup:
     """A run between two steps. `model` is what the objective calls; `state` holds its weights."""
 
     plan: Plan
@@ -48,13 +48,13 @@ class Subject:
     images: Images
     seed: int
     flops: Flops
-    took: Took
+    times: SetupTimes
 
     def batches(self) -> Iterator[Batch]:
         return self.images.batches(self.plan.batch_size, self.seed, self.state.step, self.runtime.device)
 
-    def stepping(self) -> "Stepping":
-        return Stepping(self)
+    def steps(self) -> "OptimizerSteps":
+        return OptimizerSteps(self)
 
     @property
     def compiled(self) -> bool:
@@ -68,57 +68,58 @@ class Subject:
         return f"{words}, {torch.get_num_threads()} threads{', compiled' if self.compiled else ''}"
 
 
-class Stepping:
+class OptimizerSteps:
     """Batch after batch through the optimizer step of `ddpm train`."""
 
-    def __init__(self, subject: Subject):
-        self.subject = subject
-        self.batches = subject.batches()
+    def __init__(self, setup: TrainingSetup):
+        self.setup = setup
+        self.batches = setup.batches()
 
-    def __call__(self) -> Done:
-        s = self.subject
+    def __call__(self) -> Amount:
+        s = self.setup
         began = time.perf_counter()
         batch = next(self.batches)
         waiting = time.perf_counter() - began
         update(s.objective, s.model, s.state, batch, s.plan, s.seed)
-        return Done(len(batch.x), waiting)
+        return Amount(len(batch.x), waiting)
 
 
-def subject_of(config: dict[str, Any], seed: int, trust: Collection[str]) -> Subject:
-    """Build what `config` describes and take the first step. Raises what `ddpm train` raises."""
-    check_seed(seed)
-    asked, source = build(config["trainer"], "trainer"), build(config["dataset"], "dataset")
-    plan = endless(asked)
+def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progress) -> TrainingSetup:
+    """Build what `options` describe and take the first step.
+
+    Raises:
+        DdpmError: what `ddpm train` raises; a model that takes no gradient steps.
+    """
+    asked, plan = options.trainer, endless(options.trainer)
     runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    objective, optimizer = build(config["objective"], "objective"), build(config["optimizer"], "optimizer")
-    if isinstance(objective, EM):
+    meaning = Meaning(options.objective, options.schedule, runtime)
+    # what does not go together is said before data are read
+    if not session_class(meaning.wrap(network(config))).gradient_steps:
         raise ConfigError("objective: EM takes no gradient steps, which are what is measured; choose another model")
-    wrap = wrapper_of(config, runtime, objective)
-    wrap(network(config))  # what does not go together is said before data are read
     began = time.perf_counter()
-    with console.Counter() as progress:
-        images: Images = source.load("train", progress)
+    images: Images = options.dataset.load("train", progress)
     loaded = time.perf_counter()
-    module = network(config, images)
-    some = next(images.batches(plan.batch_size, seed, 0, "cpu"))
+    module = network(completed(config, images))
+    some = next(images.batches(plan.batch_size, options.seed, 0, "cpu"))
     counting = time.perf_counter()
-    flops = training_flops(objective, wrap(module), some)
+    flops = training_flops(options.objective, meaning.wrap(module), some)
     counted = time.perf_counter()
     begin_memory(runtime)
     # as it was asked: whether to compile hangs on how long it would train
-    state = prepare(module, optimizer, asked, runtime, None, objective, wrap, images)
-    model = wrap(state.module).train()
-    subject = Subject(plan, runtime, objective, model, state, images, seed, flops, Took(0.0, 0.0, 0.0))
+    state = prepare(module, options.optimizer, asked, meaning, None, images)
+    model = meaning.wrap(state.module).train()
+    times = SetupTimes(0.0, 0.0, 0.0)
+    setup = TrainingSetup(plan, runtime, options.objective, model, state, images, options.seed, flops, times)
     built = time.perf_counter()
-    subject.stepping()()
+    setup.steps()()
     runtime.synchronize()
     first = time.perf_counter() - built
-    subject.took = Took(loaded - began, (built - counted) + (counting - loaded), first)
-    return subject
+    setup.times = SetupTimes(loaded - began, (built - counted) + (counting - loaded), first)
+    return setup
 
 
 def endless(plan: Plan) -> Plan:
-    """Without an end, a change of the learning rate, or anything to look at or save on the way: log lines are left."""
+    """Without an end, a change of the learning rate, and anything to validate, draw or save: log lines are left."""
     return replace(
         plan,
         steps=ENDLESS,

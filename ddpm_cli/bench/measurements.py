@@ -1,9 +1,12 @@
 """What was measured, as numbers with their spread: for the table and for bench.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+from ..files import shown, write_json
 
 SPREAD = "quartiles"
 """What `low` and `high` are."""
@@ -11,7 +14,7 @@ PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One quantity.
 
     Args:
@@ -49,9 +52,9 @@ class Figure:
         """What, median, quartiles in the same unit, goal."""
         scale, unit = scaled(self.median, self.unit)
         spread = " to ".join(digits(v / scale) for v in self.spread) if self.spread else ""
-        return [self.what, f"{digits(self.median / scale)} {unit}", spread, self._judged()]
+        return [self.what, f"{digits(self.median / scale)} {unit}", spread, self._goal()]
 
-    def _judged(self) -> str:
+    def _goal(self) -> str:
         if self.goal is None:
             return ""
         scale, unit = scaled(self.goal, self.unit)
@@ -75,3 +78,41 @@ def digits(value: float) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:.3g}M"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def overhead(less: Sequence[float], more: Sequence[float]) -> list[float]:
+    """By how much longer than `less` the work of `more` takes, window by window, from the rates of both."""
+    return [a / b - 1 for a, b in zip(less, more, strict=True)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Measurements: how they were taken, on what machine, of which config."""
+
+    what: str
+    title: str
+    measurements: Sequence[Measurement]
+    protocol: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @property
+    def columns(self) -> list[str]:
+        return [self.what, "median", SPREAD, "goal"]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [m.row() for m in self.measurements]
+
+    def write(self, folder: Path) -> str:
+        """`folder`/bench.json. Returns what to tell the user."""
+        found = {
+            "what": self.what,
+            "title": self.title,
+            "figures": {m.name: m.facts() for m in self.measurements},
+            "protocol": {"spread": SPREAD} | dict(self.protocol),
+            "machine": dict(self.machine),
+            "config": dict(self.config),
+        }
+        write_json(folder / "bench.json", found)
+        return f"figures in {shown(folder)}/bench.json"
