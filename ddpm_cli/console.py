@@ -83,11 +83,11 @@ def usage(commands: Mapping[str, str]) -> None:
 
 
 class Help(NamedTuple):
-    """groups: (name, choices, the one taken). keys: (dotted name, value, comment)."""
+    """groups: (name, choices, those taken). keys: (dotted name, value, comment)."""
 
     command: str
     about: str
-    groups: list[tuple[str, list[str], str | None]]
+    groups: list[tuple[str, list[str], list[str]]]
     keys: list[tuple[str, str, str]]
 
 
@@ -98,7 +98,7 @@ def show_help(about: Help) -> None:
     out.print("[bold]groups[/] (group=choice; the one taken now is marked)")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for group, choices, taken in about.groups:
-        marked = (f"[bold green]*{escape(c)}[/]" if c == taken else escape(c) for c in choices)
+        marked = (f"[bold green]*{escape(c)}[/]" if c in taken else escape(c) for c in choices)
         table.add_row(f"[cyan]{group}[/]", "  ".join(marked))
     out.print(table)
     out.print("\n[bold]keys[/] (key=value)")

@@ -39,6 +39,7 @@ Cli = Callable[..., Result]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """cli("train", "trainer.steps=2", ...) in `tmp_path`, in this process."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS said when the console was made
 
     def run(command: str, *arguments: str) -> Result:

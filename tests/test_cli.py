@@ -150,7 +150,7 @@ def test_the_wheel_works_from_another_directory(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    ask = [python, "-c", "import ddpm_cli.config.shipped as c; print(c.__file__, c.conf_dir())"]
+    ask = [python, "-c", "import ddpm_cli.cli as c, ddpm_cli.config.shipped as s; print(c.__file__, s.conf_dir())"]
     where = subprocess.run(ask, cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout
     assert where.split() == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
     run("train", "run_dir=run", "trainer.steps=1", "trainer.batch_size=2", "trainer.samples=2", "sampler.steps=2")

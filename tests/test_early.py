@@ -30,7 +30,7 @@ WRONG = [
 def test_a_wrong_type_is_said_as_building_says_it(target: str, name: str, value: Any) -> None:
     node = {"_target_": target, name: value}
     with pytest.raises(ConfigError) as early:
-        check_early("ddpm_cli.commands.train.run", {"node": node})
+        check_early("ddpm_cli.commands.train.Options", {"node": node})
     with pytest.raises(ConfigError) as built:
         build(node, "node")
     assert str(early.value) == str(built.value) and str(early.value).startswith(f"node.{name}: must be ")
@@ -38,23 +38,23 @@ def test_a_wrong_type_is_said_as_building_says_it(target: str, name: str, value:
 
 def test_a_commands_own_keys() -> None:
     with pytest.raises(ConfigError, match="^seed: must be a whole number, got 'x'$"):
-        check_early("ddpm_cli.commands.train.run", {"seed": "x"})
+        check_early("ddpm_cli.commands.train.Options", {"seed": "x"})
 
 
 def test_values_out_of_range_where_torch_is_not_needed() -> None:
     plan = {"_target_": "ddpm_cli.training.plan.Plan", "batch_size": 0}
     with pytest.raises(ConfigError, match="^trainer.batch_size: must be at least 1, got 0$"):
-        check_early("ddpm_cli.commands.train.run", {"trainer": plan})
+        check_early("ddpm_cli.commands.train.Options", {"trainer": plan})
     ema = {"_target_": "ddpm_cli.training.plan.Decay", "decay": 2}
     with pytest.raises(ConfigError, match="^trainer.ema.decay: must be in"):
-        check_early("ddpm_cli.commands.train.run", {"trainer": plan | {"batch_size": 1, "ema": ema}})
+        check_early("ddpm_cli.commands.train.Options", {"trainer": plan | {"batch_size": 1, "ema": ema}})
 
 
 def test_a_nodes_nodes() -> None:
     target = {"_target_": "ddpm_cli.objectives.weighting.MinSNR", "gamma": "five"}
     objective = {"_target_": "ddpm_cli.objectives.denoising.Denoising", "weighting": target}
     with pytest.raises(ConfigError, match="^objective.weighting.gamma: must be a number"):
-        check_early("ddpm_cli.commands.train.run", {"objective": objective})
+        check_early("ddpm_cli.commands.train.Options", {"objective": objective})
 
 
 def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
@@ -62,7 +62,7 @@ def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
     model = {"_target_": "ddpm_cli.models.unet.UNet", "image_size": "big"}
     data = {"_target_": "ddpm_cli.data.digits.Digits", "size": "big"}
     with pytest.raises(ConfigError, match=r"^dataset\.size: "):
-        check_early("ddpm_cli.commands.train.run", {"model": model, "dataset": data})
+        check_early("ddpm_cli.commands.train.Options", {"model": model, "dataset": data})
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
         ("ddpm_cli.models.unet.UNet", "chanels"),  # a key that is not there is said by `build`
         ("ddpm_cli.objectives.denoising.Denoising", "target"),  # of a class of ours
         ("nothing", "size"),
-        ("ddpm_cli.diffusion.guidance.ByClassifier", "reads"),  # auto becomes noisy or clean when the run is known
+        ("ddpm_cli.diffusion.guidance.ByClassifier", "classifier"),  # its path, under the name of older versions
     ],
 )
 def test_what_the_source_does_not_tell_is_let_through(target: str, name: str) -> None:
-    check_early("ddpm_cli.commands.train.run", {"node": {"_target_": target, name: "x"}})
+    check_early("ddpm_cli.commands.train.Options", {"node": {"_target_": target, name: "x"}})

@@ -15,10 +15,11 @@ from .shipped import commands, conf_dir
 def explain_command(command: str, overrides: Sequence[str]) -> Help:
     """The help of `command` with `overrides` applied. Raises what Hydra raises."""
     config = compose_command(command, overrides)
-    taken = {g: c for g, c in config.hydra.runtime.choices.items() if not g.startswith("hydra")}
+    choices = {g: [] if c is None else [c] for g, c in config.hydra.runtime.choices.items()} | _lists(overrides)
+    taken = {g: c for g, c in choices.items() if not g.startswith("hydra")}
     groups = [(g, _choices(config, g), c) for g, c in sorted(taken.items())]
     comments = _comments(conf_dir() / f"{command}.yaml", "")
-    for group, choice in taken.items():
+    for group, choice in ((g, c) for g, chosen in taken.items() for c in chosen):
         for file in _with_bases(conf_dir() / group / f"{choice}.yaml"):
             comments |= _comments(file, "" if _is_global(file) else f"{group}.")
     values = OmegaConf.to_container(config, resolve=False)
@@ -26,6 +27,13 @@ def explain_command(command: str, overrides: Sequence[str]) -> Help:
     values.pop("hydra")
     keys = [(key, text, comments.get(key, "")) for key, text in _leaves(values, "")]
     return Help(command, commands()[command], groups, keys)
+
+
+def _lists(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """["logger=[a,b]"] -> {"logger": ["a", "b"]}: Hydra does not list several choices of a group."""
+    pairs = (text.partition("=")[::2] for text in overrides)
+    lists = {name: value[1:-1] for name, value in pairs if value[:1] == "[" and value[-1:] == "]"}
+    return {g: [c.strip() for c in v.split(",")] for g, v in lists.items() if (conf_dir() / g).is_dir()}
 
 
 def _choices(config: DictConfig, group: str) -> list[str]:

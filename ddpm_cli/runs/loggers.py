@@ -1,6 +1,7 @@
 """Where a run's numbers and pictures go besides its own files: TensorBoard, Weights & Biases, trackio."""
 
 import importlib
+import importlib.util
 import io
 import logging
 import warnings
@@ -94,13 +95,14 @@ class Tracker:
     name: str | None = None
     options: Mapping[str, Any] | None = None
 
-    def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
-        try:
-            package = importlib.import_module(self.package)
-        except ImportError as error:
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec(self.package) is None:
             raise ConfigError(
                 f"logger: {self.package} is not installed; pip install 'ddpm-cli[{self.package}]', or use tensorboard"
-            ) from error
+            )
+
+    def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
+        package = importlib.import_module(self.package)
         name = self.name or "_".join(part for part in Path(shown(folder)).parts if part != folder.anchor)
         own = {"id": name, "dir": str(folder)} if self.package == "wandb" else {}
         known = {"project": self.project, "name": name, "config": dict(config), "resume": "allow"}
@@ -125,7 +127,7 @@ class _Tracker:
 
     def close(self) -> None:
         with redirect_stdout(io.StringIO()):
-            self.run.finish()
+            self.package.finish()
 
 
 class Loggers:

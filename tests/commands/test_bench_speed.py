@@ -115,8 +115,8 @@ def test_sampling_of_a_run(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_starting(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = [s for s in startup.STARTS if s.name != "first_step"]
-    monkeypatch.setattr(startup, "STARTS", quick)
+    quick = [s for s in startup.CASES if s.name != "first_step"]
+    monkeypatch.setattr(startup, "CASES", quick)
     found = bench(cli, tmp_path, "what=startup", "windows=1")
     assert set(found["figures"]) == {s.name for s in quick}
     assert all(figure["median"] > 0 for figure in found["figures"].values())
@@ -124,7 +124,7 @@ def test_starting(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_command_that_fails_gives_no_figure(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(startup, "STARTS", [startup.Start("wrong", "ddpm trian", 1.0, ["trian"])])
+    monkeypatch.setattr(startup, "CASES", [startup.StartupCase("wrong", "ddpm trian", 1.0, ["trian"])])
     result = cli("bench", "what=startup", "windows=1", "out=b")
     assert result.code == 1 and "ddpm trian: ended with 2, not 0" in result.err
     assert not (tmp_path / "b").exists()
@@ -139,7 +139,7 @@ def test_a_command_that_fails_gives_no_figure(cli: Cli, tmp_path: Path, monkeypa
         (["what=sample", "warmup=-1"], "warmup: must be at least 0"),
         (["what=sample", "batch_size=0"], "batch_size: must be positive"),
         (["what=sample", "sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule"),
-        (["what=sample", "model=vae"], "model: draws no images step by step"),
+        (["what=sample", "model=vae"], "model: is not sampled step by step"),
         (["what=train", "model=gmm"], "objective: EM takes no gradient steps"),
         (["what=train", "schedule=flow"], "objective: v means"),
         (["what=train", "seed=-1"], "seed: must be at least 0"),

@@ -123,16 +123,16 @@ def test_other_models(train: list[str], cli: Cli, tmp_path: Path) -> None:
 
 
 def test_labels_reach_the_model(run: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ddpm_cli.evaluation import bits as measure
+    from ddpm_cli.sampling import diffusion_bits
 
     seen: list[Any] = []
 
-    class Watching(measure.Unguided):
+    class Watching(diffusion_bits.Unguided):
         def __call__(self, model: Any, labels: Any) -> Any:
             seen.append(labels)
             return super().__call__(model, labels)
 
-    monkeypatch.setattr(measure, "Unguided", Watching)
+    monkeypatch.setattr(diffusion_bits, "Unguided", Watching)
     evaluated(cli, tmp_path / "e", run, "n=30", "bpd.steps=2", "bpd.ode_steps=0")
     assert len(seen) == 1 and len(set(seen[0].tolist())) > 3
 

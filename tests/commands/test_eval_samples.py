@@ -13,7 +13,7 @@ from PIL import Image
 from ddpm_cli.config.launch import launch
 from ddpm_cli.data.digits import Digits
 from ddpm_cli.data.images import Images
-from ddpm_cli.evaluation import features
+from ddpm_cli.evaluation import extractor
 
 from ..conftest import TINY, Cli
 
@@ -115,8 +115,8 @@ def test_fd_of_few_says_that_it_is_biased(runs: Path, cli: Cli, tmp_path: Path) 
         result = cli("eval", f"out={tmp_path / f'{n}_{real}'}", *arguments, f"n={n}", f"real={real}")
         assert result.code == 0, result.err
         said = " ".join(result.out.split())
-        assert ("are few for" in said) == (few is not None)
-        assert few is None or f"fd: {few} are few for" in said
+        assert ("biased upwards" in said) == (few is not None)
+        assert few is None or f"fd is biased upwards: {few} are too few for" in said
 
 
 def test_copies_of_training_images_are_found(runs: Path, digits: dict[str, Images], cli: Cli, tmp_path: Path) -> None:
@@ -253,12 +253,12 @@ def test_what_cannot_be_is_one_line(runs: Path, digits: dict[str, Images], cli: 
 
 def test_inception_is_never_fetched(runs: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = ["eval", f"ckpt={runs}/generator", "features=inception", "out=e"]
-    monkeypatch.setattr(features, "find_spec", lambda name: None)
+    monkeypatch.setattr(extractor, "find_spec", lambda name: None)
     assert "features: inception needs torch-fidelity" in (first := cli(*ask)).err and first.code == 2
-    monkeypatch.setattr(features, "find_spec", lambda name: object())
+    monkeypatch.setattr(extractor, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     assert "features: the weights of inception are not at" in (second := cli(*ask)).err and second.code == 2
-    weights = tmp_path / "hub/checkpoints" / features.INCEPTION
+    weights = tmp_path / "hub/checkpoints" / extractor.INCEPTION
     weights.parent.mkdir(parents=True)
     weights.write_text("not these")
     assert "is damaged or another file" in (third := cli(*ask)).err and third.code == 2

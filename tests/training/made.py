@@ -13,6 +13,7 @@ from ddpm_cli.hardware.runtime import choose
 from ddpm_cli.models.unet import UNet
 from ddpm_cli.objectives.base import Objective
 from ddpm_cli.objectives.denoising import Denoising
+from ddpm_cli.runs.assemble import Meaning
 from ddpm_cli.training.loop import update
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.setup import prepare
@@ -37,16 +38,13 @@ class Made:
     def __init__(self, plan: Plan, module: nn.Module | None = None, objective: Objective | None = None):
         self.plan, self.data = plan, pictures()
         self.objective = objective or Denoising(V())
-        runtime = choose("cpu", plan.precision)
-
-        def wrap(module: nn.Module) -> nn.Module:
-            return self.objective.wrap(module, CosineSchedule(), runtime.autocast)
+        meaning = Meaning(self.objective, CosineSchedule(), choose("cpu", plan.precision))
 
         def adam(parameters: Any) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, 1e-3, fused=True)
 
-        self.state: TrainState = prepare(module or unet(), adam, plan, runtime, None, self.objective, wrap, self.data)
-        self.model = wrap(self.state.module)
+        self.state: TrainState = prepare(module or unet(), adam, plan, meaning, None, self.data)
+        self.model = meaning.wrap(self.state.module)
         assert isinstance(self.model, Denoiser)
         self.model.train()
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ddpm_cli.data.images import Images
 from ddpm_cli.objectives.base import Loss, Pair, Random
 from ddpm_cli.runs import checkpoint
-from ddpm_cli.runs.directory import Run
+from ddpm_cli.runs.directory import RunDirectory
 from ddpm_cli.training.loop import train
 from ddpm_cli.training.plan import Every, Plan
 from ddpm_cli.training.state import TrainState
-from ddpm_cli.training.validation import Looks
+from ddpm_cli.training.validation import Callbacks
 
 from ..conftest import TINY, Cli
 from .test_loop import Quiet
@@ -64,10 +64,10 @@ def session(folder: Path, losses: list[float], plan: Plan) -> TrainState:
     start = checkpoint.latest(folder / "checkpoints")
     if start is not None:
         state.load(start)
-    with Run(folder, {}, Quiet(-1)) as run:
-        run.open(state.step, {})
+    with RunDirectory(folder, Quiet(-1)) as run:
+        run.open(state.step, {}, {})
         data = Images(pixels, torch.zeros(4, dtype=torch.int64), ())
-        assert train(Given(losses, state.step), module, state, data, plan, run, Looks(), seed=0)  # type: ignore[arg-type]
+        assert train(Given(losses, state.step), module, state, data, plan, run, Callbacks(), seed=0)  # type: ignore[arg-type]
     return state
 
 

@@ -14,6 +14,7 @@ from ddpm_cli.errors import ConfigError, explain
 from ddpm_cli.hardware import compiling, memory
 from ddpm_cli.hardware.compiling import Compiled, enough, mode_of, seconds_of
 from ddpm_cli.hardware.memory import fits_by_estimate, halved
+from ddpm_cli.hardware.options import CompileMode
 from ddpm_cli.objectives.base import Loss, Pair, Random
 from ddpm_cli.objectives.denoising import Denoising
 from ddpm_cli.objectives.times import Importance
@@ -33,7 +34,7 @@ QUIET = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
 @pytest.fixture
 def gainful(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if compiling paid on a CPU."""
-    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.Cost(1e11, 0.0, 0.8, 0.35, 20))
+    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))
 
 
 def test_nothing_is_compiled_on_a_cpu_unless_asked(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +166,7 @@ def test_a_run_goes_on_as_it_was_begun(
     gainful: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the rule says when it is resumed, with more steps say."""
-    asked: list[compiling.Mode] = []
+    asked: list[CompileMode] = []
     monkeypatch.setattr(setup, "compile_call", lambda module, mode, *_, **__: asked.append(mode))
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
     for first in (True, False):
@@ -240,9 +241,9 @@ def test_work_is_counted_and_nothing_changes() -> None:
     module = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
     state = TrainState(module, torch.optim.Adam(module.parameters()), None)
     data = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ())
-    work = Auto(mean, module, state, Plan(), CPU, data).work()  # type: ignore[arg-type]
-    assert work is not None and work.flops == 2 * (2 * 9 * 64)
-    assert 2 * 64 * 4 <= work.bytes < 3 * 64 * 4  # the images and what the convolution made of them
+    cost = Auto(mean, module, state, Plan(), CPU, data).cost()  # type: ignore[arg-type]
+    assert cost is not None and cost.flops == 2 * (2 * 9 * 64)
+    assert 2 * 64 * 4 <= cost.bytes < 3 * 64 * 4  # the images and what the convolution made of them
     norm = module[1]
     assert isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked == 0 and module[0].weight.grad is None
 

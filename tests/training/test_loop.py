@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
 from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.progress import Progress, silent
 from ddpm_cli.runs import checkpoint
-from ddpm_cli.runs.directory import Run
+from ddpm_cli.runs.directory import RunDirectory
 from ddpm_cli.training.loop import train
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.state import TrainState
-from ddpm_cli.training.validation import Looks
+from ddpm_cli.training.validation import Callbacks
 
 
 class Quiet:
@@ -24,7 +26,12 @@ class Quiet:
 
     def __init__(self, step: int):
         self.at = step
-        self.run: Run | None = None
+        self.run: RunDirectory | None = None
+
+    def begin(self, config: Mapping[str, Any], folder: Path) -> None: ...
+
+    def counting(self) -> AbstractContextManager[Progress]:
+        return nullcontext(silent)
 
     def start(self, step: int, total: int) -> None: ...
 
@@ -54,11 +61,11 @@ def test_a_signal_at_any_moment_is_saved_for(tmp_path: Path) -> None:
     reporter = Quiet(3)
     module = nn.Conv2d(1, 1, 1)
     state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
-    with Run(tmp_path / "run", {}, reporter) as run:
+    with RunDirectory(tmp_path / "run", reporter) as run:
         reporter.run = run
-        run.open(0, {})
+        run.open(0, {}, {})
         plan = Plan(steps=100, batch_size=2, log_every=1, save_every=0, sample_every=0, eval_every=0)
-        assert not train(square, module, state, pictures(), plan, run, Looks(), seed=0)
+        assert not train(square, module, state, pictures(), plan, run, Callbacks(), seed=0)
     newest = checkpoint.latest(tmp_path / "run/checkpoints")
     assert newest is not None and newest.step == state.step == 4
 
@@ -68,9 +75,9 @@ def test_a_save_is_never_too_long_ago(seconds: float | None, saved: list[int], t
     """On a slow machine save_every may be hours away."""
     module = nn.Conv2d(1, 1, 1)
     state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
-    with Run(tmp_path / "run", {}, Quiet(-1)) as run:
-        run.open(0, {})
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.open(0, {}, {})
         plan = Plan(steps=6, batch_size=2, save_every=0, save_seconds=seconds, sample_every=0, eval_every=0)
-        assert train(square, module, state, pictures(), plan, run, Looks(), seed=0)
+        assert train(square, module, state, pictures(), plan, run, Callbacks(), seed=0)
     there = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "run/checkpoints").glob("*.json"))
     assert there == saved

@@ -1,4 +1,4 @@
-"""What ddpm bench is made of: windows, figures, counted arithmetic, the bare loop."""
+"""What ddpm bench is made of: windows, measurements, counted arithmetic, the bare loop."""
 
 import os
 import subprocess
@@ -14,20 +14,24 @@ import torch.nn.functional as F  # noqa: N812
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ddpm_cli.bench import subject as subjects
-from ddpm_cli.bench.bare import Bare, Resident
-from ddpm_cli.bench.figures import Figure
 from ddpm_cli.bench.flops import training_flops
-from ddpm_cli.bench.hardware import Product
-from ddpm_cli.bench.painter import Painting, painter_of
-from ddpm_cli.bench.subject import subject_of
-from ddpm_cli.bench.windows import Clock, Done, repeated
-from ddpm_cli.bench.works import Passing, Session, Silent
+from ddpm_cli.bench.measurements import Measurement
+from ddpm_cli.bench.options import ComposedOptions
+from ddpm_cli.bench.sample import Benchmark
+from ddpm_cli.bench.sample import Options as SampleOptions
+from ddpm_cli.bench.sampling_work import SamplingSteps
+from ddpm_cli.bench.setup import ENDLESS, TrainingSetup, endless, set_up
+from ddpm_cli.bench.windows import Amount, Stopwatch, repeated
+from ddpm_cli.bench.works import BareLoop, DiscardedRun, FixedRandom, MatrixProduct, SilentReporter, TrainingLoop
+from ddpm_cli.build import bind, made
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Batch
 from ddpm_cli.hardware.runtime import Runtime, choose
 from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.progress import silent
+from ddpm_cli.runs.job import Job
+from ddpm_cli.runs.loggers import TensorBoard
 from ddpm_cli.training import loop
 
 from ..conftest import TINY
@@ -36,6 +40,11 @@ from ..conftest import TINY
 def config(*overrides: str) -> dict[str, Any]:
     composed = compose_command("bench", ["what=train", "out=b", *TINY, *overrides])
     return plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
+
+
+def setup_of(*overrides: str) -> TrainingSetup:
+    values = {k: v for k, v in config(*overrides).items() if k != "what"}
+    return set_up(made(ComposedOptions, bind(ComposedOptions, values)), values, silent)
 
 
 class Squares:
@@ -93,12 +102,12 @@ def test_arithmetic_that_hangs_on_a_coin_is_the_mean() -> None:
 def test_a_window_goes_on_to_the_end_of_a_step() -> None:
     steps: list[int] = []
 
-    def step() -> Done:
+    def step() -> Amount:
         steps.append(1)
         time.sleep(0.002)
-        return Done(3.0, 0.5)
+        return Amount(3.0, 0.5)
 
-    assert repeated(step)(0.0) == Done(3.0, 0.5) and len(steps) == 1
+    assert repeated(step)(0.0) == Amount(3.0, 0.5) and len(steps) == 1
     done = repeated(step)(0.05)
     assert done.amount == 3 * (len(steps) - 1) > 3 and done.waiting == 0.5 * (len(steps) - 1)
 
@@ -107,10 +116,10 @@ def test_works_take_turns() -> None:
     calls: list[tuple[str, float]] = []
 
     def work(name: str) -> Any:
-        return lambda seconds: calls.append((name, seconds)) or Done(2.0)
+        return lambda seconds: calls.append((name, seconds)) or Amount(2.0)
 
     counted: list[int] = []
-    clock = Clock(30, 0.5, 0.25, lambda: counted.append(1))
+    clock = Stopwatch(30, 0.5, 0.25, lambda: counted.append(1))
     found = clock.rounds({"a": work("a"), "b": work("b")}, lambda what, done, total: None)
     assert calls[:2] == [("a", 0.25), ("b", 0.25)]
     rounds = ["".join(name for name, _ in calls[i : i + 2]) for i in range(2, len(calls), 2)]
@@ -120,22 +129,22 @@ def test_works_take_turns() -> None:
     assert found["a"][0].rate == 2.0 / found["a"][0].seconds
 
 
-def test_figures() -> None:
-    figure = Figure("x", "something", "share", [0.04, 0.01, 0.02, 0.03, 0.05], goal=0.03)
-    assert figure.median == 0.03 and figure.spread == (0.02, 0.04)
-    assert figure.row() == ["something", "3 %", "2 to 4", "≤ 3 % met"]
-    assert Figure("x", "a", "share", [0.04], 0.03).row() == ["a", "4 %", "", "≤ 3 % missed"]
-    assert Figure("x", "a", "FLOP/s", [2.5e11]).row()[1] == "250 GFLOP/s"
-    assert Figure("x", "a", "bytes", [3 * 2**20]).row()[1] == "3 MiB"
-    assert Figure("x", "a", "images/s", [1234.5, 1234.5]).row()[1:3] == ["1,234 images/s", "1,234 to 1,234"]
-    assert Figure("x", "a", "s", [1.0]).facts()["low"] is None
+def test_measurements() -> None:
+    measured = Measurement("x", "something", "share", [0.04, 0.01, 0.02, 0.03, 0.05], goal=0.03)
+    assert measured.median == 0.03 and measured.spread == (0.02, 0.04)
+    assert measured.row() == ["something", "3 %", "2 to 4", "≤ 3 % met"]
+    assert Measurement("x", "a", "share", [0.04], 0.03).row() == ["a", "4 %", "", "≤ 3 % missed"]
+    assert Measurement("x", "a", "FLOP/s", [2.5e11]).row()[1] == "250 GFLOP/s"
+    assert Measurement("x", "a", "bytes", [3 * 2**20]).row()[1] == "3 MiB"
+    assert Measurement("x", "a", "images/s", [1234.5, 1234.5]).row()[1:3] == ["1,234 images/s", "1,234 to 1,234"]
+    assert Measurement("x", "a", "s", [1.0]).facts()["low"] is None
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddpm_cli.bench.hardware.SIDES", {"cpu": 64})
-    product = Product(Runtime(torch.device("cpu"), dtype))
-    assert product() == Done(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
+    monkeypatch.setattr("ddpm_cli.bench.works.SIDES", {"cpu": 64})
+    product = MatrixProduct(Runtime(torch.device("cpu"), dtype))
+    assert product() == Amount(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
     expected = product.a.double() @ product.b.double()
     assert torch.allclose(product.out.double(), expected, atol=0.5 if dtype else 1e-3)
 
@@ -157,65 +166,68 @@ def test_memory_is_seen_to_grow() -> None:
 @pytest.mark.parametrize("micro", ["null", "3"])
 def test_the_bare_loop_computes_what_a_step_does(micro: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From one state, with one batch and the same random numbers, both end in the same weights and averages."""
-    subject = subject_of(config(f"trainer.micro_batch_size={micro}", "trainer.grad_clip=0.01"), 0, [])
-    bare = Bare(subject)
-    bare.step = subject.state.step
-    kept = deepcopy((subject.state.module, subject.state.ema, subject.state.optimizer.state_dict()))
+    setup = setup_of(f"trainer.micro_batch_size={micro}", "trainer.grad_clip=0.01")
+    bare = BareLoop(setup)
+    bare.step = setup.state.step
+    kept = deepcopy((setup.state.module, setup.state.ema, setup.state.optimizer.state_dict()))
     bare()
-    assert subject.state.ema is not None
-    ours = [p.clone() for p in (*subject.state.module.parameters(), *subject.state.ema.module.parameters())]
+    assert setup.state.ema is not None
+    ours = [p.clone() for p in (*setup.state.module.parameters(), *setup.state.ema.module.parameters())]
 
     module, ema, optimizer = kept
     assert ema is not None
-    subject.state.module.load_state_dict(module.state_dict())
-    subject.state.ema.module.load_state_dict(ema.module.state_dict())
-    subject.state.optimizer.load_state_dict(optimizer)
+    setup.state.module.load_state_dict(module.state_dict())
+    setup.state.ema.module.load_state_dict(ema.module.state_dict())
+    setup.state.optimizer.load_state_dict(optimizer)
 
-    def resident(seed: int, step: int, device: torch.device, total: int, rows: slice) -> Resident:
-        return Resident(seed, step, bare.batch, rows, bare.drawn)
+    def fixed(seed: int, step: int, device: torch.device, total: int, rows: slice) -> FixedRandom:
+        return FixedRandom(seed, step, bare.batch, rows, bare.drawn)
 
-    monkeypatch.setattr(loop, "StepRandom", resident)
-    loop.update(subject.objective, subject.model, subject.state, bare.batch, subject.plan, subject.seed)
-    theirs = [*subject.state.module.parameters(), *subject.state.ema.module.parameters()]
+    monkeypatch.setattr(loop, "StepRandom", fixed)
+    loop.update(setup.objective, setup.model, setup.state, bare.batch, setup.plan, setup.seed)
+    theirs = [*setup.state.module.parameters(), *setup.state.ema.module.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(ours, module.parameters(), strict=False))
 
 
 def test_a_session_trains_logs_and_leaves_the_learning_rate(tmp_path: Path) -> None:
-    chosen = config("trainer.log_every=1", "trainer.warmup_steps=100", "trainer.max_seconds=0.001")
-    subject = subject_of(chosen, 0, [])
-    with Passing(tmp_path / "place", chosen, Silent(), tensorboard=True) as place:
-        session = Session(subject, place)
-        first = subject.state.step
+    overrides = ("trainer.log_every=1", "trainer.warmup_steps=100", "trainer.max_seconds=0.001")
+    setup, chosen = setup_of(*overrides), config(*overrides)
+    with DiscardedRun(tmp_path / "place", SilentReporter(), {"tensorboard": TensorBoard()}) as place:
+        place.log_only(chosen)
+        session = TrainingLoop(setup, place)
+        first = setup.state.step
         done = session(0.05)
-        trained = subject.state.step - first
+        trained = setup.state.step - first
         session(0.0)
     assert done.amount == trained * 4 >= 4 and 0 < done.waiting < 1
     lines = (tmp_path / "place/metrics.jsonl").read_text().splitlines()
-    assert len(lines) == subject.state.step - first
+    assert len(lines) == setup.state.step - first
     assert any((tmp_path / "place/tensorboard").iterdir()) and not (tmp_path / "place/checkpoints").exists()
     # the second session multiplied the rate that the optimizer was made with, not what the first had left
-    expected = chosen["optimizer"]["lr"] * subject.state.step / 100
-    assert subject.state.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+    expected = chosen["optimizer"]["lr"] * setup.state.step / 100
+    assert setup.state.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_a_window_ends_by_time_whatever_the_plan_says() -> None:
-    plan = subjects.endless(subject_of(config("trainer.steps=1", "trainer.epochs=1"), 0, []).plan)
-    assert plan.length(10) == subjects.ENDLESS and plan.max_seconds is None
+    plan = endless(setup_of("trainer.steps=1", "trainer.epochs=1").plan)
+    assert plan.length(10) == ENDLESS and plan.max_seconds is None
     assert not any(plan.due(every, 1000, 10) for every in (plan.save_every, plan.sample_every, plan.eval_every))
 
 
 @pytest.mark.parametrize(("sampler", "calls"), [("ddim", 3), ("heun", 5)])
 def test_network_calls_are_counted_as_they_are_made(sampler: str, calls: int) -> None:
-    painter = painter_of(config(f"sampler={sampler}", "sampler.steps=3"), None, 2, 0, [])
-    painting = Painting(painter)
-    assert painter.calls == calls
-    assert sum(painting().amount for _ in range(3)) == calls * 2 and painting.calls == calls
-    painting()  # the next drawing begins
-    assert painting.calls > calls
+    values = {k: v for k, v in config(f"sampler={sampler}", "sampler.steps=3").items() if k != "what"}
+    options = made(SampleOptions, bind(SampleOptions, values | {"batch_size": 2}))
+    benchmark = Benchmark(options, Job(values, Path()))
+    assert benchmark.task.calls == calls
+    steps = SamplingSteps(benchmark.run, benchmark.request)
+    assert sum(steps().amount for _ in range(3)) == calls * 2 and steps.calls == calls
+    steps()  # the next batch begins
+    assert steps.calls > calls
 
 
 def test_the_runtime_is_the_composed_one() -> None:
-    subject = subject_of(config("trainer.precision=bf16"), 0, [])
-    assert subject.runtime == choose("cpu", "bf16") and "bf16" in subject.title()
-    assert subject.state.step == 1 and subject.took.first_step > 0
+    setup = setup_of("trainer.precision=bf16")
+    assert setup.runtime == choose("cpu", "bf16") and "bf16" in setup.title()
+    assert setup.state.step == 1 and setup.times.first_step > 0

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ddpm_cli.sampling.tasks import Task
 
 from ddpm_cli.diffusion.samplers import Frame
 from ddpm_cli.hardware import compiling
-from ddpm_cli.runs.load import Loaded
-from ddpm_cli.sampling import batching as speed
-from ddpm_cli.sampling.batching import Speed
+from ddpm_cli.sampling import batching
+from ddpm_cli.sampling.batching import Batching
+from ddpm_cli.sampling.generator import Generator, load_generator
+from ddpm_cli.sampling.task import Task
 
 from ..conftest import TINY, Cli
 
@@ -39,29 +39,36 @@ def test_images_do_not_depend_on_how_many_at_a_time(cli: Cli, tmp_path: Path) ->
     assert refused.code == 2 and refused.err.startswith("ddpm: error: batch_size: must be positive")
 
 
-def loaded(cli: Cli) -> Loaded:
+def loaded(cli: Cli) -> Generator:
     assert cli(*TRAIN).code == 0
-    return Loaded("run", "ema", "cpu", "fp32", [])
+    return load_generator("run", "ema", "cpu", "fp32", [])
+
+
+def batching_of(run: Generator, n: int, calls: int, asked: Any) -> Batching:
+    return Batching(run.run, run.network_call, n, calls, asked)
 
 
 def test_auto_takes_less_where_memory_is_short(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(cli)
-    assert Speed(model, 1000, 50, "auto").batch_size == 64 and Speed(model, 9, 50, "auto").batch_size == 9
-    assert Speed(model, 1000, 50, 300).batch_size == 300
-    monkeypatch.setattr(speed, "host_memory", lambda: 1_000_000)
-    assert 1 <= Speed(model, 1000, 50, "auto").batch_size < 64
+    assert batching_of(model, 1000, 50, "auto").batch_size == 64 and batching_of(model, 9, 50, "auto").batch_size == 9
+    assert batching_of(model, 1000, 50, 300).batch_size == 300
+    monkeypatch.setattr(batching, "host_memory", lambda: 1_000_000)
+    assert 1 <= batching_of(model, 1000, 50, "auto").batch_size < 64
 
 
 def test_only_many_images_are_worth_compiling(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(cli)
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
-    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.Cost(1e11, 0.0, 0.8, 0.35, 20))  # as if it paid here
-    monkeypatch.setattr(speed, "compile_call", lambda module, mode, training, **k: asked.append((mode, training, k)))
-    found = [Speed(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
+    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))  # as if it paid here
+    monkeypatch.setattr(batching, "compile_call", lambda module, mode, training, **k: asked.append((mode, training, k)))
+    found = [batching_of(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
     assert found == ["eager", "compiled"]
     assert asked[1] == ("compiled", False, {"sizes": (64, 128), "key": "compile"})
-    assert Speed(model, 4, 50, "auto").compile(True) == "compiled" and Speed(model, 4, 50, 2).compile(False) == "eager"
+    assert (
+        batching_of(model, 4, 50, "auto").compile(True) == "compiled"
+        and batching_of(model, 4, 50, 2).compile(False) == "eager"
+    )
 
 
 def test_a_batch_that_does_not_fit_is_drawn_in_halves() -> None:
@@ -76,8 +83,8 @@ def test_a_batch_that_does_not_fit_is_drawn_in_halves() -> None:
         yield Frame(0.0, x, x)
 
     done: list[int] = []
-    task = Task(frames, 1, 1)
-    images = torch.cat(list(task.images(10, 8, done.append, shrink=True)))
+    task = Task(frames, range(10), None, 1, 1)
+    images = torch.cat([part for _, part in task.batches(8, done.append, shrink=True)])
     assert images.flatten().tolist() == list(range(10)) and tried == [8, 4, 2, 2, 2, 2, 2] and sum(done) == 10
     with pytest.raises(torch.OutOfMemoryError):
-        list(task.images(10, 8, done.append))
+        list(task.batches(8, done.append))
