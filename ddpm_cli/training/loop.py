@@ -1,7 +1,7 @@
 """The training loop: one for every objective."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -29,15 +29,12 @@ def train(
 ) -> bool:
     """Train from state.step to the plan's end; log, look and save on the way.
 
+    Returns True when the plan is done, False when a signal asked for a stop; the state is saved either way. Raises
+    NonFiniteError for NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
+
     Args:
         model: what the objective calls; `state` holds its weights.
         seed: with the step, it decides the batch, t, noise, dropout and flips.
-
-    Returns:
-        True when the plan is done, False when a signal asked for a stop. The state is saved either way.
-
-    Raises:
-        NonFiniteError: NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
     """
     device, images = next(model.parameters()).device, len(data)
     total, began = plan.length(images), time.perf_counter() - state.seconds
@@ -50,8 +47,7 @@ def train(
         if now.done:
             break
         factor = plan.learning_rate(state.step, total, images)
-        for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
+        _set_rates(state, rates, factor)
         logs = update(objective, model, state, batch, plan, seed)
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
@@ -65,12 +61,10 @@ def train(
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
         best = logged and _best_period(state, plan)
         if any(now) or best or _due_any(plan, state.step, images):
-            meter.check(state.step)
-            meter.pause()
-            if look(state, plan, run, callbacks, images, now):
-                saved = state.seconds
-            model.train()
-            meter.go_on()
+            with meter.paused(state.step):
+                if look(state, plan, run, callbacks, images, now):
+                    saved = state.seconds
+                model.train()
         if now.stop:  # as it was before the save: a signal that came since then waits for the save after the next step
             break
     return now.done
@@ -88,6 +82,12 @@ def _moment(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved
     """saved: state.seconds at the last save."""
     late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
     return Moment(finished(state, plan, images), run.stop_signal is not None, late)
+
+
+def _set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
+    """rates: of the optimizer's groups, as they were made."""
+    for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
 
 
 def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +35,14 @@ class Meter:
 
     def go_on(self) -> None:
         self._since = time.perf_counter()
+
+    @contextmanager
+    def paused(self, step: int) -> Iterator[None]:
+        """The clock stands while something else is done. Raises NonFiniteError before it is, see `check`."""
+        self.check(step)
+        self.pause()
+        yield
+        self.go_on()
 
     def check(self, step: int) -> dict[str, float]:
         """The means: the one place where training waits for the device.

@@ -81,7 +81,7 @@ def test_the_groups_are_those_of_training() -> None:
 
 def test_help_explains_the_keys_of_what_is_measured(cli: Cli) -> None:
     out = cli("bench", "what=train", "--help").out
-    assert "of each thing that is measured" in out and "trainer.batch_size" in out
+    assert "measurements of each kind" in out and "trainer.batch_size" in out
     assert "trainer.batch_size" not in cli("bench", "--help").out
 
 
