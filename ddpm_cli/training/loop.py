@@ -39,8 +39,7 @@ def train(
     device, images = next(model.parameters()).device, len(data)
     total, began = plan.length(images), time.perf_counter() - state.seconds
     rates = [group["lr"] for group in state.optimizer.param_groups]
-    saved, meter = state.seconds, Meter(device)
-    now = Moment(finished(state, plan, images), False, False)
+    saved, meter, now = state.seconds, Meter(device), Moment(finished(state, plan, images), False, False)
     run.reporter.start(state.step, total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
