@@ -1,1 +1,62 @@
-"""Train, sample and animate diffusion models from composed YAML."""
+"""Train, sample and animate diffusion models from composed YAML.
+
+    import ddpm_cli
+
+    run = ddpm_cli.load("outputs/latest")
+    run.sample(n=16, label=3, seed=0).save("out")
+
+Importing this loads no torch: that happens when a function is called.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .hardware.options import Precision
+    from .runs.load import Weights
+    from .sampling.classifier import LoadedClassifier
+    from .sampling.generator import Generator
+
+__all__ = ["load", "train"]
+
+
+def load(
+    ckpt: str | Path = "outputs/latest",
+    *,
+    weights: "Weights" = "ema",
+    device: str = "auto",
+    precision: "Precision" = "auto",
+    trust: Sequence[str] = (),
+) -> "Generator | LoadedClassifier":
+    """Open a run, as `ddpm sample`, `gif` and `eval` do.
+
+    Args:
+        ckpt: a run directory, a checkpoints directory or one file.
+        weights: ema or raw; ema takes the last weights where the run keeps no average.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, tf32 or bf16; auto is bf16 where the hardware computes in it.
+        trust: packages of your own whose classes the checkpoint may name.
+
+    Returns:
+        A `Generator` (`.sample`, `.frames`, `.animate`, `.bits`), or a `LoadedClassifier` (`.probabilities`).
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+        ConfigError: a device that is not there, a package that is not trusted.
+    """
+    from .runs.load import load as load_run
+
+    return load_run(str(ckpt), weights=weights, device=device, precision=precision, trust=trust)  # type: ignore[return-value]
+
+
+def train(overrides: Sequence[str] = ()) -> "Generator | LoadedClassifier":
+    """Train as `ddpm train` does with these overrides, and open the run.
+
+    Raises:
+        DdpmError: whatever is wrong, as one line.
+        Stopped: a KeyboardInterrupt; the run is saved, and the same call resumes it when `run_dir` is set.
+    """
+    from .config.launch import call
+
+    return load(call("train", overrides).folder)

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig
 
 from .shipped import conf_dir
 
 
 def compose_command(command: str, overrides: Sequence[str]) -> DictConfig:
-    """With Hydra's own node. Raises what Hydra raises."""
+    """With Hydra's own node. A program of Hydra's that calls this stays as it is. Raises what Hydra raises."""
+    before = get_gh_backup()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(command, list(overrides), return_hydra_config=True)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose(command, list(overrides), return_hydra_config=True)
+    finally:
+        restore_gh_from_backup(before)

@@ -115,7 +115,8 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error
-    run(name, job)
+    with console.logs():
+        run(name, job)
     return job
 
 

@@ -1,0 +1,45 @@
+"""Pictures in the terminal."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+
+from .lines import note, out
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREVIEW = 36
+"""Height of a preview in pixels; two to a line where there is colour."""
+
+
+def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
+    """The first few of (N,C,H,W) uint8: half blocks, two pixels a character, or shades of text without colour."""
+    from ..render.preview import half_blocks, shades, thumbnails
+
+    note(caption)
+    if out.color_system in ("truecolor", "256") and _can_print("▀"):
+        for row in half_blocks(thumbnails(pixels, across, columns(), PREVIEW), columns()):
+            line = Text("  ")
+            for upper, lower in row:
+                line.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+            out.print(line, no_wrap=True, crop=True)
+    else:
+        for text in shades(thumbnails(pixels, across, columns() // 2, PREVIEW // 2), columns()):
+            out.print("  " + text, markup=False, no_wrap=True, crop=out.is_terminal)
+
+
+def columns() -> int:
+    """How many characters a picture may be wide."""
+    return max(min(out.width, 100) - 4, 16)
+
+
+def _can_print(character: str) -> bool:
+    try:
+        character.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""How far long work is: a bar, or a few plain lines where there is no terminal."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ..files import shown
+from ..progress import Pace, duration, numbers
+from .lines import out, say
+from .pictures import show_pictures
+from .tables import show_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+SILENCE = 30.0
+"""Seconds of training after which a line without a terminal says how far it is, where steps are slow."""
+
+
+class Counter:
+    """Counts items of a named task (decoding files, network calls): a bar, or a few plain lines. Use as a context."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=out, transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, float] = {}
+
+    def __enter__(self) -> "Counter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tasks:
+            self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`total` 0 = nobody knows."""
+        if out.is_terminal:
+            if what not in self._tasks:
+                self._bar.start()
+                self._tasks[what] = self._bar.add_task(escape(what), total=total or None)
+            self._bar.update(self._tasks[what], completed=done, total=total or None)
+        elif self._is_time_to_tell(what, done, total):
+            say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
+
+    def _is_time_to_tell(self, what: str, done: int, total: int) -> bool:
+        """Without a terminal: every tenth, at most one line in five seconds, and never for what takes under five."""
+        now = time.monotonic()
+        last = self._told.setdefault(what, now)
+        if now - last < 5 or (total and done < total and done % max(total // 10, 1)):
+            return False
+        self._told[what] = now
+        return True
+
+
+class TrainingView:
+    """A run as it trains: one live line with step, loss, images/s and time left; plain lines without a terminal."""
+
+    def __init__(self, max_seconds: float | None = None):
+        self.max_seconds = max_seconds
+        self._pace = Pace(0, 0)
+        self._told = 0.0
+        self._bar = Progress(
+            TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
+            TextColumn("{task.fields[numbers]}"), TextColumn("{task.fields[left]}"),
+            console=out, refresh_per_second=4,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def begin(self, config: Mapping[str, Any], folder: "Path") -> None:
+        show_config(config, f"ddpm train: {shown(folder)}")
+
+    def counting(self) -> Counter:
+        return Counter()
+
+    def start(self, step: int, total: int) -> None:
+        self._pace = Pace(step, total, self.max_seconds)
+        self._told = time.monotonic()
+        if out.is_terminal:
+            self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
+            self._bar.start()
+
+    def advance(self, step: int, seconds: float) -> None:
+        now = time.monotonic()
+        if self._task is not None and now - self._told > 0.2:
+            self._told = now
+            share, left = self._pace.at(step, seconds)
+            self._bar.update(
+                self._task, completed=share, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
+            )
+        elif self._task is None and now - self._told > SILENCE:
+            self._told = now
+            say(f"step {step}/{self._pace.total}: {duration(self._pace.at(step, seconds)[1])} left")
+
+    def metrics(self, step: int, row: Mapping[str, Any]) -> None:
+        if "best_step" in row:  # of another step than this one; whoever measured it says so in words
+            return
+        text = numbers(row)
+        share, left = self._pace.at(step, float(row.get("seconds", 0.0)))
+        if self._task is not None:
+            self._bar.update(self._task, completed=share, step=f"{step}/{self._pace.total}")
+            if "loss" in row:
+                self._bar.update(self._task, numbers=text)
+            else:
+                self._bar.console.print(f"step {step}: {text}")
+        else:
+            self._told = time.monotonic()
+            say(f"step {step}/{self._pace.total}: {text}" + (f", {duration(left)} left" if "loss" in row else ""))
+
+    def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
+        if self._task is not None:
+            show_pictures(pixels, across, f"step {step}: {shown(path)}")
+        else:
+            say(f"step {step}/{self._pace.total}: samples in {shown(path)}")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._task = None
