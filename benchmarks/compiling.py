@@ -23,7 +23,7 @@ from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Images
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.hardware.compiling import Compiled
-from ddpm_cli.hardware.runtime import choose
+from ddpm_cli.hardware.runtime import choose_runtime
 from ddpm_cli.runs.assemble import network, wrapper_of
 from ddpm_cli.training.loop import update
 from ddpm_cli.training.setup import prepare

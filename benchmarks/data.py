@@ -161,7 +161,7 @@ def stepper(device: str) -> Callable[[Batch], None]:
     from ddpm_cli.build import build
     from ddpm_cli.config.compose import compose_command
     from ddpm_cli.config.launch import plain
-    from ddpm_cli.hardware.runtime import choose
+    from ddpm_cli.hardware.runtime import choose_runtime
     from ddpm_cli.runs.assemble import network, wrapper_of
     from ddpm_cli.training.loop import update
     from ddpm_cli.training.setup import prepare
@@ -170,7 +170,7 @@ def stepper(device: str) -> Callable[[Batch], None]:
     composed = compose_command("train", overrides)
     values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
     plan, loss = build(values["trainer"], "trainer"), build(values["objective"], "objective")
-    runtime = choose(device, plan.precision)
+    runtime = choose_runtime(device, plan.precision)
     state = prepare(network(values), build(values["optimizer"], "optimizer"), plan, runtime, None, loss)
     model = wrapper_of(values, runtime, loss)(state.module)
 

@@ -74,7 +74,7 @@ def ddpm_cli(size: int, device: str, *options: str) -> Contender:
     from ddpm_cli.config.launch import plain
     from ddpm_cli.data.images import Batch, Images
     from ddpm_cli.diffusion.generate import generate
-    from ddpm_cli.hardware.runtime import choose
+    from ddpm_cli.hardware.runtime import choose_runtime
     from ddpm_cli.runs.assemble import network, wrapper_of
     from ddpm_cli.training.loop import update
     from ddpm_cli.training.setup import prepare
@@ -84,7 +84,7 @@ def ddpm_cli(size: int, device: str, *options: str) -> Contender:
     composed = compose_command("train", overrides)
     values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
     plan, loss = build(values["trainer"], "trainer"), build(values["objective"], "objective")
-    runtime = choose(device, plan.precision)
+    runtime = choose_runtime(device, plan.precision)
     wrap = wrapper_of(values, runtime, loss)
 
     @functools.cache

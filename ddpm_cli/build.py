@@ -41,10 +41,10 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
         return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
-    return made(target, bind(target, options, key, trust=trust, **given), key)
+    return construct(target, bind(target, options, key, trust=trust, **given), key)
 
 
-def made(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> Any:
+def construct(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> Any:
     """target(**arguments). Raises ConfigError for a value out of range."""
     try:
         return target(**arguments)
@@ -138,7 +138,7 @@ def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> 
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
         return build(value, key, trust=trust)
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
-        return made(hint, bind(hint, value, key, trust=trust), key)
+        return construct(hint, bind(hint, value, key, trust=trust), key)
     if isinstance(value, str) and value == "???":
         raise ConfigError(f"{key}: is required; set {key}=VALUE")
     return fitted(value, hint, key)

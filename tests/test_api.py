@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import ddpm_cli
-from ddpm_cli.build import bind, made
+from ddpm_cli.build import bind, construct
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.diffusion.guidance import ClassifierFree
@@ -154,7 +154,7 @@ def test_defaults_are_those_of_the_yaml() -> None:
     for command, options in (("sample", SampleOptions), ("gif", GifOptions)):
         composed = compose_command(command, ["out=x"])
         values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-        asked = made(options, bind(options, values))
+        asked = construct(options, bind(options, values))
         n = 16 if command == "gif" else 64
         assert asked == options(out="x", n=n)
     assert GifOptions(out="x").animation == AnimationOptions()

@@ -7,9 +7,9 @@ import torch
 
 from ..build import check_positive
 from ..errors import ConfigError
-from ..hardware.runtime import choose
+from ..hardware.runtime import choose_runtime
 from ..progress import Progress
-from ..runs.assemble import Meaning
+from ..runs.assemble import ModelSpec
 from ..runs.job import Job
 from ..runs.load import untrained
 from ..sampling.generator import Generator, load_generator
@@ -18,9 +18,9 @@ from .flops import call_flops
 from .machine import begin_memory, peak_memory, surroundings
 from .measurements import Measurement, Report, overhead
 from .options import ComposedOptions
-from .sampling_work import NetworkCalls, SamplingSteps
+from .sampling_workloads import NetworkCalls, SamplingSteps
 from .windows import Amount, Window, repeated
-from .works import MatrixProduct
+from .workloads import MatrixProduct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +94,10 @@ NO_STEPS = "model: is not sampled step by step, which is what is measured; choos
 
 def _untrained(options: Options, job: Job) -> Generator:
     plan, source = options.trainer, options.dataset
-    runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    meaning = Meaning(options.objective, options.schedule, runtime)
+    runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
+    spec = ModelSpec(options.objective, options.schedule, runtime)
     names = tuple(str(i) for i in range(source.classes or 1))
-    run = untrained(job.config, meaning, (source.channels, *source.height_width), names)
+    run = untrained(job.config, spec, (source.channels, *source.height_width), names)
     if not isinstance(run, Generator):
         raise ConfigError(NO_STEPS)
     return run

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..build import Node, build, check_positive, check_seed
-from ..diffusion.generate import start, walk
+from ..diffusion.generate import run_sampler, start
 from ..diffusion.oracle import GaussianMixture, Oracle
 from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
@@ -147,7 +147,7 @@ def _sampler(name: str, steps: int, nodes: Mapping[str, Node], schedule: Schedul
 def _draw(sampler: Sampler, truth: GaussianMixture, schedule: Schedule, n: int, seed: int) -> Tensor:
     g = _generator(seed)
     x = torch.randn(n, truth.means.shape[1], generator=g, dtype=torch.float64)
-    frames = walk(
+    frames = run_sampler(
         Oracle(truth, schedule), schedule, sampler, start(schedule, x),
         lambda like: torch.randn(like.shape, generator=g, dtype=like.dtype),
     )  # fmt: skip

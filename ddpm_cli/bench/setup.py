@@ -10,10 +10,10 @@ from torch import nn
 
 from ..data.images import Batch, Images
 from ..errors import ConfigError
-from ..hardware.runtime import Runtime, choose
+from ..hardware.runtime import Runtime, choose_runtime
 from ..objectives.base import Objective
 from ..progress import Progress
-from ..runs.assemble import Meaning, completed, network
+from ..runs.assemble import ModelSpec, completed, network
 from ..training.loop import update
 from ..training.plan import Plan
 from ..training.session import session_class
@@ -90,11 +90,11 @@ def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progre
     Raises:
         DdpmError: what `ddpm train` raises; a model that takes no gradient steps.
     """
-    asked, plan = options.trainer, endless(options.trainer)
-    runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    meaning = Meaning(options.objective, options.schedule, runtime)
+    requested, plan = options.trainer, endless(options.trainer)
+    runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
+    spec = ModelSpec(options.objective, options.schedule, runtime)
     # what does not go together is said before data are read
-    if not session_class(meaning.wrap(network(config))).gradient_steps:
+    if not session_class(spec.wrap(network(config))).gradient_steps:
         raise ConfigError("objective: EM takes no gradient steps, which are what is measured; choose another model")
     began = time.perf_counter()
     images: Images = options.dataset.load("train", progress)
@@ -102,12 +102,12 @@ def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progre
     module = network(completed(config, images))
     some = next(images.batches(plan.batch_size, options.seed, 0, "cpu"))
     counting = time.perf_counter()
-    flops = training_flops(options.objective, meaning.wrap(module), some)
+    flops = training_flops(options.objective, spec.wrap(module), some)
     counted = time.perf_counter()
     begin_memory(runtime)
     # as it was asked: whether to compile hangs on how long it would train
-    state = prepare(module, options.optimizer, asked, meaning, None, images)
-    model = meaning.wrap(state.module).train()
+    state = prepare(module, options.optimizer, requested, spec, None, images)
+    model = spec.wrap(state.module).train()
     times = SetupTimes(0.0, 0.0, 0.0)
     setup = TrainingSetup(plan, runtime, options.objective, model, state, images, options.seed, flops, times)
     built = time.perf_counter()

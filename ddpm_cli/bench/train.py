@@ -11,7 +11,7 @@ from .measurements import Measurement, Report, overhead
 from .options import ComposedOptions as Options
 from .setup import TrainingSetup, set_up
 from .windows import Window, Workload, repeated
-from .works import BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop
+from .workloads import BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop
 
 OVERHEAD, WAITING = 0.03, 0.02
 """The most that is aimed at: over a bare loop, and of the time for data."""

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from .. import console
-from ..build import bind, made
+from ..build import bind, construct
 from ..early import check_early
 from ..files import shown
 from ..runs.job import Job
@@ -22,7 +22,7 @@ def run(options: Options, job: Job) -> None:
     name = f"ddpm_cli.bench.{options.what}"
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)
-    benchmark = module.Benchmark(made(module.Options, bind(module.Options, options.keys)), job)
+    benchmark = module.Benchmark(construct(module.Options, bind(module.Options, options.keys)), job)
     console.show_config(job.config, f"ddpm bench: {shown(job.folder)}")
     with console.Counter() as progress:
         report = benchmark(progress)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import console
-from ..evaluation.entries import find, wild
+from ..evaluation.entries import find, has_wildcard
 from ..evaluation.tables import grouped, markdown, tables
 from ..files import shown, write_atomically
 from ..runs.job import Job
@@ -27,7 +27,7 @@ def run(options: Options, job: Job) -> None:
     if left_out:
         console.note(f"left out, without an accuracy yet: {', '.join(map(shown, left_out))}")
     parts, why = [found], ""
-    if any(wild(name) for name in names):  # whoever names each folder wants one table or to know why not
+    if any(has_wildcard(name) for name in names):  # whoever names each folder wants one table or to know why not
         parts, why = grouped(found)
     made = [table for part in parts for table in tables(part)]
     for each in made:

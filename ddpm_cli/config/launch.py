@@ -24,10 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from .. import console
-from ..build import bind, made
+from ..build import bind, construct
 from ..early import check_early
 from ..errors import ConfigError, DdpmError, explain
-from ..hardware.threads import settle
+from ..hardware.threads import set_spin_count
 from ..runs.job import Job
 from .compose import compose_command
 from .help import explain_command
@@ -53,7 +53,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
-    crowd = settle()
+    warning = set_spin_count()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
@@ -71,8 +71,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        if crowd:
-            log.warning("%s", crowd)
+        if warning:
+            log.warning("%s", warning)
         try:
             run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task), shipped_choices))
         except Exception as error:  # kept from Hydra, which would print more than the one line
@@ -125,7 +125,7 @@ def run(name: str, job: Job) -> None:
     command = f"ddpm_cli.commands.{name}"
     check_early(f"{command}.Options", job.config)
     module = import_module(command)
-    module.run(made(module.Options, bind(module.Options, job.config)), job)
+    module.run(construct(module.Options, bind(module.Options, job.config)), job)
 
 
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:

@@ -99,9 +99,9 @@ class TrainingView:
         now = time.monotonic()
         if self._task is not None and now - self._told > 0.2:
             self._told = now
-            share, left = self._pace.at(step, seconds)
+            fraction, left = self._pace.at(step, seconds)
             self._bar.update(
-                self._task, completed=share, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
+                self._task, completed=fraction, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
             )
         elif self._task is None and now - self._told > SILENCE:
             self._told = now
@@ -111,9 +111,9 @@ class TrainingView:
         if "best_step" in row:  # of another step than this one; whoever measured it says so in words
             return
         text = numbers(row)
-        share, left = self._pace.at(step, float(row.get("seconds", 0.0)))
+        fraction, left = self._pace.at(step, float(row.get("seconds", 0.0)))
         if self._task is not None:
-            self._bar.update(self._task, completed=share, step=f"{step}/{self._pace.total}")
+            self._bar.update(self._task, completed=fraction, step=f"{step}/{self._pace.total}")
             if "loss" in row:
                 self._bar.update(self._task, numbers=text)
             else:

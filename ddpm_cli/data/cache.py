@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..progress import Progress
 from .cache_file import Stored
-from .cache_key import Pictures
+from .cache_key import PictureFiles
 from .cache_store import find_or_make
 from .mapped import Decoded
 
@@ -22,7 +22,7 @@ MANY, LARGE = 5000, 100 * 2**20
 _log = logging.getLogger(__name__)
 
 
-def load(of: Pictures, chosen: Tensor, where: Where, progress: Progress | None = None, say: bool = True) -> Decoded:
+def load(of: PictureFiles, chosen: Tensor, where: Where, progress: Progress | None = None, say: bool = True) -> Decoded:
     """The pictures at `chosen` (N,) int64, without damaged ones: from a cache, else decoded into memory.
 
     A cache holds all the files, so that the parts of a split are two choices of one.
@@ -55,13 +55,13 @@ def folder_of(where: Where) -> Path:
         raise OSError(errno.ENOENT, str(error)) from error
 
 
-def _wanted(of: Pictures, where: Where) -> bool:
+def _wanted(of: PictureFiles, where: Where) -> bool:
     if where == "auto":
         return len(of.files) >= MANY or sum(size for size, _ in of.stats) >= LARGE
     return where is not False
 
 
-def _stored(of: Pictures, chosen: list[int], where: Where, progress: Progress | None, say: bool) -> Stored | None:
+def _stored(of: PictureFiles, chosen: list[int], where: Where, progress: Progress | None, say: bool) -> Stored | None:
     try:
         folder = folder_of(where)
         if folder.resolve().is_relative_to(of.root.resolve()):

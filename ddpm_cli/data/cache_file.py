@@ -14,7 +14,7 @@ import numpy as np
 
 from ..files import sync_folder, write_json
 from ..progress import Progress
-from .cache_key import Key, Pictures, spread
+from .cache_key import Key, PictureFiles, evenly_spaced
 from .decode import BLOCK, quiet
 from .mapped import Mapped
 from .parallel import by_processes
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
     damaged: dict[int, str]
 
 
-class UnfitError(Exception):
+class InvalidCacheError(Exception):
     """A cache that is not whole: what is wrong with it."""
 
 
@@ -37,29 +37,29 @@ def read(manifest: Path) -> Stored:
     """Open the cache that `manifest` tells of.
 
     Raises:
-        UnfitError: it is not what was written: another size, another sum of the manifest or of a block looked at.
+        InvalidCacheError: it is not what was written: its size, or the checksum of the manifest or of a block checked.
     """
     path = manifest.with_suffix(".npy")
     try:
         told = json.loads(manifest.read_text(encoding="utf-8"))
         if told.pop("sha256") != _digest(told) or told["stem"].rpartition("-")[2] not in manifest.stem:
-            raise UnfitError("its manifest is damaged")
+            raise InvalidCacheError("its manifest is damaged")
         if path.stat().st_size != told["bytes"]:
-            raise UnfitError(f"it has {path.stat().st_size:,} bytes, not {told['bytes']:,}")
+            raise InvalidCacheError(f"it has {path.stat().st_size:,} bytes, not {told['bytes']:,}")
         pictures = Mapped(path)
         array = pictures.pixels.numpy()
         if list(array.shape) != told["shape"]:
-            raise UnfitError(f"its shape is {list(array.shape)}, not {told['shape']}")
+            raise InvalidCacheError(f"its shape is {list(array.shape)}, not {told['shape']}")
         for number, crc in told["crc32"].items():
             if _crc(array, int(number)) != crc:
-                raise UnfitError(f"block {number} of it is damaged")
-        pictures.let_go()
+                raise InvalidCacheError(f"block {number} of it is damaged")
+        pictures.release()
         return Stored(pictures, {int(i): str(reason) for i, reason in told["damaged"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnfitError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise InvalidCacheError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def write(folder: Path, key: Key, of: Pictures, chosen: Collection[int], progress: Progress | None) -> Path:
+def write(folder: Path, key: Key, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Path:
     """Decode pictures on all cores straight into a cache in `folder`. Returns its manifest.
 
     Nothing is kept in memory. Until all is on disk it has a name that nobody takes for a cache.
@@ -90,14 +90,14 @@ def write(folder: Path, key: Key, of: Pictures, chosen: Collection[int], progres
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "bytes": path.stat().st_size,
         "shape": list(pixels.shape),
-        "crc32": {str(number): _crc(pixels, number) for number in spread(_blocks(of), _CHECKED)},
+        "crc32": {str(number): _crc(pixels, number) for number in evenly_spaced(_blocks(of), _CHECKED)},
         "damaged": {str(i): damaged[i] for i in sorted(damaged)},
     }
     write_json(manifest, told | {"sha256": _digest(told)})
     return manifest
 
 
-def _decode_into(part: Path, of: Pictures, chosen: Collection[int], progress: Progress | None) -> dict[int, str]:
+def _decode_into(part: Path, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> dict[int, str]:
     """Fill a new .npy file, block by block in any order. Returns what is damaged and why."""
     start, n, decoder = _begin(part, (len(of.files), *of.decoder.shape)), len(of.files), of.decoder
     damaged: dict[int, str] = {}
@@ -129,7 +129,7 @@ def _begin(part: Path, shape: tuple[int, ...]) -> int:
     return start
 
 
-def _blocks(of: Pictures) -> int:
+def _blocks(of: PictureFiles) -> int:
     return -(-len(of.files) // BLOCK)
 
 

@@ -35,7 +35,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureFiles:
     """Files of pictures below `root`, and how they are wanted.
 
     Args:
@@ -72,13 +72,13 @@ class Pictures:
         depth = len(self.root.parts)
         for file, (size, time) in zip(self.files, self.stats, strict=True):
             content.update(b"%s\0%d\0%d\n" % (os.fsencode("/".join(file.parts[depth:])), size, time))
-        for i in spread(len(self.files), _SAMPLED):
-            content.update(_beginning(self.files[i]))
+        for i in evenly_spaced(len(self.files), _SAMPLED):
+            content.update(_first_bytes(self.files[i]))
         place = hashlib.sha256(json.dumps([str(self.root.resolve()), *wanted]).encode())
         return Key(place.hexdigest()[:12], content.hexdigest()[:24])
 
 
-def spread(n: int, most: int) -> list[int]:
+def evenly_spaced(n: int, most: int) -> list[int]:
     """At most `most` of 0..n-1, the first and the last among them, evenly apart."""
     few = min(n, most)
     return [i * (n - 1) // max(few - 1, 1) for i in range(few)]
@@ -97,7 +97,7 @@ def _codecs() -> list[Any]:
     return [PIL.__version__, features.version_feature("libjpeg_turbo"), features.version_module("webp")]
 
 
-def _beginning(file: Path) -> bytes:
+def _first_bytes(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             return opened.read(_SAMPLE_BYTES)

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from ..progress import Progress
 from . import cache_file
-from .cache_file import Stored, UnfitError
-from .cache_key import Key, Pictures
+from .cache_file import InvalidCacheError, Stored
+from .cache_key import Key, PictureFiles
 from .decode import quiet
 
 _SPARE = 64 * 2**20  # bytes of the disk that are left to others
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def find_or_make(
-    folder: Path, of: Pictures, chosen: Collection[int], progress: Progress | None, say: bool = True
+    folder: Path, of: PictureFiles, chosen: Collection[int], progress: Progress | None, say: bool = True
 ) -> Stored:
     """The cache of these pictures in `folder`, whole and checked.
 
@@ -56,13 +56,13 @@ def find_or_make(
         lock.release()
 
 
-def _find(folder: Path, key: Key, of: Pictures, say: bool, complain: int) -> Stored | None:
+def _find(folder: Path, key: Key, of: PictureFiles, say: bool, complain: int) -> Stored | None:
     """The cache, if it is there and fit; `complain` is the level at which it is logged why it is not."""
     for manifest in sorted(folder.glob(f"*-{key.content}.json")):
         path = manifest.with_suffix(".npy")
         try:
             found = cache_file.read(manifest)
-        except UnfitError as error:
+        except InvalidCacheError as error:
             _log.log(complain, "the cache %s is of no use: %s; decoding again", path, error)
             continue
         if _readable_now(of, found):
@@ -73,14 +73,14 @@ def _find(folder: Path, key: Key, of: Pictures, say: bool, complain: int) -> Sto
     return None
 
 
-def _readable_now(of: Pictures, found: Stored) -> bool:
+def _readable_now(of: PictureFiles, found: Stored) -> bool:
     """Whether a picture that was damaged no longer is: it may have been the disk, or the network."""
     scratch = np.empty((1, *of.decoder.shape), dtype=np.uint8)
     with quiet():
         return any(not of.decoder.block([of.files[i]], scratch) for i in found.damaged)
 
 
-def _make(folder: Path, key: Key, of: Pictures, chosen: Collection[int], progress: Progress | None) -> Stored:
+def _make(folder: Path, key: Key, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Stored:
     began = time.perf_counter()
     _tidy(folder, key)
     if shutil.disk_usage(folder).free < of.decoded_bytes + _SPARE:
@@ -88,7 +88,7 @@ def _make(folder: Path, key: Key, of: Pictures, chosen: Collection[int], progres
         raise OSError(errno.ENOSPC, wanted, str(folder))
     try:
         made = cache_file.read(cache_file.write(folder, key, of, chosen, progress))
-    except UnfitError as error:
+    except InvalidCacheError as error:
         raise OSError(errno.EIO, str(error), str(folder)) from error
     path, seconds = made.pictures.path, time.perf_counter() - began
     _log.info("made the cache %s (%d pictures, %s) in %.1f s", path, len(of.files), _size(path), seconds)

@@ -10,7 +10,7 @@ import torch
 from ..errors import DataError
 from ..progress import Progress
 from .cache import Where, load
-from .cache_key import Pictures
+from .cache_key import PictureFiles
 from .decode import Decoder
 from .download import Files
 from .images import Images
@@ -65,7 +65,8 @@ class CelebA(Source):
         part = official_train and self.val_fraction is not None
         chosen = self.chosen(len(files), split) if part else torch.arange(len(files))
         decoder, name = Decoder(self.height_width, self.channels), "train" if official_train else "test"
-        found = load(Pictures(layout.base, files, decoder, name), chosen, self.cache, progress, say=split == "train")
+        pictures = PictureFiles(layout.base, files, decoder, name)
+        found = load(pictures, chosen, self.cache, progress, say=split == "train")
         return self.pack_decoded(found, torch.zeros(len(found.kept), dtype=torch.int64), (), split)
 
 

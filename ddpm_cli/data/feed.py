@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from .mapped import Mapped
-from .order import Draw
+from .order import BatchIndices
 
 T = TypeVar("T")
 _SHARE = 4  # resident pictures may take one part in so many of the device's free memory
 _END: Any = object()
 
 
-class Stock(Protocol):
+class StoredImages(Protocol):
     """A set of pictures to read from, see `Images`."""
 
     @property
@@ -40,20 +40,20 @@ class Stock(Protocol):
     def raw(self, size: int) -> Iterator[Tensor]: ...
 
 
-class Raw(NamedTuple):
+class RawBatch(NamedTuple):
     """pixels: (B,C,H,W) uint8; labels: (B,) int64; mirrored: (B,) bool or None. On the host or on the device."""
 
     pixels: Tensor
     labels: Tensor
     mirrored: Tensor | None
 
-    def to(self, device: torch.device) -> "Raw":
+    def to(self, device: torch.device) -> "RawBatch":
         """From pinned memory without waiting; nothing happens to what is there already."""
         mirrored = None if self.mirrored is None else send(self.mirrored, device)
-        return Raw(send(self.pixels, device), send(self.labels, device), mirrored)
+        return RawBatch(send(self.pixels, device), send(self.labels, device), mirrored)
 
 
-def fits(images: Stock, device: torch.device) -> bool:
+def fits(images: StoredImages, device: torch.device) -> bool:
     """Whether the pictures may stay on the device: a GPU, and they take a quarter of its free memory at most."""
     if device.type != "cuda":
         return False
@@ -64,7 +64,7 @@ def fits(images: Stock, device: torch.device) -> bool:
 class Resident:
     """All pictures and labels on the device; of each batch only the indices cross to it."""
 
-    def __init__(self, images: Stock, device: torch.device):
+    def __init__(self, images: StoredImages, device: torch.device):
         self.device = device
         self.labels = images.labels.to(device)
         self.pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
@@ -73,33 +73,33 @@ class Resident:
             self.pixels[done : done + len(part)] = part.to(device)
             done += len(part)
 
-    def __call__(self, draw: Draw) -> Raw:
+    def __call__(self, draw: BatchIndices) -> RawBatch:
         chosen = send(draw.chosen, self.device)
         mirrored = None if draw.mirrored is None else send(draw.mirrored, self.device)
-        return Raw(self.pixels.index_select(0, chosen), self.labels.index_select(0, chosen), mirrored)
+        return RawBatch(self.pixels.index_select(0, chosen), self.labels.index_select(0, chosen), mirrored)
 
 
 class Host:
     """Gathers in the host's memory; with `pinned`, where a GPU can fetch it from without anyone waiting."""
 
-    def __init__(self, images: Stock, pinned: bool):
+    def __init__(self, images: StoredImages, pinned: bool):
         self.images, self.pinned = images, pinned
         self.array = images.stored.numpy()
 
-    def __call__(self, draw: Draw) -> Raw:
+    def __call__(self, draw: BatchIndices) -> RawBatch:
         chosen = draw.chosen if self.images.rows is None else self.images.rows[draw.chosen]
         pixels = torch.empty((len(chosen), *self.images.shape), dtype=torch.uint8, pin_memory=self.pinned)
         # one thread: OpenMP's would fight for the cores with those of the step
         np.take(self.array, chosen.numpy(), axis=0, out=pixels.numpy(), mode="clip")
         if self.images.mapped is not None:
-            self.images.mapped.touched()
+            self.images.mapped.pages_read()
         labels, mirrored = self.images.labels[draw.chosen], draw.mirrored
         if self.pinned:
             labels, mirrored = labels.pin_memory(), None if mirrored is None else mirrored.pin_memory()
-        return Raw(pixels, labels, mirrored)
+        return RawBatch(pixels, labels, mirrored)
 
 
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     """The same items in the same order, up to `depth` of them made by a thread while the last one is used.
 
     What making one raises is raised here, in its turn. Closing or dropping the iterator stops the thread.

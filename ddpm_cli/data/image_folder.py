@@ -8,7 +8,7 @@ import torch
 from ..errors import DataError
 from ..progress import Progress
 from .cache import Where, load
-from .cache_key import Pictures
+from .cache_key import PictureFiles
 from .decode import Decoder
 from .images import Images
 from .listing import find_classes, list_pictures
@@ -62,7 +62,7 @@ class ImageFolder(Source):
             raise DataError(f"{root}: has {len(names)} class folders, not {self.classes}; {advice}")
         chosen = self.chosen(len(files), split)
         decoder = Decoder(self.height_width, self.channels, self.crop == "center", self.skip_damaged)
-        found = load(Pictures(root, files, decoder), chosen, self.cache, progress, say=split == "train")
+        found = load(PictureFiles(root, files, decoder), chosen, self.cache, progress, say=split == "train")
         if split == "train" and not len(found.kept):
             raise DataError(f"{root}: has no readable pictures; put some there or set dataset.root=FOLDER")
         return self.pack_decoded(found, torch.tensor(classes)[found.kept], names, split)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .feed import Host, Raw, Resident, ahead, fits, send
+from .feed import Host, RawBatch, Resident, fits, prefetched, send
 from .mapped import Mapped
-from .order import draws
+from .order import batch_indices
 
 
 class Batch(NamedTuple):
@@ -81,7 +81,7 @@ class Images:
         return replace(self, labels=self.labels[which], rows=rows[which])
 
     def batches(self, size: int, seed: int, start: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """Batch start, start + 1, ... without end. Batch k depends on (seed, k) and `size` only, see `order.draws`.
+        """Batch start, start + 1, ... without end. Batch k depends only on (seed, k) and `size`; see `batch_indices`.
 
         Pictures that fit on a GPU stay there. Where a batch has to be read from a mapped file or sent to a GPU, a
         thread reads the next two while this one is used; dropping the iterator stops it. Pictures in memory for the
@@ -100,12 +100,12 @@ class Images:
         target = torch.device(device)
         return (_batch(raw.to(target)) for raw in self._reads(size, seed, start, target))
 
-    def _reads(self, size: int, seed: int, start: int, device: torch.device) -> Iterator[Raw]:
-        drawn = draws(len(self), size, seed, start, self.flip)
+    def _reads(self, size: int, seed: int, start: int, device: torch.device) -> Iterator[RawBatch]:
+        drawn = batch_indices(len(self), size, seed, start, self.flip)
         if fits(self, device):
             return map(Resident(self, device), drawn)
         reads = map(Host(self, device.type == "cuda"), drawn)
-        return ahead(reads) if self.mapped is not None or device.type == "cuda" else reads
+        return prefetched(reads) if self.mapped is not None or device.type == "cuda" else reads
 
     def raw(self, size: int) -> Iterator[Tensor]:
         """Every picture once, in order, (B,C,H,W) uint8 on the host, `size` at a time; the last part may be shorter."""
@@ -114,7 +114,7 @@ class Images:
             part = self.stored[first : first + size] if rows is None else self.stored.index_select(0, rows)
             yield part
             if self.mapped is not None:
-                self.mapped.touched()
+                self.mapped.pages_read()
 
     def chunks(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
         """Every picture once, in order, unflipped, `size` at a time; the last chunk may be shorter.
@@ -140,7 +140,7 @@ def pixels_sha256(pixels: Tensor) -> str:
     return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
 
 
-def _batch(raw: Raw) -> Batch:
+def _batch(raw: RawBatch) -> Batch:
     pixels = raw.pixels
     if raw.mirrored is not None:
         pixels = torch.where(raw.mirrored[:, None, None, None], pixels.flip(-1), pixels)

@@ -33,20 +33,20 @@ class Mapped:
             raise ValueError(f"{path}: is not an array of pictures")
         self.path = path
         self._file: mmap.mmap | None = getattr(array, "_mmap", None)
-        self._least = _of_files()
+        self._least = _resident_file_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "not writable", and nobody writes
             self.pixels: Tensor = torch.from_numpy(array)
 
-    def touched(self) -> None:
+    def pages_read(self) -> None:
         """Say that pictures have been read, so that their pages are let go when they have become many."""
-        held = _of_files()
+        held = _resident_file_bytes()
         self._least = min(self._least, held)
         if held - self._least > _KEPT:
-            self.let_go()
-            self._least = _of_files()
+            self.release()
+            self._least = _resident_file_bytes()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Unmap what was read. Safe at any time, also while another thread reads."""
         if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):  # a shared read-only map: nothing is lost
             self._file.madvise(mmap.MADV_DONTNEED)
@@ -61,10 +61,10 @@ class Decoded(NamedTuple):
     mapped: Mapped | None = None
 
 
-def _of_files() -> int:
+def _resident_file_bytes() -> int:
     """Bytes of files in this process's memory; 0 where the system does not say.
 
-    Asked for and not reckoned: with a page that is touched Linux maps its surroundings, 64 KiB or 2 MiB as it pleases.
+    Measured rather than computed: with each page that is read, Linux also maps 64 KiB or 2 MiB around it.
     """
     try:
         with _STATM.open("rb") as file:

@@ -11,15 +11,15 @@ from torch import Tensor
 _ORDER, _FLIP = 0, 1  # tags that keep the two uses of one seed apart
 
 
-class Draw(NamedTuple):
+class BatchIndices(NamedTuple):
     """chosen: (B,) int64 places in the set; mirrored: (B,) bool, None when nothing is ever mirrored."""
 
     chosen: Tensor
     mirrored: Tensor | None
 
 
-def draws(n: int, size: int, seed: int, start: int, flip: bool) -> Iterator[Draw]:
-    """Draw start, start + 1, ... of `size` of `n` pictures, without end.
+def batch_indices(n: int, size: int, seed: int, start: int, flip: bool) -> Iterator[BatchIndices]:
+    """BatchIndices start, start + 1, ... of `size` of `n` pictures, without end.
 
     The samples are the epochs' permutations one after another, of which draw k is the positions k*size up to
     (k+1)*size: it may straddle epochs, and every picture is seen exactly once in each, also when size > n.
@@ -27,7 +27,7 @@ def draws(n: int, size: int, seed: int, start: int, flip: bool) -> Iterator[Draw
     order = _Order(n, seed)
     for k in count(start):
         mirrored = torch.rand(size, generator=_generator(seed, k, _FLIP)) < 0.5 if flip else None
-        yield Draw(order.positions(k * size, (k + 1) * size), mirrored)
+        yield BatchIndices(order.positions(k * size, (k + 1) * size), mirrored)
 
 
 class _Order:

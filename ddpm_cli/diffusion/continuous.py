@@ -57,14 +57,14 @@ class EDMSchedule:
         """c_noise = ln(sigma) / 4 (Karras et al. 2022, table 1)."""
         return torch.log((self._highest * t).clamp(min=1e-12)) / 4
 
-    def time(self, u: Tensor) -> Tensor:
+    def training_time(self, u: Tensor) -> Tensor:
         """Even in log sigma between sigma_min and sigma_max."""
         return torch.exp((1 - u) * math.log(self.sigma_min / self.sigma_max))
 
-    def time_of(self, noise: Tensor) -> Tensor:
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
         return (noise / self._highest).clamp(0, 1)
 
-    def snap(self, t: Tensor) -> Tensor:
+    def nearest_training_time(self, t: Tensor) -> Tensor:
         return t.clamp(self.sigma_min / self.sigma_max, 1)
 
 
@@ -99,15 +99,15 @@ class FlowSchedule:
         _, sigma = self(t)
         return 1000 * sigma
 
-    def time(self, u: Tensor) -> Tensor:
+    def training_time(self, u: Tensor) -> Tensor:
         """Even in t over (0, 1]."""
-        return self.snap(1 - u)
+        return self.nearest_training_time(1 - u)
 
-    def time_of(self, noise: Tensor) -> Tensor:
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
         ratio = noise / self.shift
         return torch.where(noise.isinf(), 1.0, ratio / (1 + ratio)).clamp(0, 1)
 
-    def snap(self, t: Tensor) -> Tensor:
+    def nearest_training_time(self, t: Tensor) -> Tensor:
         return t.clamp(EARLIEST, 1)
 
 

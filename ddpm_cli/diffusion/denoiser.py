@@ -17,10 +17,10 @@ class Denoise(Protocol):
 
 
 class Output(NamedTuple):
-    """What the network says: the target (B,C,H,W) and, with a learned variance, `share` of its log (B,C,H,W)."""
+    """The network's output: the target (B,C,H,W) and, with a learned variance, `variance_fraction` (B,C,H,W)."""
 
     target: Tensor
-    share: Tensor | None
+    variance_fraction: Tensor | None
 
 
 class Denoiser(nn.Module):
@@ -65,24 +65,24 @@ class Denoiser(nn.Module):
         alpha, sigma = self.alpha_sigma(t, x0.ndim)
         return alpha * x0 + sigma * eps
 
-    def output(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, hint: Tensor | None = None) -> Output:
+    def output(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, x0_estimate: Tensor | None = None) -> Output:
         """What the network says about x_t at t (B,), in the dtype of x_t.
 
         Args:
-            hint: an earlier estimate of x0, for a network that conditions on itself (None = it knows nothing yet).
+            x0_estimate: an earlier estimate of x0, for a network with self-conditioning; None = no estimate yet.
         """
         x = self._scaled(x_t, t)
         if self.self_condition:
-            x = torch.cat([x, torch.zeros_like(x) if hint is None else hint], dim=1)
+            x = torch.cat([x, torch.zeros_like(x) if x0_estimate is None else x0_estimate], dim=1)
         with torch.autocast(x_t.device.type, self.autocast, enabled=self.autocast is not None):
             out = self.backbone(x, self.schedule.conditioning(t), y)
         out = out.to(x_t.dtype)
         if not self.learned_variance:
             return Output(out, None)
-        mean, share = out.chunk(2, dim=1)
-        return Output(mean, (share + 1) / 2)
+        mean, variance_fraction = out.chunk(2, dim=1)
+        return Output(mean, (variance_fraction + 1) / 2)
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, hint: Tensor | None = None) -> Prediction:
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, x0_estimate: Tensor | None = None) -> Prediction:
         """x0 and eps as the network sees them; t is a scalar or (B,)."""
         if t.ndim == 0:  # a sampler's, on the host: alpha and sigma are plain factors there, and t is filled in on the
             # device, where copying a host tensor would make it wait
@@ -90,8 +90,8 @@ class Denoiser(nn.Module):
             t = torch.full((len(x_t),), float(t), device=x_t.device, dtype=x_t.dtype)
         else:
             alpha, sigma = self.alpha_sigma(t, x_t.ndim)
-        out = self.output(x_t, t, y, hint)
-        return self.target.invert(out.target, x_t, alpha, sigma)._replace(share=out.share)
+        out = self.output(x_t, t, y, x0_estimate)
+        return self.target.invert(out.target, x_t, alpha, sigma)._replace(variance_fraction=out.variance_fraction)
 
     def _scaled(self, x_t: Tensor, t: Tensor) -> Tensor:
         """The network's input: as EDM's target says, else of unit variance where that of x_t grows beyond.
@@ -107,21 +107,21 @@ class Denoiser(nn.Module):
         return x_t / input_norm(*self.alpha_sigma(t, x_t.ndim))
 
 
-class Remembering:
+class SelfConditioning:
     """A Denoise that shows the network its last x0 estimate (Chen et al. 2022, "Analog bits", self-conditioning).
 
     One object for each trajectory.
     """
 
-    def __init__(self, denoise: "HintedDenoise"):
+    def __init__(self, denoise: "SelfConditionedDenoise"):
         self.denoise = denoise
         self.last: Tensor | None = None
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        prediction = self.denoise(x_t, t, hint=self.last)
+        prediction = self.denoise(x_t, t, x0_estimate=self.last)
         self.last = prediction.x0
         return prediction
 
 
-class HintedDenoise(Protocol):
-    def __call__(self, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None) -> Prediction: ...
+class SelfConditionedDenoise(Protocol):
+    def __call__(self, x_t: Tensor, t: Tensor, *, x0_estimate: Tensor | None = None) -> Prediction: ...

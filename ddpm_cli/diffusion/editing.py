@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoise
-from .generate import start, walk
+from .generate import run_sampler, start
 from .noise import ImageNoise
 from .samplers.base import Frame, Noise, Sampler
 from .schedule import Schedule
 from .spacing import Spacing
-from .view import View
+from .wrapper import ScheduleWrapper
 
 
 @dataclass(frozen=True)
-class Shortened(View):
+class Shortened(ScheduleWrapper):
     """The last round(steps * strength) steps, at least one: a sampler that starts part-way (Meng et al. 2022, SDEdit).
 
     Args:
@@ -42,7 +42,7 @@ class Shortened(View):
 
 
 @dataclass(frozen=True)
-class Step(View):
+class Step(ScheduleWrapper):
     """One step from `t` to `s`, whatever the sampler asks for."""
 
     t: float
@@ -119,7 +119,7 @@ def vary(
 ) -> Iterator[Frame]:
     """Variations: the image diffused part of the way and denoised (Meng et al. 2022, algorithm 1); see `entry`."""
     x = entry(schedule, sampler, images, strength, eps)
-    return walk(denoise, Shortened(schedule, strength), sampler, x, noise)
+    return run_sampler(denoise, Shortened(schedule, strength), sampler, x, noise)
 
 
 def interpolate(
@@ -142,7 +142,7 @@ def interpolate(
     """
     one, other = (entry(schedule, sampler, end, strength, eps) for end in ends)
     middle = torch.lerp(one, other, weights.to(one).view(-1, *(1,) * (one.ndim - 1)))
-    return walk(denoise, Shortened(schedule, strength), sampler, middle, noise)
+    return run_sampler(denoise, Shortened(schedule, strength), sampler, middle, noise)
 
 
 def moves(steps: int, resample: int, jump: int) -> list[tuple[int, int]]:
@@ -221,14 +221,14 @@ class RePaint:
                 ratio = alpha_j / alpha
                 x = ratio * x + (sigma_j**2 - (ratio * sigma) ** 2).clamp(min=0).sqrt() * noise(x)
                 continue
-            first, *_, last = walk(denoise, Step(schedule, float(times[i]), float(times[j])), sampler, x, noise)
+            first, *_, last = run_sampler(denoise, Step(schedule, float(times[i]), float(times[j])), sampler, x, noise)
             yield first
             known = alpha_j * image + sigma_j * noise(x) if j < len(times) - 1 else image
             x = torch.where(mask, last.x, known.to(x.dtype))
         yield Frame(0.0, x, x)
 
 
-def there_and_back(count: int) -> Tensor:
+def ping_pong(count: int) -> Tensor:
     """(count,) weights 0 -> 1 -> 0 that slow down at both ends; after the last one the first one follows smoothly."""
     i = torch.arange(count, dtype=torch.float64)
     turn = torch.minimum(i, count - i) / count  # so that the way back has exactly the weights of the way there

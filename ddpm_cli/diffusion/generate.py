@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .denoiser import Denoise, Denoiser, Remembering
+from .denoiser import Denoise, Denoiser, SelfConditioning
 from .guidance import Guidance, Unguided
 from .noise import ImageNoise
 from .samplers.base import Frame, Sampler
@@ -15,7 +15,7 @@ from .schedule import Schedule
 def denoise_of(model: Denoiser, labels: Tensor | None = None, guidance: Guidance | None = None) -> Denoise:
     """The model for these labels (B,), guided; a new one for each trajectory, as some of them remember."""
     guided = (guidance or Unguided())(model, labels)
-    return Remembering(guided) if model.self_condition else guided
+    return SelfConditioning(guided) if model.self_condition else guided
 
 
 def start(schedule: Schedule, noise: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def start(schedule: Schedule, noise: Tensor) -> Tensor:
     return noise * max(float(sigma), 1.0)
 
 
-def walk(
+def run_sampler(
     denoise: Denoise, schedule: Schedule, sampler: Sampler, x: Tensor, noise: Callable[[Tensor], Tensor]
 ) -> Iterator[Frame]:
     """The frames of one batch from x (B,C,H,W) on, in inference mode: they know nothing of gradients."""
@@ -49,7 +49,7 @@ def trajectory(
     device = next(model.parameters()).device
     noise = ImageNoise(seeds)
     denoise = denoise_of(model, labels.to(device) if labels is not None else None, guidance)
-    return walk(denoise, model.schedule, sampler, start(model.schedule, noise.first(shape, device)), noise)
+    return run_sampler(denoise, model.schedule, sampler, start(model.schedule, noise.first(shape, device)), noise)
 
 
 def generate(

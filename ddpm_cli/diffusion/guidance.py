@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from .classifier import of_clean
-from .denoiser import Denoiser, HintedDenoise
+from .denoiser import Denoiser, SelfConditionedDenoise
 from .schedule import input_norm
 from .target import Prediction
 
@@ -22,7 +22,7 @@ FAINT = 1e-3
 
 
 class Guidance(Protocol):
-    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         """The model, told of labels (B,) int64."""
         ...
 
@@ -37,7 +37,7 @@ class Classifier(Protocol):
 class Unguided:
     """The conditional model as it is."""
 
-    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         return partial(model, y=labels)
 
 
@@ -63,23 +63,24 @@ class ClassifierFree:
         check_scale(self.scale)
         check_interval(self.interval)
 
-    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         if labels is None:
             raise ValueError("guidance: cfg needs a class-conditional model; use guidance=none")
         return partial(self._predict, model, labels)
 
     def _predict(
-        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None
+        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, x0_estimate: Tensor | None = None
     ) -> Prediction:
         if self.scale == 1 or not _acts(self.interval, t):
-            return model(x_t, t, labels, hint)
+            return model(x_t, t, labels, x0_estimate)
         if self.scale == 0:
-            return model(x_t, t, torch.full_like(labels, -1), hint)
+            return model(x_t, t, torch.full_like(labels, -1), x0_estimate)
         both = torch.cat([labels, torch.full_like(labels, -1)])
-        twice = model(torch.cat([x_t, x_t]), _twice(t), both, None if hint is None else torch.cat([hint, hint]))
+        estimates = None if x0_estimate is None else torch.cat([x0_estimate, x0_estimate])
+        twice = model(torch.cat([x_t, x_t]), _twice(t), both, estimates)
         (x0, x0_free), (eps, eps_free) = twice.x0.chunk(2), twice.eps.chunk(2)
-        share = None if twice.share is None else twice.share.chunk(2)[0]
-        return Prediction(x0_free + self.scale * (x0 - x0_free), eps_free + self.scale * (eps - eps_free), share)
+        fraction = None if twice.variance_fraction is None else twice.variance_fraction.chunk(2)[0]
+        return Prediction(x0_free + self.scale * (x0 - x0_free), eps_free + self.scale * (eps - eps_free), fraction)
 
 
 @dataclass(frozen=True)
@@ -112,22 +113,22 @@ class ByClassifier:
         if self.reads not in ("noisy", "clean"):
             raise ValueError(f"reads: must be noisy or clean, got {self.reads!r}")
 
-    def __call__(self, model: Denoiser, labels: Tensor | None) -> HintedDenoise:
+    def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         if labels is None:
             raise ValueError("label: classifier guidance needs one; set label=CLASS or labels=[...]")
         return partial(self._predict, model, labels)
 
     def _predict(
-        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, hint: Tensor | None = None
+        self, model: Denoiser, labels: Tensor, x_t: Tensor, t: Tensor, *, x0_estimate: Tensor | None = None
     ) -> Prediction:
         if not self.scale or not _acts(self.interval, t):
-            return model(x_t, t, labels, hint)
+            return model(x_t, t, labels, x0_estimate)
         with torch.inference_mode(False), torch.enable_grad():
             # copies, as what was made in inference mode cannot be differentiated through
-            x, hint = x_t.detach().clone().requires_grad_(), None if hint is None else hint.clone()
+            x, x0_estimate = x_t.detach().clone().requires_grad_(), None if x0_estimate is None else x0_estimate.clone()
             times = t.clone().to(x_t).expand(len(x_t))
             alpha, sigma = model.alpha_sigma(times, x_t.ndim)
-            prediction = model(x, t, labels, hint)
+            prediction = model(x, t, labels, x0_estimate)
             if self.reads == "noisy":
                 scaled = x if model.schedule.variance_preserving else x / input_norm(alpha, sigma)
                 logits = self.classifier(scaled, model.schedule.conditioning(times))
@@ -135,12 +136,12 @@ class ByClassifier:
                 logits = of_clean(self.classifier, prediction.x0.clamp(-1, 1))
             log_p = F.log_softmax(logits.float(), 1).gather(1, labels[:, None]).sum()
             (gradient,) = torch.autograd.grad(log_p, x)
-        share = None if prediction.share is None else prediction.share.detach()
+        fraction = None if prediction.variance_fraction is None else prediction.variance_fraction.detach()
         gradient = torch.where(alpha < FAINT * sigma, 0.0, gradient)
         eps = prediction.eps.detach() - self.scale * sigma * gradient
         # x0 = (x_t - sigma eps) / alpha, written as a change so that it stays finite where eps is read from x0
         x0 = prediction.x0.detach() + self.scale * sigma.square() * gradient / alpha.clamp(min=1e-6)
-        return Prediction(x0, eps, share)
+        return Prediction(x0, eps, fraction)
 
 
 def check_scale(scale: float) -> None:

@@ -145,7 +145,7 @@ def bound_term(
 def _term(prediction: Prediction, x_t: Tensor, x0: Tensor, q: Posterior, last: Tensor, variance: Variance) -> Tensor:
     """`bound_term` of given coefficients; last: whether s = 0."""
     mean = q.of_x_t * x_t + q.of_x0 * prediction.x0
-    log_p = q.log_variance(variance, prediction.share)
+    log_p = q.log_variance(variance, prediction.variance_fraction)
     log_q = torch.log(torch.where(q.beta_tilde > 0, q.beta_tilde, 1.0))
     error = q.of_x0 * (x0 - prediction.x0)  # the two means differ in nothing else
     kl = 0.5 * (log_p - log_q + torch.exp(log_q - log_p) + error.square() * torch.exp(-log_p) - 1)

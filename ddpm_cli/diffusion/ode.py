@@ -90,7 +90,7 @@ def _runge_kutta(slope: Slope, z: Tensor, integral: Tensor, k: int, h: float) ->
 
 def earliest_of(schedule: Schedule) -> float:
     """The earliest time that training draws."""
-    return float(schedule.snap(torch.zeros((), dtype=torch.float64)))
+    return float(schedule.nearest_training_time(torch.zeros((), dtype=torch.float64)))
 
 
 def calls(steps: int) -> int:
@@ -130,7 +130,7 @@ def _velocity(
 ) -> tuple[Tensor, Tensor]:
     """d z / d theta (B,...) and its divergence (B,). t: None = that of theta."""
     tangent = torch.tensor(math.tan(theta), dtype=torch.float64)
-    time = schedule.time_of(tangent) if t is None else torch.tensor(t, dtype=torch.float64)
+    time = schedule.time_of_noise_level(tangent) if t is None else torch.tensor(t, dtype=torch.float64)
     alpha, sigma = (float(v) for v in schedule(time))
     with torch.enable_grad():
         z = z.detach().requires_grad_()

@@ -87,8 +87,8 @@ class GaussianMixture:
     def score(self, x: Tensor, alpha: float | Tensor = 1.0, sigma: float | Tensor = 0.0) -> Tensor:
         """grad_x ln p_t(x), (B,D)."""
         vectors, rotated, variances = self._rotated(x, alpha, sigma)
-        share = self._log_normals(rotated, variances).softmax(1)
-        return -torch.einsum("bk,kij,bkj->bi", share, vectors, rotated / variances)
+        responsibilities = self._log_normals(rotated, variances).softmax(1)
+        return -torch.einsum("bk,kij,bkj->bi", responsibilities, vectors, rotated / variances)
 
     def _log_normals(self, rotated: Tensor, variances: Tensor) -> Tensor:
         """ln w_k N from what `_rotated` gives, (B,K)."""

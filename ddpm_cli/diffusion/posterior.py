@@ -19,20 +19,20 @@ class Posterior(NamedTuple):
     beta_tilde: Tensor
     beta: Tensor
 
-    def log_variance(self, kind: Variance, share: Tensor | None = None) -> Tensor:
-        """ln of the variance that a sampler takes; `learned` is share ln beta + (1 - share) ln beta_tilde.
+    def log_variance(self, kind: Variance, fraction: Tensor | None = None) -> Tensor:
+        """ln of the variance that a sampler takes; `learned` is fraction ln beta + (1 - fraction) ln beta_tilde.
 
         That is Nichol & Dhariwal 2021, eq. 15. At s = 0, where beta_tilde is 0, all of them are ln beta.
 
         Raises:
-            ValueError: `learned` without a `share`.
+            ValueError: `learned` without a `fraction`.
         """
         high = torch.log(self.beta)
         low = torch.log(torch.where(self.beta_tilde > 0, self.beta_tilde, self.beta))
         if kind == "learned":
-            if share is None:
+            if fraction is None:
                 raise ValueError("variance: learned needs a network trained with objective.learned_variance=true")
-            return share * high + (1 - share) * low
+            return fraction * high + (1 - fraction) * low
         return high if kind == "beta" else low
 
 

@@ -36,15 +36,15 @@ class Schedule(Protocol):
         """What the network is told about t (*), same shape."""
         ...
 
-    def time(self, u: Tensor) -> Tensor:
+    def training_time(self, u: Tensor) -> Tensor:
         """u (*) uniform in [0, 1) -> the times that training draws when it draws them evenly."""
         ...
 
-    def time_of(self, noise: Tensor) -> Tensor:
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
         """The t (*) at which sigma / alpha = noise (*), limited to [0, 1]."""
         ...
 
-    def snap(self, t: Tensor) -> Tensor:
+    def nearest_training_time(self, t: Tensor) -> Tensor:
         """The nearest time (*) that training draws: a grid point where there is a table."""
         ...
 
@@ -137,24 +137,24 @@ class DiscreteSchedule:
             return table_times(self.steps, steps, spacing)
         alpha, sigma = self(torch.tensor([1 / self.steps, 1.0], dtype=torch.float64))
         low, high = (sigma / alpha).tolist()
-        return with_zero(self.time_of(karras_noise(low, high, steps)))
+        return with_zero(self.time_of_noise_level(karras_noise(low, high, steps)))
 
     def conditioning(self, t: Tensor) -> Tensor:
         """The index 0..T-1 of the table (as a float, so that times between grid points are told apart)."""
         return t * self.steps - 1
 
-    def time(self, u: Tensor) -> Tensor:
+    def training_time(self, u: Tensor) -> Tensor:
         """Uniform over {1..T} / T (Ho et al. 2020, algorithm 1)."""
         return ((u * self.steps).floor() + 1).clamp(max=self.steps) / self.steps
 
-    def time_of(self, noise: Tensor) -> Tensor:
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
         table = self._angles_on(noise.device)
         angle = torch.atan(noise.to(table.dtype)).clamp(table[0], table[-1])
         high = torch.searchsorted(table, angle.contiguous()).clamp(1, self.steps)
-        share = (angle - table[high - 1]) / (table[high] - table[high - 1])
-        return ((high - 1 + share) / self.steps).to(noise.dtype)
+        fraction = (angle - table[high - 1]) / (table[high] - table[high - 1])
+        return ((high - 1 + fraction) / self.steps).to(noise.dtype)
 
-    def snap(self, t: Tensor) -> Tensor:
+    def nearest_training_time(self, t: Tensor) -> Tensor:
         return (t * self.steps).round().clamp(1, self.steps) / self.steps
 
 

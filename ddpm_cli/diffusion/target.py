@@ -1,6 +1,6 @@
 """What the network regresses. With x_t = alpha x0 + sigma eps, each target is a linear function of (x0, eps).
 
-`of` is the regression target, `invert` reads the network's output back as both x0 and eps, which always satisfy
+`compute` gives the regression target, `invert` reads the network's output back as both x0 and eps, which always satisfy
 x_t = alpha x0 + sigma eps; so a sampler can use either and never re-derives one from the other.
 Shapes: images (B,C,H,W); alpha and sigma broadcast against them (0-dim or (B,1,1,1)).
 """
@@ -15,24 +15,24 @@ from torch import Tensor
 class Prediction(NamedTuple):
     """Both readings of one network output: x_t = alpha x0 + sigma eps.
 
-    `share`, (B,C,H,W) where the variance is learned, interpolates between its bounds (0 = beta_tilde, 1 = beta).
+    `variance_fraction`, (B,C,H,W) with a learned variance, interpolates between its bounds: 0 = beta_tilde, 1 = beta.
     """
 
     x0: Tensor
     eps: Tensor
-    share: Tensor | None = None
+    variance_fraction: Tensor | None = None
 
     def clipped(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
         """x0 limited to [-1, 1] and eps changed with it, so that the law above still holds (sigma > 0)."""
-        return self.moved(self.x0.clamp(-1, 1), x_t, alpha, sigma)
+        return self.with_x0(self.x0.clamp(-1, 1), x_t, alpha, sigma)
 
     def thresholded(self, quantile: float, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
         """Dynamic thresholding (Saharia et al. 2022, 2.3): clip to s = max(1, quantile of |x0|), divide by s."""
         size = self.x0.abs().flatten(1).float().quantile(quantile, dim=1).clamp(min=1)
         size = size.to(self.x0.dtype).view(-1, *(1,) * (self.x0.ndim - 1))
-        return self.moved(self.x0.clamp(-size, size) / size, x_t, alpha, sigma)
+        return self.with_x0(self.x0.clamp(-size, size) / size, x_t, alpha, sigma)
 
-    def moved(self, x0: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
+    def with_x0(self, x0: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
         """Another x0 for the same x_t; eps = (x_t - alpha x0) / sigma follows (sigma > 0)."""
         return self._replace(x0=x0, eps=(x_t - alpha * x0) / sigma)
 
@@ -43,7 +43,7 @@ class Target(Protocol):
         """Whether `invert` is finite where alpha = 0."""
         ...
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction: ...
 
@@ -60,7 +60,7 @@ class Epsilon:
     def reads_pure_noise(self) -> bool:
         return False
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return eps
 
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
@@ -78,7 +78,7 @@ class X0:
     def reads_pure_noise(self) -> bool:
         return True
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return x0
 
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
@@ -96,7 +96,7 @@ class V:
     def reads_pure_noise(self) -> bool:
         return True
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return alpha * eps - sigma * x0
 
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
@@ -114,7 +114,7 @@ class Velocity:
     def reads_pure_noise(self) -> bool:
         return True
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return eps - x0
 
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
@@ -153,7 +153,7 @@ class EDM:
         """c_in, by which the network's input is multiplied."""
         return 1 / self._norm(alpha, sigma)
 
-    def of(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         s, n = self.sigma_data, self._norm(alpha, sigma)
         return (sigma * x0 - alpha * s**2 * eps) / (n * s)  # (x0 - c_skip x_t) / c_out without the division by sigma
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .schedule import Schedule
-from .view import View
+from .wrapper import ScheduleWrapper
 
 
 @dataclass(frozen=True)
-class ZeroToOne(View):
+class ZeroToOne(ScheduleWrapper):
     """alpha and 2 sigma of a schedule.
 
     Samplers start at N(0, (2 sigma_1)^2). A program in [0, 1] that starts at y_1 ~ N(0, 1), as the annotated DDPM does,
@@ -22,7 +22,7 @@ class ZeroToOne(View):
     """
 
     @property
-    def whole(self) -> Schedule:
+    def unwrapped(self) -> Schedule:
         """Itself: it is no part of a way but another one."""
         return self
 
@@ -39,8 +39,8 @@ class ZeroToOne(View):
         alpha, sigma = self.schedule(t)
         return alpha, 2 * sigma
 
-    def time_of(self, noise: Tensor) -> Tensor:
-        return self.schedule.time_of(noise / 2)
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
+        return self.schedule.time_of_noise_level(noise / 2)
 
 
 def zero_to_one(x_t: Tensor, alpha: Tensor) -> Tensor:

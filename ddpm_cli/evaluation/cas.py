@@ -12,10 +12,10 @@ from ..build import build
 from ..data.images import Images
 from ..diffusion.classifier import NoisyClassifier
 from ..errors import ConfigError
-from ..hardware.runtime import choose
+from ..hardware.runtime import choose_runtime
 from ..metrics.resample import mean
 from ..progress import Progress
-from ..runs.assemble import Meaning, completed, network
+from ..runs.assemble import ModelSpec, completed, network
 from ..sampling.classifier import LoadedClassifier
 from ..training.loop import update
 from ..training.setup import prepare
@@ -51,11 +51,11 @@ def train_classifier(
     """One trained from scratch for `steps` on `images` as the run `recipe` was, ready to answer."""
     config, trusted = {**recipe.config, "seed": SEED}, recipe.trusted
     plan = replace(build(config["trainer"], "trainer", trust=trusted), steps=steps, epochs=None, compile=False)
-    runtime = choose(recipe.runtime.device.type, "fp32")
-    meaning = Meaning.of(config, runtime, trusted)
+    runtime = choose_runtime(recipe.runtime.device.type, "fp32")
+    spec = ModelSpec.of(config, runtime, trusted)
     module = network(completed(config, images), trusted)
-    state = prepare(module, _optimizer(config, trusted), plan, meaning, None)
-    model = meaning.wrap(state.module)
+    state = prepare(module, _optimizer(config, trusted), plan, spec, None)
+    model = spec.wrap(state.module)
     rates = [group["lr"] for group in state.optimizer.param_groups]
     model.train()
     for batch in images.batches(plan.batch_size, SEED, device=runtime.device):
@@ -64,9 +64,9 @@ def train_classifier(
         factor = plan.learning_rate(state.step, steps, len(images))
         for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        update(meaning.objective, model, state, batch, plan, SEED)
+        update(spec.objective, model, state, batch, plan, SEED)
         progress(f"learning from {what}", state.step, steps)
-    return cast(NoisyClassifier, meaning.wrap(state.weights).eval())
+    return cast(NoisyClassifier, spec.wrap(state.weights).eval())
 
 
 def _optimizer(config: Mapping[str, Any], trusted: Collection[str]) -> Any:

@@ -129,7 +129,7 @@ def find(of: Sequence[str], trust: Sequence[str]) -> Entries:
     folders: list[Path] = []
     left_out: list[Path] = []
     for text in of or [""]:
-        if wild(text):
+        if has_wildcard(text):
             hits = _hits(text)
             early = [hit for hit in hits if not Evaluated.at(hit) and not Trained.measured(hit)]
             if 0 < len(early) < len(hits):  # who asks for all that there is need not hear of it in an error
@@ -149,7 +149,7 @@ def find(of: Sequence[str], trust: Sequence[str]) -> Entries:
     return Entries(found, left_out)
 
 
-def wild(text: str) -> bool:
+def has_wildcard(text: str) -> bool:
     """Whether it is a pattern, and not the name of something that is there."""
     return any(c in text for c in WILD) and not Path(text).exists()
 

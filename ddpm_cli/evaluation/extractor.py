@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..hardware.runtime import Runtime, choose
+from ..hardware.runtime import Runtime, choose_runtime
 from ..progress import Progress
 from ..runs.checkpoint import digest
 from ..sampling.classifier import LoadedClassifier, load_classifier
@@ -63,7 +63,7 @@ def load_extractor(features: str, device: str, trust: Sequence[str]) -> Extracto
         CheckpointError: RUN is missing, damaged or no classifier.
         ConfigError: a classifier of noisy images; Inception whose program or weights are not on this machine.
     """
-    runtime = choose(device, "fp32")
+    runtime = choose_runtime(device, "fp32")
     return _inception(runtime) if features == "inception" else _classifier(features, runtime, trust)
 
 

@@ -13,15 +13,15 @@ from .extractor import check_shape, load_extractor
 BATCH = 64
 
 
-def monitor(plan: Plan, few: Images, trust: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
-    """What measures samples (N,C,H,W) uint8: {"fd": distance}, to the held-out images `few`.
+def monitor(plan: Plan, held_out: Images, trust: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
+    """What measures samples (N,C,H,W) uint8: {"fd": distance}, to the held-out images `held_out`.
 
     Raises:
         CheckpointError, ConfigError: features that cannot be used here.
     """
     assert plan.features is not None
     extractor = load_extractor(plan.features, plan.device, trust)
-    check_shape(extractor, few.shape, "trainer.features")
+    check_shape(extractor, held_out.shape, "trainer.features")
     real: list[Tensor] = []
 
     def features(pixels: Tensor, what: str) -> Tensor:
@@ -29,7 +29,7 @@ def monitor(plan: Plan, few: Images, trust: Sequence[str]) -> Callable[[Tensor],
 
     def measure(samples: Tensor) -> dict[str, float]:
         if not real:
-            real.append(features(few.pixels, "held-out images"))
+            real.append(features(held_out.pixels, "held-out images"))
         return {"fd": frechet_distance(real[0], features(samples, "samples"))}
 
     return measure

@@ -9,7 +9,7 @@ from ..files import write_json
 from ..render.files import write_png
 from ..render.plots.bound import plot_bound
 from ..sampling.bits import Bits
-from ..sampling.folder import picture_of_samples, row_of_samples
+from ..sampling.folder import columns_of_samples, picture_of_samples
 from .result import MetricResult
 from .samples import SampleSet
 
@@ -102,7 +102,7 @@ def _error(bits: Bits, name: str) -> str:
 def sample_pictures(samples: SampleSet) -> dict[str, Callable[[Path], None]]:
     """The first few."""
     pixels, labels = samples.pixels[:TILES], None if samples.labels is None else samples.labels[:TILES]
-    columns = row_of_samples(labels, len(pixels), along=False)
+    columns = columns_of_samples(labels, len(pixels), interpolated=False)
     return {"samples.png": lambda path: write_png(path, picture_of_samples(pixels, columns, {}))}
 
 

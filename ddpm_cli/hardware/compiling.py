@@ -30,22 +30,22 @@ class CompileCost(NamedTuple):
         rate: floating point operations a second without compiling.
         call: seconds that a call takes at least for each parameter tensor, however small the network is.
         training, sampling: seconds to compile for each parameter tensor.
-        worth: compile what takes so many times as long as compiling does.
+        payback: compile what takes so many times as long as compiling does.
     """
 
     rate: float
     call: float
     training: float
     sampling: float
-    worth: float
+    payback: float
 
 
-# At `worth` times its cost, compiling has been paid back where it takes off a twelfth.
+# At `payback` times its cost, compiling has been paid back where it takes off a twelfth.
 COSTS = {"cuda": CompileCost(2e13, 5e-5, 0.4, 0.3, 12)}
 """By kind of device; on the others `auto` does not compile."""
 
 
-def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -> float:
+def estimated_seconds(flops: float, calls: float, tensors: int, device: torch.device) -> float:
     """How long plain code takes, roughly, for `calls` calls of a network with so many parameter tensors.
 
     Args:
@@ -55,22 +55,22 @@ def seconds_of(flops: float, calls: float, tensors: int, device: torch.device) -
     return max(flops / cost.rate, calls * cost.call * tensors)
 
 
-def enough(tensors: int, device: torch.device, training: bool) -> float:
+def break_even_seconds(tensors: int, device: torch.device, training: bool) -> float:
     """Seconds of plain code from which on compiling pays; infinite where it is not known to."""
     if device.type not in COSTS:
         return float("inf")
     cost = COSTS[device.type]
-    return tensors * cost.worth * (cost.training if training else cost.sampling)
+    return tensors * cost.payback * (cost.training if training else cost.sampling)
 
 
-def mode_of(setting: CompileSetting, device: torch.device, worth: Callable[[], bool], key: str) -> CompileMode:
+def resolve_mode(setting: CompileSetting, device: torch.device, pays_off: Callable[[], bool], key: str) -> CompileMode:
     """What `setting` comes to here; one line where the tools to compile are missing.
 
     Args:
-        worth: asked by `auto`, only where it can compile at all.
+        pays_off: called by `auto`, only where it can compile at all.
         key: of the setting, for the line.
     """
-    if setting is False or (setting == "auto" and (device.type not in COSTS or not worth())):
+    if setting is False or (setting == "auto" and (device.type not in COSTS or not pays_off())):
         return "eager"
     missing = missing_tool(device)
     if missing:

@@ -62,7 +62,9 @@ class Runtime:
             torch.mps.synchronize()
 
 
-def choose(device: str, precision: Precision, device_key: str = "device", precision_key: str = "precision") -> Runtime:
+def choose_runtime(
+    device: str, precision: Precision, device_key: str = "device", precision_key: str = "precision"
+) -> Runtime:
     """`auto` takes CUDA, then MPS, then the CPU, and bf16 where the hardware computes in it.
 
     Raises:

@@ -7,10 +7,12 @@ from pathlib import Path
 SPINS, SPINS_OF_INTEL, FEW = 20_000, 6_000, 1_000
 """About a quarter of a millisecond: the pause between two looks is three times as long on Intel's processors."""
 LOAD, CPU = Path("/proc/loadavg"), Path("/proc/cpuinfo")
-LOOKS = 3
+SAMPLES = 3
 
 
-def settle(environment: os._Environ[str] | dict[str, str] = os.environ, load: Path = LOAD, cpu: Path = CPU) -> str:
+def set_spin_count(
+    environment: os._Environ[str] | dict[str, str] = os.environ, load: Path = LOAD, cpu: Path = CPU
+) -> str:
     """Set GOMP_SPINCOUNT for libgomp, which reads it when torch is imported; what the user has set stays.
 
     The layers of a small network take 0.1 ms, and threads that fell asleep in between have to be woken: a fifth slower
@@ -20,7 +22,7 @@ def settle(environment: os._Environ[str] | dict[str, str] = os.environ, load: Pa
     Returns:
         What to tell the user when others are at work and threads will wait for one another; else "".
     """
-    others, cores = _others(load), os.cpu_count() or 1  # both of the whole machine
+    others, cores = _busy_threads(load), os.cpu_count() or 1  # both of the whole machine
     crowded = others > 0 and others >= cores / 2
     if "OMP_WAIT_POLICY" not in environment:
         spins = FEW if crowded else SPINS_OF_INTEL if "GenuineIntel" in _start_of(cpu) else SPINS
@@ -34,10 +36,10 @@ def settle(environment: os._Environ[str] | dict[str, str] = os.environ, load: Pa
     )
 
 
-def _others(load: Path) -> int:
+def _busy_threads(load: Path) -> int:
     """How many threads of other processes run, the least of some looks; 0 where the system does not say."""
     least = _running(load)
-    for _ in range(LOOKS - 1):
+    for _ in range(SAMPLES - 1):
         if least > 0:
             time.sleep(0.005)
             least = min(least, _running(load))

@@ -32,10 +32,10 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, seed: int, size: i
 
     g = torch.Generator().manual_seed(seed)
 
-    def some(of: Tensor) -> Tensor:
+    def random_subset(of: Tensor) -> Tensor:
         return of[torch.randperm(len(of), generator=g)[:size].to(of.device)].double()
 
-    values = [float(poly_mmd(some(real), some(fake))) for _ in range(max(subsets, 1))]
+    values = [float(poly_mmd(random_subset(real), random_subset(fake))) for _ in range(max(subsets, 1))]
     return Estimate.of(sum(values) / len(values), values)
 
 

@@ -45,10 +45,10 @@ def bootstrap(statistic: Callable[..., float], *sets: Tensor, resamples: int, se
         raise ValueError("n: there are no images to resample; ask for some")
     g = torch.Generator().manual_seed(seed)
 
-    def again(some: Tensor) -> Tensor:
+    def recompute(some: Tensor) -> Tensor:
         return some[torch.randint(len(some), (len(some),), generator=g).to(some.device)]
 
-    return Estimate.of(statistic(*sets), [statistic(*map(again, sets)) for _ in range(resamples)])
+    return Estimate.of(statistic(*sets), [statistic(*map(recompute, sets)) for _ in range(resamples)])
 
 
 def mean(values: Tensor) -> float:

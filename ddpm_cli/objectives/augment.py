@@ -32,10 +32,10 @@ def random_resized_crop(x: Tensor, rng: Random, scale: tuple[float, float], rati
     w = torch.where(some, wide.gather(1, first)[:, 0], min(1.0, squeeze))
     h = torch.where(some, tall.gather(1, first)[:, 0], min(1.0, 1 / squeeze))
     left, top = ((1 - size) * torch.where(some, place, 0.5) for size, place in ((w, u[:, -2]), (h, u[:, -1])))
-    return part(x, left, top, w, h)
+    return crop_and_resize(x, left, top, w, h)
 
 
-def part(x: Tensor, left: Tensor, top: Tensor, w: Tensor, h: Tensor) -> Tensor:
+def crop_and_resize(x: Tensor, left: Tensor, top: Tensor, w: Tensor, h: Tensor) -> Tensor:
     """The part of each image with that corner and size, (B,) each as shares of the image, stretched to the whole."""
     zero = torch.zeros_like(w)
     # affine_grid puts the middle of the image at 0 and its borders at -1 and 1

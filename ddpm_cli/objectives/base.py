@@ -44,7 +44,7 @@ class Random(Protocol):
         ...
 
 
-class Pair(Protocol):
+class LabelledBatch(Protocol):
     """A batch: x (B,C,H,W) in [-1, 1] and y (B,) int64."""
 
     @property
@@ -59,4 +59,4 @@ class Objective(Protocol):
         """What `__call__` takes for a model: the network with what gives it a meaning."""
         ...
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss: ...
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss: ...

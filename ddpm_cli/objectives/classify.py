@@ -9,7 +9,7 @@ from torch import nn
 from ..diffusion.classifier import NoisyClassifier
 from ..diffusion.schedule import Schedule
 from .augment import check_crop, random_resized_crop
-from .base import Loss, Pair, Random
+from .base import LabelledBatch, Loss, Random
 from .networks import as_classifier
 from .times import Times, Uniform
 
@@ -45,7 +45,7 @@ class Classify:
         """Raises ValueError unless the module is a `Classifier`, which looks at the time where it needs to."""
         return NoisyClassifier(as_classifier(module, self.noisy), schedule, autocast)
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         assert isinstance(model, NoisyClassifier)
         times = self.times if model.training else Uniform()  # as in `Denoising`: validation remembers nothing
         factor, x = None, batch.x

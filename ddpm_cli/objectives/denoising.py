@@ -10,7 +10,7 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.likelihood import bound_term
 from ..diffusion.schedule import Schedule
 from ..diffusion.target import Target
-from .base import Loss, Pair, Random
+from .base import LabelledBatch, Loss, Random
 from .networks import check_denoiser
 from .times import Times, Uniform
 from .weighting import Simple, Weighting
@@ -59,7 +59,7 @@ class Denoising:
         check_model(model)
         return model
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         assert isinstance(model, Denoiser)
         x0, times = batch.x, self.times if model.training else Uniform()
         t, factor = times.draw(model.schedule, rng)
@@ -67,13 +67,14 @@ class Denoising:
         alpha, sigma = model.alpha_sigma(t, x0.ndim)
         x_t = alpha * x0 + sigma * eps
         y = self._labels(batch.y, rng) if model.training and self.label_dropout else batch.y
-        out = model.output(x_t, t, y, self._hint(model, x_t, t, y, rng))
+        out = model.output(x_t, t, y, self._x0_estimate(model, x_t, t, y, rng))
         weight = self.weighting(alpha, sigma, self.target.gain(alpha, sigma))
-        error = out.target - self.target.of(x0, eps, alpha, sigma)
+        error = out.target - self.target.compute(x0, eps, alpha, sigma)
         loss = (weight * error.square()).flatten(1).mean(1)
         logs: dict[str, Tensor] = {}
-        if out.share is not None:
-            prediction = self.target.invert(out.target.detach(), x_t, alpha, sigma)._replace(share=out.share)
+        if out.variance_fraction is not None:
+            prediction = self.target.invert(out.target.detach(), x_t, alpha, sigma)
+            prediction = prediction._replace(variance_fraction=out.variance_fraction)
             steps = getattr(model.schedule, "steps", 1000)
             bound = bound_term(prediction, x_t, x0, t, (t - 1 / steps).clamp(min=0), model.schedule, "learned")
             logs["bound"] = bound.mean().detach()
@@ -87,7 +88,7 @@ class Denoising:
         """Some of them hidden: -1 is "no label"."""
         return torch.where(rng.uniform() < self.label_dropout, -1, y)
 
-    def _hint(self, model: Denoiser, x_t: Tensor, t: Tensor, y: Tensor, rng: Random) -> Tensor | None:
+    def _x0_estimate(self, model: Denoiser, x_t: Tensor, t: Tensor, y: Tensor, rng: Random) -> Tensor | None:
         """The network's own x0 estimate in every other step, no gradient through it (Chen et al. 2022, algorithm 1)."""
         if not model.self_condition or (model.training and rng.coin()):
             return None

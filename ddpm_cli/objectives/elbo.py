@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.schedule import Schedule
-from .base import Loss, Pair, Random
+from .base import LabelledBatch, Loss, Random
 from .latent import LatentModel
 from .networks import as_autoencoder
 
@@ -48,7 +48,7 @@ class ELBO:
         """Raises ValueError, naming the objective, unless the module is an autoencoder. It needs no schedule."""
         return LatentModel(as_autoencoder(module), self.likelihood, self.variance, autocast)
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         assert isinstance(model, LatentModel)
         mean, log_var = model.encode(batch.x)
         z = mean + (0.5 * log_var).exp() * rng.normal(model.latent)

@@ -11,7 +11,7 @@ from ..diffusion.likelihood import HALF_BIN
 from ..diffusion.ode import bits_per_dimension
 from ..diffusion.schedule import Schedule
 from ..models.gmm import GMM
-from .base import Loss, Pair, Random
+from .base import LabelledBatch, Loss, Random
 from .networks import as_mixture
 
 
@@ -50,7 +50,7 @@ class EM:
         """The module itself. Raises ValueError, naming the objective, unless EM can fit it."""
         return as_mixture(module)
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         """At images x in [-1, 1] spread evenly over their bins."""
         x = batch.x + (2 * rng.uniform(*batch.x.shape[1:]) - 1) * HALF_BIN
         log_p = cast(Exact, model).log_prob(x).mean()

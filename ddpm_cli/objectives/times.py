@@ -25,29 +25,29 @@ class Times(Protocol):
         ...
 
 
-class _Forgetful:
+class _NonAdaptive:
     def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
         pass
 
 
 @dataclass(frozen=True)
-class Uniform(_Forgetful):
+class Uniform(_NonAdaptive):
     """Every training time alike (Ho et al. 2020, algorithm 1)."""
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
-        return schedule.time(rng.uniform()), None
+        return schedule.training_time(rng.uniform()), None
 
 
 @dataclass(frozen=True)
-class Stratified(_Forgetful):
+class Stratified(_NonAdaptive):
     """Uniform, but image i of a batch of B draws from [i/B, (i+1)/B): a less noisy loss (cf. Kingma et al. 2021)."""
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
-        return schedule.time((rng.index() + rng.uniform()) / rng.total), None
+        return schedule.training_time((rng.index() + rng.uniform()) / rng.total), None
 
 
 @dataclass(frozen=True)
-class LogNormal(_Forgetful):
+class LogNormal(_NonAdaptive):
     """ln(sigma / alpha) ~ N(mean, std^2) (Karras et al. 2022, table 1)."""
 
     mean: float = -1.2
@@ -57,11 +57,12 @@ class LogNormal(_Forgetful):
         _check_std(self.std)
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
-        return schedule.snap(schedule.time_of(torch.exp(self.mean + self.std * rng.normal()))), None
+        noise_level = torch.exp(self.mean + self.std * rng.normal())
+        return schedule.nearest_training_time(schedule.time_of_noise_level(noise_level)), None
 
 
 @dataclass(frozen=True)
-class LogitNormal(_Forgetful):
+class LogitNormal(_NonAdaptive):
     """logit(t) ~ N(mean, std^2) (Esser et al. 2024, eq. 19)."""
 
     mean: float = 0.0
@@ -71,7 +72,7 @@ class LogitNormal(_Forgetful):
         _check_std(self.std)
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
-        return schedule.snap(torch.sigmoid(self.mean + self.std * rng.normal())), None
+        return schedule.nearest_training_time(torch.sigmoid(self.mean + self.std * rng.normal())), None
 
 
 class Importance(nn.Module):
@@ -105,7 +106,7 @@ class Importance(nn.Module):
             self.register_buffer(name, torch.zeros(bins))
         self._last = torch.zeros(0, dtype=torch.int64)
 
-    def share(self) -> Tensor:
+    def probabilities(self) -> Tensor:
         """How probable each bin is, (bins,), summing to 1."""
         even = torch.full_like(self.moment, 1 / self.bins)
         root = self.moment.sqrt()
@@ -116,13 +117,13 @@ class Importance(nn.Module):
         u = rng.uniform()
         self.to(u.device)
         if rng.first:
-            self._fold()
-        share = self.share()
-        edges = share.cumsum(0)
+            self._update_moments()
+        p = self.probabilities()
+        edges = p.cumsum(0)
         bin_ = torch.searchsorted(edges, u * edges[-1], right=True).clamp(max=self.bins - 1)
-        inside = ((u * edges[-1] - (edges[bin_] - share[bin_])) / share[bin_]).clamp(0, 1 - 2**-24)
+        inside = ((u * edges[-1] - (edges[bin_] - p[bin_])) / p[bin_]).clamp(0, 1 - 2**-24)
         self._last = bin_
-        return schedule.time((bin_ + inside) / self.bins), 1 / (share[bin_] * self.bins)
+        return schedule.training_time((bin_ + inside) / self.bins), 1 / (p[bin_] * self.bins)
 
     def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
         """Of the images that `draw` was last called for. One-hot products, as scattered sums differ from run to run."""
@@ -130,7 +131,7 @@ class Importance(nn.Module):
         self.fresh += loss.float().square() @ here
         self.fresh_images += here.sum(0)
 
-    def _fold(self) -> None:
+    def _update_moments(self) -> None:
         """Take in the step before; all its parts at once, so that accumulation changes nothing."""
         there = self.fresh_images > 0
         mean = self.fresh / self.fresh_images.clamp(min=1)

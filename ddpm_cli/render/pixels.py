@@ -75,7 +75,7 @@ def balanced(n: int) -> int:
     return min(range(math.ceil(math.sqrt(n)), n + 1), key=cost) if n else 1
 
 
-def suited_scale(height: int, width: int, wanted: int | None = None) -> int:
+def default_scale(height: int, width: int, wanted: int | None = None) -> int:
     """Pixels of the picture for one pixel of the model: `wanted`, or so many that a tile is legible (8 -> 10, 32 -> 3).
 
     Raises:
@@ -110,13 +110,13 @@ def sheet(images: Tensor, columns: int | None, scale: int) -> np.ndarray:
 def fitting_scale(images: Tensor, columns: int | None, scale: int | None, panels: int = 1) -> int:
     """`scale`, or the one that suits a tile unless `panels` sheets beside one another get too wide with it."""
     n, _, height, width = images.shape
-    suited = suited_scale(height, width, scale)
+    suited = default_scale(height, width, scale)
     if scale is not None:
         return suited
     return max(1, min(suited, WIDEST // (panels * layout(n, columns) * width)))
 
 
-def row_of(labels: Tensor | None) -> int | None:
+def columns_by_class(labels: Tensor | None) -> int | None:
     """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is of one class."""
     classes = len(labels.unique()) if labels is not None else 0
     if labels is None or not 2 <= classes <= 16:

@@ -67,7 +67,7 @@ def channel_statistics(images: Images) -> dict[str, list[float]]:
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ModelSpec:
     """What makes a network a model: the objective it is trained by, the noise schedule, and how precisely it runs."""
 
     objective: Objective
@@ -75,7 +75,7 @@ class Meaning:
     runtime: Runtime
 
     @classmethod
-    def of(cls, config: Config, runtime: Runtime, trust: Collection[str] | None = None) -> "Meaning":
+    def of(cls, config: Config, runtime: Runtime, trust: Collection[str] | None = None) -> "ModelSpec":
         """Raises ConfigError for nodes that cannot be built."""
         objective = build(config["objective"], "objective", trust=trust)
         return cls(objective, build(config["schedule"], "schedule", trust=trust), runtime)

@@ -24,7 +24,7 @@ from ..files import write_json
 from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
-from ..render.pixels import EDGE, enlarge, grid, suited_scale, to_uint8
+from ..render.pixels import EDGE, default_scale, enlarge, grid, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
@@ -191,7 +191,7 @@ class RunDirectory:
     def picture(self, step: int, images: Tensor) -> None:
         """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1], under the caption if there is one."""
         pixels = to_uint8(images)
-        picture = enlarge(grid(pixels, self._grid.columns, background=EDGE), suited_scale(*pixels.shape[-2:]))
+        picture = enlarge(grid(pixels, self._grid.columns, background=EDGE), default_scale(*pixels.shape[-2:]))
         if self._grid.caption:
             picture = titled(picture, self._grid.caption)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"

@@ -10,9 +10,9 @@ from ..build import locate
 from ..errors import CheckpointError
 from ..files import shown
 from ..hardware.options import Precision
-from ..hardware.runtime import Runtime, choose
+from ..hardware.runtime import Runtime, choose_runtime
 from . import checkpoint
-from .assemble import Config, Meaning, network
+from .assemble import Config, ModelSpec, network
 from .checkpoint import Checkpoint, load_weights, with_prefix
 from .families import family_of
 
@@ -37,7 +37,7 @@ class RunModel:
     checkpoint: Checkpoint | None
     model: nn.Module
     module: nn.Module
-    meaning: Meaning
+    spec: ModelSpec
     config: Config
     trusted: frozenset[str]
     weights: Weights
@@ -46,7 +46,7 @@ class RunModel:
 
     @property
     def runtime(self) -> Runtime:
-        return self.meaning.runtime
+        return self.spec.runtime
 
 
 class LoadedRun:
@@ -103,18 +103,18 @@ def load(
     """
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     config, trusted = dict(found.manifest["config"]), frozenset((PACKAGE, *trust))
-    meaning = Meaning.of(config, runtime or choose(device, precision), trusted)
-    module, used = _network(found, config, weights, trusted, meaning.runtime)
-    model = meaning.wrap(module)
-    return _opened(RunModel(found, model, module, meaning, config, trusted, used, *_about(found)))
+    spec = ModelSpec.of(config, runtime or choose_runtime(device, precision), trusted)
+    module, used = _network(found, config, weights, trusted, spec.runtime)
+    model = spec.wrap(module)
+    return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found)))
 
 
-def untrained(config: Config, meaning: Meaning, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:
+def untrained(config: Config, spec: ModelSpec, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:
     """The network of `config` with its first weights, opened as if it had been trained on such images."""
-    module = meaning.runtime.prepare(network(config)).eval().requires_grad_(False)
-    model = meaning.wrap(module)
+    module = spec.runtime.prepare(network(config)).eval().requires_grad_(False)
+    model = spec.wrap(module)
     trusted = frozenset((PACKAGE,))
-    return _opened(RunModel(None, model, module, meaning, config, trusted, "raw", shape, class_names))
+    return _opened(RunModel(None, model, module, spec, config, trusted, "raw", shape, class_names))
 
 
 def _opened(run: RunModel) -> LoadedRun:

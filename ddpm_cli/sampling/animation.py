@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..build import check_positive
-from ..diffusion.editing import there_and_back
+from ..diffusion.editing import ping_pong
 from ..diffusion.samplers import Frame
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
@@ -100,7 +100,7 @@ class Animation:
         return 0.0 if self.kind == "interpolate" else hold
 
 
-class ThereAndBack(NamedTuple):
+class PingPong(NamedTuple):
     """The weight of each frame, the `distinct` ones (ascending), and which of them each frame shows."""
 
     weights: Tensor
@@ -108,13 +108,13 @@ class ThereAndBack(NamedTuple):
     place: Tensor
 
     @classmethod
-    def of(cls, frames: int) -> "ThereAndBack":
-        weights = there_and_back(frames)
+    def of(cls, frames: int) -> "PingPong":
+        weights = ping_pong(frames)
         return cls(weights, *weights.unique(sorted=True, return_inverse=True))
 
 
 def interpolation(
-    task: Task, request: Request, way: ThereAndBack, options: AnimationOptions, progress: Progress
+    task: Task, request: Request, way: PingPong, options: AnimationOptions, progress: Progress
 ) -> Animation:
     """task: n images for each distinct weight in turn."""
     assert request.between is not None

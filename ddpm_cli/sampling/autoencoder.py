@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..objectives.latent import LatentModel
 from ..progress import Progress
 from ..runs.load import RunModel
-from .animation import Animation, AnimationOptions, ThereAndBack, interpolation
+from .animation import Animation, AnimationOptions, PingPong, interpolation
 from .bits import BitsOptions
 from .generator import Generator
 from .inputs import picture_of
@@ -26,7 +26,7 @@ EDGE = 1e-6
 PIXEL_SEEDS = 2**41
 """Between the seeds that z is drawn with and those of the noise around the expected image."""
 Codes = Callable[[Sequence[int]], Tensor]
-"""Rows -> z (B,L)."""
+"""Image indices -> z (B,L)."""
 
 
 class AutoencoderGenerator(Generator):
@@ -48,7 +48,7 @@ class AutoencoderGenerator(Generator):
             ways = request.n if request.task == "between_seeds" else 1
             seeds, weights = list(range(ways)) * len(weights), weights.repeat_interleave(ways)
         elif request.between is not None:
-            seeds, weights = [0] * request.n, request.way()
+            seeds, weights = [0] * request.n, request.interpolation_weights()
         prior = self.prior(request.prior)
         codes, inputs = self._codes(request, seeds, prior, weights)
 
@@ -64,12 +64,12 @@ class AutoencoderGenerator(Generator):
 
     def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
         self.check_animation(options.kind)
-        way = ThereAndBack.of(options.frames)
+        way = PingPong.of(options.frames)
         return partial(interpolation, self.plan(request, way.distinct), request, way, options)
 
-    def prior(self, asked: Prior) -> Literal["normal", "gmm"]:
+    def prior(self, requested: Prior) -> Literal["normal", "gmm"]:
         """The one to draw z from. Raises ConfigError for a mixture that is not there."""
-        if asked == "gmm" and self.model.mixture is None:
+        if requested == "gmm" and self.model.mixture is None:
             planned = self.config["model"].get("prior") == "gmm"
             advice = (
                 "the last checkpoint has one: run ddpm train to its end, or name the run"
@@ -77,7 +77,7 @@ class AutoencoderGenerator(Generator):
                 else "train with model.prior=gmm"
             )
             raise ConfigError(f"prior: no mixture has been fitted to the latents of this run; {advice}")
-        return ("normal" if self.model.mixture is None else "gmm") if asked == "auto" else asked
+        return ("normal" if self.model.mixture is None else "gmm") if requested == "auto" else requested
 
     def _codes(
         self, request: Request, seeds: Sequence[int], prior: str, weights: Tensor | None

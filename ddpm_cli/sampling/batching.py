@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from ..hardware.compiling import compile_call, enough, mode_of, seconds_of
+from ..hardware.compiling import break_even_seconds, compile_call, estimated_seconds, resolve_mode
 from ..hardware.memory import FRACTION, halved, host_memory
 from ..hardware.options import CompileMode, CompileSetting
 from ..runs.load import RunModel
@@ -32,17 +32,17 @@ class Batching:
 
     Args:
         call: of the network, of a model that is sampled step by step; None = another.
-        asked: batch_size, `auto` = what suits the device and its memory.
+        requested: batch_size, `auto` = what suits the device and its memory.
     """
 
-    def __init__(self, run: RunModel, call: NetworkCall | None, n: int, calls: int, asked: Size):
-        self.run, self.call, self.n, self.calls, self.asked = run, call, n, calls, asked
+    def __init__(self, run: RunModel, call: NetworkCall | None, n: int, calls: int, requested: Size):
+        self.run, self.call, self.n, self.calls, self.requested = run, call, n, calls, requested
         self.device = run.runtime.device
 
     @cached_property
     def batch_size(self) -> int:
-        if self.asked != "auto":
-            return self.asked
+        if self.requested != "auto":
+            return self.requested
         size = min(AT_A_TIME.get(self.device.type, HOST), self.n)
         total = host_memory() if self.device.type == "cpu" else None
         if total is None:  # elsewhere a batch that does not fit is halved once that is known
@@ -55,21 +55,21 @@ class Batching:
         """Compile the network where `setting` says so. Returns what was done. On CUDA `auto` also captures graphs."""
         if self.call is None:
             return "eager"  # one call is not worth it
-        mode = mode_of(setting, self.device, self._worth, "compile")
+        mode = resolve_mode(setting, self.device, self._pays_off, "compile")
         if mode == "compiled" and setting == "auto" and self.device.type == "cuda":
             mode = "graphs"
         size = self.batch_size
         compile_call(self.run.module, mode, False, sizes=(size, 2 * size), key="compile")  # guidance draws two
         return mode
 
-    def _worth(self) -> bool:
-        tensors, wanted = len(self._weights), enough(len(self._weights), self.device, training=False)
+    def _pays_off(self) -> bool:
+        tensors, wanted = len(self._weights), break_even_seconds(len(self._weights), self.device, training=False)
         _, height, width = self.run.shape
         most = 2 * height * width * sum(p.numel() for p in self._weights)  # each weight once for each pixel
         batches = -(-self.n // self.batch_size)
 
         def seconds(flops: float) -> float:
-            return seconds_of(flops * self.n * self.calls, batches * self.calls, tensors, self.device)
+            return estimated_seconds(flops * self.n * self.calls, batches * self.calls, tensors, self.device)
 
         return seconds(most) >= wanted and self._cost is not None and seconds(self._cost.flops) >= wanted
 

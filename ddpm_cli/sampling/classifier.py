@@ -26,8 +26,8 @@ class LoadedClassifier(LoadedRun):
     def __init__(self, run: RunModel):
         super().__init__(run)
         self.network = cast(Classifier, run.module)
-        self.noisy = cast(Classify, run.meaning.objective).noisy
-        self.schedule: Schedule = run.meaning.schedule
+        self.noisy = cast(Classify, run.spec.objective).noisy
+        self.schedule: Schedule = run.spec.schedule
         self.digest = "" if run.checkpoint is None else str(run.checkpoint.manifest["sha256"])
 
     def probabilities(self, images: Images, batch_size: int = 64, progress: Progress = silent) -> Tensor:

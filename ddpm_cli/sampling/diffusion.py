@@ -17,11 +17,11 @@ from ..render.time_label import TimeLabel, time_label_of
 from ..runs.assemble import check
 from ..runs.images import examples
 from ..runs.load import RunModel
-from .animation import Animation, AnimationOptions, ThereAndBack, denoising, interpolation
+from .animation import Animation, AnimationOptions, PingPong, denoising, interpolation
 from .batching import NetworkCall
 from .bits import BitsOptions
 from .diffusion_bits import DiffusionBits
-from .diffusion_tasks import Rows, task_of
+from .diffusion_tasks import PerImageSettings, task_of
 from .generator import Generator
 from .guidance import ReadyGuidance, ready, settings
 from .request import Request
@@ -64,7 +64,7 @@ class DiffusionGenerator(Generator):
             raise ConfigError("pixel_noise: belongs to autoencoders and mixtures; leave it out for a diffusion model")
         check(self.model, request.sampler)
         guidance = ready(request.guidance, self)
-        rows = self._rows(request, guidance, weights)
+        rows = self._per_image(request, guidance, weights)
         sampler = settings(request.sampler) | {"name": type(request.sampler).__name__.lower()}
         return task_of(request, rows, {"sampler": sampler, "guidance": guidance.facts})
 
@@ -77,7 +77,7 @@ class DiffusionGenerator(Generator):
             return partial(self._dissolving, request, options)
         if options.kind == "denoise":
             return partial(denoising, self.plan(request), self.schedule, self.time_label, options)
-        way = ThereAndBack.of(options.frames)
+        way = PingPong.of(options.frames)
         return partial(interpolation, self.plan(request, way.distinct), request, way, options)
 
     def _dissolving(self, request: Request, options: AnimationOptions, progress: Progress) -> Animation:
@@ -90,25 +90,25 @@ class DiffusionGenerator(Generator):
         )  # fmt: skip
         return Animation("forward", frames, strip)
 
-    def _rows(self, request: Request, guidance: ReadyGuidance, weights: Tensor | None) -> Rows:
+    def _per_image(self, request: Request, guidance: ReadyGuidance, weights: Tensor | None) -> PerImageSettings:
         """Which seed, class and place on the way each image has."""
-        seeds, along = request.seeds, request.between is not None and weights is None
+        seeds, interpolated = request.seeds, request.between is not None and weights is None
         if request.task == "between_seeds":
             if request.seed:
                 raise ConfigError(
                     f"seed: belongs to images from noise; between two seeds leave it out, got {request.seed}"
                 )
-            seeds = [0] * request.n if along else seeds
-        elif along:
+            seeds = [0] * request.n if interpolated else seeds
+        elif interpolated:
             seeds = [request.seed] * request.n
-        way = request.way() if along else None
-        labels = self._labels(request, guidance, along)
+        way = request.interpolation_weights() if interpolated else None
+        labels = self._labels(request, guidance, interpolated)
         if weights is not None:
             labels = None if labels is None else labels.repeat(len(weights))
             seeds, way = seeds * len(weights), weights.repeat_interleave(request.n)
-        return Rows(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, way)
+        return PerImageSettings(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, way)
 
-    def _labels(self, request: Request, guidance: ReadyGuidance, along: bool) -> Tensor | None:
+    def _labels(self, request: Request, guidance: ReadyGuidance, interpolated: bool) -> Tensor | None:
         """The class of each image, (n,); -1 = none; None for a model and guidance that know no classes.
 
         A picture's own class is not known: without a label, its variations are drawn without one where the model has
@@ -116,15 +116,15 @@ class DiffusionGenerator(Generator):
         """
         names = self.class_names if guidance.class_names is None else guidance.class_names
         knows = self.conditional or guidance.class_names is not None
-        if not request.asks_for_classes:
+        if not request.names_classes:
             free = self.conditional and self.label_dropout > 0 and guidance.plain
             if request.task in ("variation", "inpaint", "between_images") and free:
                 return torch.full((request.n,), -1)
-            if along and knows:
+            if interpolated and knows:
                 raise ConfigError("label: the way between two images needs a class; set label=CLASS")
-        if along and len(request.labels or []) > 1:
+        if interpolated and len(request.labels or []) > 1:
             raise ConfigError("labels: the way between two images has one class; set label=CLASS")
-        if request.asks_for_classes and not knows:
+        if request.names_classes and not knows:
             raise ConfigError(
                 "label: this model knows no classes; train with model.class_conditional=true, "
                 "or guide with a classifier"

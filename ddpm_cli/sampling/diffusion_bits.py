@@ -116,7 +116,7 @@ class DiffusionBits:
                 first = guided(x_t, t).x0
                 tick()
             tick()
-            return guided(x_t, t, hint=first)
+            return guided(x_t, t, x0_estimate=first)
 
         return denoise
 

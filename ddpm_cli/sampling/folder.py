@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..files import write_json
 from ..render.files import write_images, write_npz, write_png
-from ..render.pixels import BACKGROUND, enlarge, grid, layout, row_of, suited_scale
+from ..render.pixels import BACKGROUND, columns_by_class, default_scale, enlarge, grid, layout
 
 INPUTS = ("input", "input_other", "masked")
 LONG_ROW = 12
@@ -65,7 +65,7 @@ def picture_of_samples(pixels: Tensor, columns: int | None, inputs: Mapping[str,
 
     Of two ends, the other one is at the end of its row, above the last image when these fill one row.
     """
-    scale = suited_scale(*pixels.shape[-2:])
+    scale = default_scale(*pixels.shape[-2:])
     if not inputs:
         return enlarge(grid(pixels, columns), scale)
     columns = max(layout(len(pixels), columns), len(inputs))
@@ -83,6 +83,6 @@ def padded(pixels: Tensor, columns: int) -> Tensor:
     return torch.cat([pixels, torch.full((missing, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)])
 
 
-def row_of_samples(labels: Tensor | None, n: int, along: bool) -> int | None:
+def columns_of_samples(labels: Tensor | None, n: int, interpolated: bool) -> int | None:
     """How many pictures a row of the grid should have. What is on a way from one to another stays in one row."""
-    return n if along and n <= LONG_ROW else row_of(labels)
+    return n if interpolated and n <= LONG_ROW else columns_by_class(labels)

@@ -91,7 +91,7 @@ class Generator(LoadedRun, ABC):
         """From `request` to samples: checked now, drawn when it is called. Raises what `plan` raises."""
         task = self.plan(request)
         batching = Batching(self.run, self.network_call, task.n, task.calls, batch_size)
-        return Pipeline(task, batching, compile, self.facts, along=request.between is not None)
+        return Pipeline(task, batching, compile, self.facts, interpolated=request.between is not None)
 
     def sample(
         self,
@@ -100,7 +100,7 @@ class Generator(LoadedRun, ABC):
         batch_size: Size = "auto",
         compile: CompileSetting = "auto",
         progress: Progress = silent,
-        **asked: Any,
+        **settings: Any,
     ) -> Samples:
         """All images of a request, which may be written as its fields: sample(n=16, label=3, seed=0).
 
@@ -108,24 +108,24 @@ class Generator(LoadedRun, ABC):
             ConfigError, DataError: what `Request` and `plan` raise.
             NonFiniteError: the model gives NaN or infinity.
         """
-        return self.pipeline(request or Request(**asked), batch_size, compile)(progress)
+        return self.pipeline(request or Request(**settings), batch_size, compile)(progress)
 
     def draw(self, request: Request, batch_size: Size = "auto", progress: Progress = silent) -> Iterator[Samples]:
         """The images of a request, a batch at a time, so that no more than one is in memory."""
         return self.pipeline(request, batch_size, False).batches(progress)
 
-    def frames(self, request: Request | None = None, **asked: Any) -> Iterator[Frame]:
+    def frames(self, request: Request | None = None, **settings: Any) -> Iterator[Frame]:
         """x_t and the x0 estimate of all images of a request at each time, from noise to image, as one batch.
 
         x and x0 are (N,C,H,W) on the model's device, t is in [0, 1] and falls.
         """
-        task = self.plan(request or Request(**asked))
+        task = self.plan(request or Request(**settings))
         return task.frames(range(task.n))
 
-    def animate(self, *, progress: Progress = silent, **asked: Any) -> Animation:
+    def animate(self, *, progress: Progress = silent, **settings: Any) -> Animation:
         """An animation by the fields of `AnimationOptions` and `Request`: animate(kind="denoise", n=9, label=3)."""
-        options = AnimationOptions(**{k: v for k, v in asked.items() if k in ANIMATION_KEYS})
-        request = Request(**{"n": 16} | {k: v for k, v in asked.items() if k not in ANIMATION_KEYS})
+        options = AnimationOptions(**{k: v for k, v in settings.items() if k in ANIMATION_KEYS})
+        request = Request(**{"n": 16} | {k: v for k, v in settings.items() if k not in ANIMATION_KEYS})
         options.check(request)
         return self.animation(request, options)(progress)
 

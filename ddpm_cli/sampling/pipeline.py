@@ -21,12 +21,14 @@ class Pipeline:
 
     Args:
         facts: of the run, for sample.json.
-        along: the images are on the way from one end to another.
+        interpolated: the images are on the way from one end to another.
     """
 
-    def __init__(self, task: Task, batching: Batching, compile: CompileSetting, facts: Mapping[str, Any], along: bool):
+    def __init__(
+        self, task: Task, batching: Batching, compile: CompileSetting, facts: Mapping[str, Any], interpolated: bool
+    ):
         self.task, self.batching, self.compile = task, batching, compile
-        self.facts, self.along = dict(facts), along
+        self.facts, self.interpolated = dict(facts), interpolated
 
     def __call__(self, progress: Progress = silent) -> Samples:
         """All images. Raises NonFiniteError for NaN or infinity."""
@@ -44,14 +46,16 @@ class Pipeline:
             **how,
         }
         inputs = {name: to_uint8(image) for name, image in task.inputs.items()}
-        return Samples(torch.cat(parts), task.labels, facts["seeds"], facts, inputs, self.along)
+        return Samples(torch.cat(parts), task.labels, facts["seeds"], facts, inputs, self.interpolated)
 
     def batches(self, progress: Progress = silent) -> Iterator[Samples]:
         """The images of each batch in turn."""
         facts = self.described
         for rows, images in self._drawn(progress):
             labels = None if self.task.labels is None else self.task.labels[rows.start : rows.stop]
-            yield Samples(to_uint8(images), labels, self._seeds(rows), facts | {"n": len(rows)}, along=self.along)
+            yield Samples(
+                to_uint8(images), labels, self._seeds(rows), facts | {"n": len(rows)}, interpolated=self.interpolated
+            )
 
     @property
     def described(self) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class Pipeline:
 
     def _drawn(self, progress: Progress) -> Iterator[tuple[range, Tensor]]:
         on_step = counter(progress, self.task.steps, self.task.n)
-        shrink = self.batching.asked == "auto"
+        shrink = self.batching.requested == "auto"
         for rows, images in self.task.batches(self.batching.batch_size, on_step, shrink):
             yield rows, finite(images)
 

@@ -90,7 +90,7 @@ class Request:
         return list(range(self.seed, self.seed + self.n))
 
     @property
-    def asks_for_classes(self) -> bool:
+    def names_classes(self) -> bool:
         return self.label is not None or self.labels is not None
 
     def classes(self, names: Sequence[str]) -> Tensor:
@@ -104,7 +104,7 @@ class Request:
         asked = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
         return cycle([_class(a, names) for a in asked] or range(len(names)), self.n)
 
-    def way(self) -> Tensor:
+    def interpolation_weights(self) -> Tensor:
         """(n,) how far each image is along the one way between two ends, 0 to 1.
 
         Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..render.files import png_bytes
-from .folder import SampleFolder, picture_of_samples, row_of_samples
+from .folder import SampleFolder, columns_of_samples, picture_of_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Samples:
         seeds: one for each image; None on the way between two seeds.
         facts: what sample.json says.
         inputs: what they were made from, (1,C,H,W) uint8 by the name of its file.
-        along: they are on the way from one end to another.
+        interpolated: they are on the way from one end to another.
     """
 
     images: Tensor
@@ -29,7 +29,7 @@ class Samples:
     seeds: list[int] | None
     facts: dict[str, Any]
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
-    along: bool = False
+    interpolated: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,7 +47,7 @@ class Samples:
     @property
     def columns(self) -> int | None:
         """How many images a row of the grid has; None = near a square."""
-        return row_of_samples(self.classes, len(self), self.along)
+        return columns_of_samples(self.classes, len(self), self.interpolated)
 
     def grid(self) -> np.ndarray:
         """One picture of them all, (H,W,C) uint8: what grid.png shows."""

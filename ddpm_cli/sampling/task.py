@@ -90,7 +90,7 @@ def check_one_pass(request: Request) -> None:
     """Raises ConfigError for what only models that are sampled step by step can do."""
     if not isinstance(request.guidance, Unguided):
         raise ConfigError("guidance: is for diffusion models; use guidance=none")
-    if request.asks_for_classes:
+    if request.names_classes:
         raise ConfigError("label: this model knows no classes; leave it out, or train a diffusion model")
     if request.init is not None:
         raise ConfigError("init: is for diffusion models; between=[PATH,PATH] takes pictures here")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
-from ..hardware.compiling import enough, seconds_of
+from ..hardware.compiling import break_even_seconds, estimated_seconds
 from ..hardware.memory import fits_by_estimate, halved, host_memory
 from ..objectives.base import Objective
 from .plan import Plan
@@ -44,15 +44,15 @@ class Auto:
     def worth_compiling(self) -> bool:
         """Whether the run is long enough, see `enough`."""
         tensors, steps = len(self.state.parameters), self.plan.length(len(self.data))
-        images, wanted = steps * self.plan.batch_size, enough(tensors, self.device, training=True)
+        images, wanted = steps * self.plan.batch_size, break_even_seconds(tensors, self.device, training=True)
         if self.plan.max_seconds is not None and self.plan.max_seconds < wanted:
             return False
         _, height, width = self.data.shape
         most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # each weight once for each pixel
-        if seconds_of(images * most, steps, tensors, self.device) < wanted:
+        if estimated_seconds(images * most, steps, tensors, self.device) < wanted:
             return False
         cost = self.cost()
-        return cost is not None and seconds_of(images * cost.flops, steps, tensors, self.device) >= wanted
+        return cost is not None and estimated_seconds(images * cost.flops, steps, tensors, self.device) >= wanted
 
     def micro_batch(self) -> int:
         """The largest part of a batch that fits: by trying on CUDA, by estimate on the host."""

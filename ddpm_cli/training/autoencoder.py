@@ -14,7 +14,7 @@ from ..files import shown
 from ..objectives.latent import LatentModel
 from ..runs.directory import GridStyle, RunDirectory
 from .prior import PriorFit
-from .session import Live, Session
+from .session import LiveRun, Session
 from .state import TrainState
 
 BATCH = 64
@@ -27,13 +27,13 @@ class AutoencoderSession(Session):
     def grid(self, labels: Tensor | None) -> GridStyle:
         return GridStyle(self._columns, "Upper of two rows: real; lower: reconstructed")
 
-    def preview(self, live: Live, labels: Tensor | None) -> Callable[[], Tensor] | None:
+    def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:
         """Rows of real images, below each row what the model makes of it; a few less than `trainer.samples`."""
-        if not len(live.few):
+        if not len(live.held_out):
             return None
         model, columns = cast(LatentModel, live.model), self._columns
-        rows = max(1, min(self.plan.samples // columns // 2, len(live.few) // columns))
-        few = to_float(live.few.take(rows * columns).pixels)
+        rows = max(1, min(self.plan.samples // columns // 2, len(live.held_out) // columns))
+        few = to_float(live.held_out.take(rows * columns).pixels)
         eps = ImageNoise(range(len(few))).first((model.latent,), "cpu")
 
         def reconstruct() -> Tensor:
@@ -46,7 +46,7 @@ class AutoencoderSession(Session):
 
         return reconstruct
 
-    def draw(self, live: Live, labels: Tensor | None) -> Tensor:
+    def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
         """From the prior N(0, I): the mixture is fitted when the training is over."""
         model = cast(LatentModel, live.model)
         device = next(model.parameters()).device
@@ -60,7 +60,7 @@ class AutoencoderSession(Session):
     def begin(self, state: TrainState) -> None:
         self._prior(state).forget()
 
-    def complete(self, place: RunDirectory, state: TrainState, live: Live) -> None:
+    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
         fit, images = self._prior(state), live.images
         if not fit.run(images, lambda: place.stop_signal is not None):
             raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped before its prior was fitted")
@@ -77,7 +77,7 @@ class AutoencoderSession(Session):
 
     def _prior(self, state: TrainState) -> PriorFit:
         def model_of(module: torch.nn.Module) -> LatentModel:
-            return cast(LatentModel, self.meaning.wrap(module))
+            return cast(LatentModel, self.spec.wrap(module))
 
         average = None if state.ema is None else model_of(state.ema.module)
         return PriorFit(model_of(state.module), average, self.plan.batch_size, self.options.seed)

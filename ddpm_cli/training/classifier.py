@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.checkpoint import load_weights, with_prefix
 from ..runs.directory import RunDirectory
-from .session import Live, Session
+from .session import LiveRun, Session
 from .state import TrainState
 from .validation import validation_loss
 
@@ -42,7 +42,7 @@ class ClassifierSession(Session):
         wanted = self.plan.best_by is not None and "step" in state.best
         return wanted and not _has_row(self.folder / "metrics.jsonl", state.step)
 
-    def complete(self, place: RunDirectory, state: TrainState, live: Live) -> None:
+    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
         """Append the row to the metrics, and a note, when it is due. The best weights replace those of `state`."""
         if not self.pending(state):
             return
@@ -55,9 +55,9 @@ class ClassifierSession(Session):
         tensors = best.tensors("ema.") or best.tensors("model.")
         weights = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
         load_weights(state.weights, weights, str(best.path))
-        model, row = self.meaning.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
+        model, row = self.spec.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
         for split, images in self.images.items():
-            row |= validation_loss(self.meaning.objective, model, images, self.plan.batch_size, split)
+            row |= validation_loss(self.spec.objective, model, images, self.plan.batch_size, split)
         place.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         said = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
         self.notes.append(f"{shown(best.path)}, the best by {self.plan.best_by}: {', '.join(said)}")

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
-from ..render.pixels import row_of
+from ..render.pixels import columns_by_class
 from ..runs.assemble import check
 from ..runs.directory import GridStyle
 from ..sampling.request import cycle
-from .session import Live, Session
+from .session import LiveRun, Session
 
 BATCH = 64
 
@@ -24,27 +24,27 @@ class DiffusionSession(Session):
     def check(self) -> None:
         check(cast(Denoiser, self.model), self.options.sampler)
 
-    def labels(self, live: Live, n: int) -> Tensor | None:
+    def labels(self, live: LiveRun, n: int) -> Tensor | None:
         """The classes in turn, of a class-conditional model."""
         return cycle(range(live.images.classes), n) if cast(Denoiser, live.model).class_conditional else None
 
     def grid(self, labels: Tensor | None) -> GridStyle:
-        return GridStyle(row_of(labels))
+        return GridStyle(columns_by_class(labels))
 
-    def preview(self, live: Live, labels: Tensor | None) -> Callable[[], Tensor]:
+    def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor]:
         def draw() -> Tensor:
             live.model.eval()
             return self._generate(live, self.plan.samples, labels, self.plan.samples)
 
         return draw
 
-    def draw(self, live: Live, labels: Tensor | None) -> Tensor:
+    def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
         return self._generate(live, self.plan.eval_samples, labels, BATCH)
 
     def next_step(self, run: str) -> str:
         learned = cast(Denoiser, self.model).learned_variance
         return f"draw from it with ddpm sample ckpt={run}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
 
-    def _generate(self, live: Live, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
+    def _generate(self, live: LiveRun, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
         model, sampler, shape = cast(Denoiser, live.model), self.options.sampler, live.images.shape
         return torch.cat(list(generate(model, sampler, shape, range(n), labels, batch_size=batch_size)))

@@ -17,7 +17,7 @@ from ..models.gmm import GMM
 from ..objectives.em import EM
 from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
 from ..runs.directory import RunDirectory
-from .em_steps import iterate, set_basis, spread
+from .em_steps import dequantized_images, iterate, set_basis
 from .plan import Every, Plan
 from .randomness import seed_of
 from .validation import Callbacks
@@ -79,7 +79,7 @@ def fit(
         NonFiniteError: the log-likelihood fell.
     """
     began = time.perf_counter() - state.seconds
-    x = spread(data, objective.images, seed)
+    x = dequantized_images(data, objective.images, seed)
     if not state.step:
         set_basis(state.module, x)
     c, rest = state.module.coordinates(x), float(state.module.log_rest(x).mean())
@@ -88,7 +88,7 @@ def fit(
     while not finished(state, plan) and not stop:
         before = {name: buffer.clone() for name, buffer in state.module.mixture.state_dict().items()}
         reached = iterate(state.module.mixture, c, objective.floor, seed_of(seed) % 2**32, first=not state.step) + rest
-        if _judge(state, reached, objective):
+        if _must_undo(state, reached, objective):
             state.module.mixture.load_state_dict(before)
             run.save(state, plan.keep_last, None)  # it has still to say that it ended
             break
@@ -103,11 +103,11 @@ def fit(
         if _due(plan, plan.sample_every, state.step) and callbacks.sample:
             run.picture(state.step, callbacks.sample())
     if finished(state, plan):
-        _last_look(state, plan, run, callbacks)
+        _final_callbacks(state, plan, run, callbacks)
     return finished(state, plan)
 
 
-def _judge(state: EMState, reached: float, objective: EM) -> bool:
+def _must_undo(state: EMState, reached: float, objective: EM) -> bool:
     """Whether an iteration is to be taken back, the state being told whether EM has converged.
 
     Raises NonFiniteError when the log-likelihood fell, which exact EM cannot do (Dempster et al. 1977, theorem 1).
@@ -138,7 +138,7 @@ def _due(plan: Plan, every: Every, step: int) -> bool:
     return plan.due(every, step, plan.batch_size)
 
 
-def _last_look(state: EMState, plan: Plan, run: RunDirectory, callbacks: Callbacks) -> None:
+def _final_callbacks(state: EMState, plan: Plan, run: RunDirectory, callbacks: Callbacks) -> None:
     if callbacks.validate and plan.eval_every and not _due(plan, plan.eval_every, state.step):
         run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
     if callbacks.sample and plan.sample_every and not _due(plan, plan.sample_every, state.step):

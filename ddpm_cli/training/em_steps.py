@@ -14,7 +14,7 @@ from ..models.mixture import Mixture
 from .randomness import seed_of
 
 
-def spread(data: Images, most: int | None, seed: int) -> Tensor:
+def dequantized_images(data: Images, most: int | None, seed: int) -> Tensor:
     """(N,C,H,W) float64: pixels spread evenly over their bins by noise that is a function of the seed."""
     generator = torch.Generator().manual_seed(seed_of(seed, 1))
     if most is not None and most < len(data):

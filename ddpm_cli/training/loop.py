@@ -39,11 +39,11 @@ def train(
     device, images = next(model.parameters()).device, len(data)
     total, began = plan.length(images), time.perf_counter() - state.seconds
     rates = [group["lr"] for group in state.optimizer.param_groups]
-    saved, meter, now = state.seconds, Meter(device), Moment(finished(state, plan, images), False, False)
+    saved, meter, status = state.seconds, Meter(device), StepStatus(finished(state, plan, images), False, False)
     run.reporter.start(state.step, total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
-        if now.done:
+        if status.done:
             break
         factor = plan.learning_rate(state.step, total, images)
         _set_rates(state, rates, factor)
@@ -54,22 +54,22 @@ def train(
         state.seconds = time.perf_counter() - began
         run.reporter.advance(state.step, state.seconds)
 
-        now = _moment(state, plan, images, run, saved)
+        status = _status(state, plan, images, run, saved)
         logged = plan.due(plan.log_every, state.step, images)
-        if now.done or now.stop or logged:
+        if status.done or status.stop or logged:
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
         best = logged and _best_period(state, plan)
-        if any(now) or best or _due_any(plan, state.step, images):
+        if any(status) or best or _due_any(plan, state.step, images):
             with meter.paused(state.step):
-                if look(state, plan, run, callbacks, images, now):
+                if run_callbacks(state, plan, run, callbacks, images, status):
                     saved = state.seconds
                 model.train()
-        if now.stop:  # as it was before the save: a signal that came since then waits for the save after the next step
+        if status.stop:  # as before the save: a signal since then waits for the next one
             break
-    return now.done
+    return status.done
 
 
-class Moment(NamedTuple):
+class StepStatus(NamedTuple):
     """done: the plan's end; stop: a signal asked for one; late: the last save is too long ago."""
 
     done: bool
@@ -77,10 +77,10 @@ class Moment(NamedTuple):
     late: bool
 
 
-def _moment(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved: float) -> Moment:
+def _status(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved: float) -> StepStatus:
     """saved: state.seconds at the last save."""
     late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
-    return Moment(finished(state, plan, images), run.stop_signal is not None, late)
+    return StepStatus(finished(state, plan, images), run.stop_signal is not None, late)
 
 
 def _set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
@@ -129,7 +129,9 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def look(state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, now: Moment) -> bool:
+def run_callbacks(
+    state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, status: StepStatus
+) -> bool:
     """Validate, draw and save, each when it is due; a run that is asked to stop only saves. True when it saved.
 
     Args:
@@ -139,15 +141,15 @@ def look(state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks,
     def due(every: Every) -> bool:
         return plan.due(every, state.step, images)
 
-    if callbacks.validate and not now.stop and plan.eval_every and (now.done or due(plan.eval_every)):
+    if callbacks.validate and not status.stop and plan.eval_every and (status.done or due(plan.eval_every)):
         row = callbacks.validate()
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)
-    save = any(now) or due(plan.save_every) or state.best.get("step") == state.step
+    save = any(status) or due(plan.save_every) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
-    if callbacks.sample and not now.stop and plan.sample_every and (now.done or due(plan.sample_every)):
+    if callbacks.sample and not status.stop and plan.sample_every and (status.done or due(plan.sample_every)):
         run.picture(state.step, callbacks.sample())
     return save
 

@@ -33,7 +33,7 @@ class Meter:
     def pause(self) -> None:
         self.seconds += time.perf_counter() - self._since
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._since = time.perf_counter()
 
     @contextmanager
@@ -42,7 +42,7 @@ class Meter:
         self.check(step)
         self.pause()
         yield
-        self.go_on()
+        self.resume()
 
     def check(self, step: int) -> dict[str, float]:
         """The means: the one place where training waits for the device.
@@ -67,7 +67,7 @@ class Meter:
         self.pause()
         rate = self.images / max(self.seconds, 1e-9)
         self.steps, self.images, self.seconds = 0, 0, 0.0
-        self.go_on()
+        self.resume()
         return means | {"images_per_second": round(rate, 2)}
 
 

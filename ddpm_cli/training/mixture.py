@@ -19,7 +19,7 @@ from ..sampling.mixture import draws
 from .em import EMState, finished, fit
 from .randomness import StepRandom
 from .session import Monitor, Outcome, Session
-from .validation import VALIDATION, Callbacks, held_out
+from .validation import VALIDATION, Callbacks, at_most
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class MixtureSession(Session):
 
     @property
     def objective(self) -> EM:
-        return cast(EM, self.meaning.objective)
+        return cast(EM, self.spec.objective)
 
     def check(self) -> None:
         """Raises ConfigError for options that only gradients have a use for."""
@@ -48,7 +48,7 @@ class MixtureSession(Session):
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)
             config = completed(self.job.config, images)
-            state = EMState(cast(GMM, self.meaning.wrap(network(config))))
+            state = EMState(cast(GMM, self.spec.wrap(network(config))))
             start = starting_point(self.folder, self.options.resume, config)
             if start is not None:
                 state.load(start)
@@ -71,7 +71,7 @@ class MixtureSession(Session):
             raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
 
     def _validate(self, state: EMState, validation: Images) -> Callable[[], dict[str, float]] | None:
-        few = held_out(validation, self.plan.eval_images)
+        few = at_most(validation, self.plan.eval_images)
 
         def validate() -> dict[str, float]:
             batch = next(few.chunks(len(few)))

@@ -131,5 +131,5 @@ class Plan:
         if self.lr_decay == "steps":
             passed = sum(step * self.batch_size >= epoch * images for epoch in self.lr_milestones)
             return warm * self.lr_factor**passed
-        share = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
-        return warm * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+        fraction = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(max(fraction, 0.0), 1.0)))

@@ -15,7 +15,7 @@ from ..models.mixture import Mixture
 from ..objectives.latent import LatentModel
 from .em_steps import start_of
 from .randomness import seed_of
-from .validation import held_out
+from .validation import at_most
 
 DRAWS, MOST_EACH = 20_000, 50
 """z that the mixture is fitted to, and how many of one image: with too few, full covariances learn them by heart."""
@@ -52,7 +52,7 @@ class PriorFit:
 
     def run(self, images: Images, stop: Callable[[], bool]) -> bool:
         """Fit the mixtures. Returns False when it was stopped before they were fitted."""
-        few, before = held_out(images, DRAWS), None
+        few, before = at_most(images, DRAWS), None
         # the average first: the mixture of the last weights is close to it
         for name, model in (("average weights", self.average), ("last weights", self.last)):
             mixture = None if model is None else model.backbone.mixture
@@ -66,7 +66,7 @@ class PriorFit:
 
     def draw_map(self, path: Path, images: Images) -> None:
         """Where the encoder puts some of `images`, as a picture."""
-        some = held_out(images, DOTS)
+        some = at_most(images, DOTS)
         means, _ = posteriors(self.average or self.last, some, self.batch_size)
         from ..render.plots.latent import plot_latent  # half a second to import, for autoencoders alone
 

@@ -11,10 +11,10 @@ from ..build import locate
 from ..data.images import Images
 from ..errors import ConfigError, Stopped
 from ..files import shown
-from ..hardware.runtime import choose
+from ..hardware.runtime import choose_runtime
 from ..progress import Progress
 from ..render.pixels import to_uint8
-from ..runs.assemble import Meaning, completed, network
+from ..runs.assemble import ModelSpec, completed, network
 from ..runs.directory import GridStyle, Reporter, RunDirectory, about
 from ..runs.families import family_of
 from ..runs.job import Job
@@ -25,7 +25,7 @@ from .options import TrainOptions
 from .plan import Plan
 from .setup import prepare
 from .state import TrainState
-from .validation import Callbacks, held_out, validation_loss
+from .validation import Callbacks, at_most, validation_loss
 
 log = logging.getLogger(__name__)
 Measure = Callable[[Tensor], dict[str, float]]
@@ -41,18 +41,18 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveRun:
     """What is being trained, and the data.
 
     Args:
         model: with the averaged weights of the moment, which are what samples are drawn with.
-        few: held-out images for periodic looks; may be empty, as may be `validation`, all of them.
+        held_out: held-out images for periodic looks; may be empty, as may be `validation`, all of them.
     """
 
     model: nn.Module
     images: Images
     validation: Images
-    few: Images
+    held_out: Images
 
 
 def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Monitor) -> Outcome:
@@ -63,11 +63,11 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
         Stopped: a signal asked for a stop, and the run is saved.
     """
     plan = options.trainer
-    runtime = choose(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    meaning = Meaning(options.objective, options.schedule, runtime)
+    runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
+    spec = ModelSpec(options.objective, options.schedule, runtime)
     config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, the job's own
-    model = meaning.wrap(network(config))
-    return session_class(model)(options, Job(config, job.folder, job.given), meaning, model).run(reporter, monitor)
+    model = spec.wrap(network(config))
+    return session_class(model)(options, Job(config, job.folder, job.given), spec, model).run(reporter, monitor)
 
 
 def session_class(model: nn.Module) -> "type[Session]":
@@ -90,8 +90,8 @@ class Session:
     draws: ClassVar[bool] = False
     """Whether it draws samples, so that a monitor can measure them."""
 
-    def __init__(self, options: TrainOptions, job: Job, meaning: Meaning, model: nn.Module):
-        self.options, self.job, self.meaning, self.model = options, job, meaning, model
+    def __init__(self, options: TrainOptions, job: Job, spec: ModelSpec, model: nn.Module):
+        self.options, self.job, self.spec, self.model = options, job, spec, model
         self.plan, self.folder = options.trainer, job.folder
         self.notes: list[str] = []
 
@@ -103,7 +103,7 @@ class Session:
     def load(self, validation: Images, progress: Progress) -> None:
         """Read what else is needed at the end: the run may end hours later."""
 
-    def labels(self, live: Live, n: int) -> Tensor | None:
+    def labels(self, live: LiveRun, n: int) -> Tensor | None:
         """(n,) the class of each picture that is drawn while training; None without classes."""
         return None
 
@@ -111,11 +111,11 @@ class Session:
         """How the periodic pictures are laid out."""
         return GridStyle()
 
-    def preview(self, live: Live, labels: Tensor | None) -> Callable[[], Tensor] | None:
+    def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:
         """What draws the periodic pictures, (N,C,H,W) in [-1, 1]; the same noise at every call. None = nothing."""
         return None
 
-    def draw(self, live: Live, labels: Tensor | None) -> Tensor:
+    def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
         """`trainer.eval_samples` samples for the monitor, in [-1, 1]; the same noise at every call."""
         raise NotImplementedError
 
@@ -129,7 +129,7 @@ class Session:
     def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
         """The run begins from scratch."""
 
-    def complete(self, place: RunDirectory, state: TrainState, live: Live) -> None:
+    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
         """What is left to do when the loop is done. Raises Stopped for a signal."""
 
     def next_step(self, run: str) -> str:
@@ -150,9 +150,9 @@ class Session:
             if self.plan.best_by_validation and not len(validation):
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
             start = starting_point(self.folder, self.options.resume, config)
-            state = prepare(network(config), self.options.optimizer, self.plan, self.meaning, start, images)
-            few = held_out(validation, self.plan.eval_images)
-            live = Live(self.meaning.wrap(state.weights), images, validation, few)
+            state = prepare(network(config), self.options.optimizer, self.plan, self.spec, start, images)
+            few = at_most(validation, self.plan.eval_images)
+            live = LiveRun(self.spec.wrap(state.weights), images, validation, few)
             if finished(state, self.plan, len(images)) and not self.pending(state):
                 note = f"{shown(self.folder)}: is finished (step {state.step}); set a higher trainer.steps to go on"
                 return Outcome([note])
@@ -160,7 +160,7 @@ class Session:
         return Outcome(self.notes)
 
     def _train(
-        self, place: RunDirectory, config: Mapping[str, Any], state: TrainState, live: Live, callbacks: Callbacks
+        self, place: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
     ) -> None:
         plan, images, run, first = self.plan, live.images, shown(self.folder), state.step
         if not finished(state, plan, len(images)):
@@ -172,42 +172,45 @@ class Session:
             log.info("going on from step %d of %d (%s)", first, plan.length(len(images)), where)
         else:
             self.started(place, state, images)
-        model = self.meaning.wrap(state.module)
-        if not train(self.meaning.objective, model, state, images, plan, place, callbacks, self.options.seed):
+        model = self.spec.wrap(state.module)
+        if not train(self.spec.objective, model, state, images, plan, place, callbacks, self.options.seed):
             raise Stopped(place.stop_signal, f"{run}: stopped and saved at step {state.step}")
         self.complete(place, state, live)
         log.info("finished at step %d", state.step)
         why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         self.notes.append(f"finished at step {state.step}{why}: {self.next_step(run)}")
 
-    def _callbacks(self, live: Live, monitor: Monitor) -> Callbacks:
+    def _callbacks(self, live: LiveRun, monitor: Monitor) -> Callbacks:
         """Validation and periodic pictures."""
-        look = self._monitor(live, monitor)
+        measure_samples = self._monitor(live, monitor)
 
         def validate() -> dict[str, float]:
-            found = validation_loss(self.meaning.objective, live.model, live.few, self.plan.batch_size)
-            return found | look()
+            found = validation_loss(self.spec.objective, live.model, live.held_out, self.plan.batch_size)
+            return found | measure_samples()
 
         preview = self.preview(live, self.labels(live, self.plan.samples))
-        return Callbacks(validate if len(live.few) else None, preview)
+        return Callbacks(validate if len(live.held_out) else None, preview)
 
-    def _monitor(self, live: Live, monitor: Monitor) -> Callable[[], dict[str, float]]:
+    def _monitor(self, live: LiveRun, monitor: Monitor) -> Callable[[], dict[str, float]]:
         """What else is measured whenever the model is validated. Raises ConfigError where it cannot be."""
         if self.plan.features is None:
             return lambda: {}
         if not self.draws:
             raise ConfigError(f"trainer.features: is for generators, and this is {self.name}; leave it out")
-        if len(live.few) < 2:
+        if len(live.held_out) < 2:
             raise ConfigError("trainer.features: needs held-out images to compare with; set dataset.val_fraction=0.1")
-        measure, labels = monitor(self.plan, live.few, self.options.trust), self.labels(live, self.plan.eval_samples)
+        measure, labels = (
+            monitor(self.plan, live.held_out, self.options.trust),
+            self.labels(live, self.plan.eval_samples),
+        )
 
-        def look() -> dict[str, float]:
+        def measure_samples() -> dict[str, float]:
             live.model.eval()
             return measure(to_uint8(self.draw(live, labels)))
 
-        return look
+        return measure_samples
 
     def _summary(self, images: Images, module: nn.Module) -> str:
         parameters = sum(p.numel() for p in module.parameters())
         c, h, w = images.shape
-        return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {self.meaning.runtime}"
+        return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {self.spec.runtime}"

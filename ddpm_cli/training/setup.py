@@ -8,11 +8,11 @@ from torch.optim import Optimizer
 
 from ..data.images import Images
 from ..errors import ConfigError
-from ..hardware.compiling import compile_call, mode_of
+from ..hardware.compiling import compile_call, resolve_mode
 from ..hardware.options import CompileSetting
 from ..hardware.runtime import autotune
 from ..models.layers import Checkpointed
-from ..runs.assemble import Meaning
+from ..runs.assemble import ModelSpec
 from ..runs.checkpoint import Checkpoint
 from .auto import Auto
 from .ema import EMA
@@ -24,7 +24,7 @@ def prepare(
     module: nn.Module,
     optimizer: Callable[..., Optimizer],
     plan: Plan,
-    meaning: Meaning,
+    spec: ModelSpec,
     start: Checkpoint | None,
     data: Images | None = None,
 ) -> TrainState:
@@ -36,7 +36,7 @@ def prepare(
     if plan.gradient_checkpointing:
         recompute(module)
     autotune(plan.autotune)
-    runtime, objective = meaning.runtime, meaning.objective
+    runtime, objective = spec.runtime, spec.objective
     module = runtime.prepare(module)
     # copied before compiling: it is only looked at now and then
     ema = EMA(module, plan.ema) if plan.ema.decay > 0 else None
@@ -51,7 +51,7 @@ def prepare(
         state.choose_best_by(plan.measured_by)
     auto = None
     if data is not None:
-        auto = Auto(objective, meaning.wrap(module), state, plan, runtime.device, data)
+        auto = Auto(objective, spec.wrap(module), state, plan, runtime.device, data)
     _compile(state, plan, runtime.device, start is not None, auto)
     if plan.micro_batch_size == "auto" and auto is not None and "micro_batch_size" not in state.chosen:
         state.chosen["micro_batch_size"] = auto.micro_batch()
@@ -76,7 +76,7 @@ def _compile(state: TrainState, plan: Plan, device: torch.device, resumed: bool,
     if setting == "auto" and resumed:
         before = state.chosen.get("compile", "compiled" if device.type == "cuda" else "eager")
         setting = "graphs" if before == "graphs" else before == "compiled"
-    mode = mode_of(setting, device, lambda: auto is not None and auto.worth_compiling(), "trainer.compile")
+    mode = resolve_mode(setting, device, lambda: auto is not None and auto.worth_compiling(), "trainer.compile")
     state.chosen["compile"] = mode
 
     def failed() -> None:

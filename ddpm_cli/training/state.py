@@ -44,9 +44,9 @@ class TrainState:
         """What a sample is drawn with: the average where there is one."""
         return self.ema.module if self.ema else self.module
 
-    def micro_batch(self, asked: int | Literal["auto"] | None, size: int) -> int:
+    def micro_batch(self, requested: int | Literal["auto"] | None, size: int) -> int:
         """How many of a batch of `size` images are computed at a time."""
-        chosen = self.chosen.get("micro_batch_size") if asked == "auto" else asked
+        chosen = self.chosen.get("micro_batch_size") if requested == "auto" else requested
         return min(int(chosen or size), size)
 
     def notes(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def validation_loss(
     return {f"{split}_{name}": float(value) / max(len(images), 1) for name, value in sums.items()}
 
 
-def held_out(images: Images, most: int | None) -> Images:
+def at_most(images: Images, most: int | None) -> Images:
     """At most `most` images, the same ones always, drawn from all of them."""
     if most is None or most >= len(images):
         return images

@@ -131,7 +131,7 @@ def renamed(root: Path) -> None:
     (root / "ant" / "000.png").rename(root / "ant" / "zzz.png")
 
 
-def touched(root: Path) -> None:
+def pages_read(root: Path) -> None:
     file = root / "ant" / "000.png"
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
@@ -145,7 +145,7 @@ def overwritten_in_secret(root: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("change", [changed, added, removed, renamed, touched])
+@pytest.mark.parametrize("change", [changed, added, removed, renamed, pages_read])
 def test_another_content_is_decoded_anew_and_replaces_the_old(folder: Folder, change: Callable[[Path], None]) -> None:
     old = folder.load()
     before, (path,) = old.pixels.clone(), folder.files(".npy")

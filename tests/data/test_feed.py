@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ddpm_cli.data import feed, images, mapped
-from ddpm_cli.data.feed import Resident, ahead
+from ddpm_cli.data.feed import Resident, prefetched
 from ddpm_cli.data.images import Batch, Images
 from ddpm_cli.data.mapped import Mapped
-from ddpm_cli.data.order import draws
+from ddpm_cli.data.order import batch_indices
 
 N = 50
 
@@ -63,7 +63,7 @@ def test_memory_file_and_device_give_the_same_batches(
 def test_the_same_as_gathered_by_hand() -> None:
     """Against the definition: order, then flips, then floats."""
     plain = in_memory()
-    for batch, draw in zip(some(plain), draws(N, 7, 3, 0, True), strict=False):
+    for batch, draw in zip(some(plain), batch_indices(N, 7, 3, 0, True), strict=False):
         assert draw.mirrored is not None
         rows = [p.flip(-1) if m else p for p, m in zip(plain.pixels[draw.chosen], draw.mirrored, strict=True)]
         assert batch.x.equal(torch.stack(rows).float() / 127.5 - 1) and batch.y.equal(draw.chosen)
@@ -110,8 +110,8 @@ def test_the_thread_ends_with_the_loop_however_it_ends(tmp_path: Path) -> None:
 
 
 def test_ahead_keeps_order_and_ends() -> None:
-    assert list(ahead(iter(range(100)))) == list(range(100))
-    assert list(ahead(iter([]))) == [] and not readers()
+    assert list(prefetched(iter(range(100)))) == list(range(100))
+    assert list(prefetched(iter([]))) == [] and not readers()
 
 
 def test_ahead_is_ahead_and_no_further() -> None:
@@ -125,7 +125,7 @@ def test_ahead_is_ahead_and_no_further() -> None:
                 second.set()
             yield i
 
-    stream = ahead(items(), depth=2)
+    stream = prefetched(items(), depth=2)
     assert next(stream) == 0
     assert next(stream) == 1 and second.wait(30)  # while nobody asks for it
     time.sleep(0.05)
@@ -139,7 +139,7 @@ def test_errors_surface_in_their_turn() -> None:
         yield from range(3)
         raise OSError("the disk is gone")
 
-    stream = ahead(items())
+    stream = prefetched(items())
     assert list(islice(stream, 3)) == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
@@ -163,7 +163,7 @@ def test_what_was_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     np.save(path, np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), dtype=np.uint8))
     file = Mapped(path)
     assert int(file.pixels.sum(dtype=torch.int64)) and resident_bytes(path) > 0.9 * path.stat().st_size
-    file.let_go()
+    file.release()
     assert resident_bytes(path) == 0
     everything = Images(file.pixels, torch.zeros(n, dtype=torch.int64), (), mapped=file)
     monkeypatch.setattr(mapped, "_KEPT", 2**20)

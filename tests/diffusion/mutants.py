@@ -79,7 +79,7 @@ MUTANTS = [
     Mutant("objectives.weighting", "return (alpha / sigma).square()", "return (sigma / alpha).square()", WEIGHT),
     Mutant("objectives.weighting", "ratio / (self.k + ratio)", "1 / (self.k + ratio)", WEIGHT),
     Mutant("objectives.times", "root = self.moment.sqrt()", "root = self.moment", TIMES),
-    Mutant("objectives.times", "1 / (share[bin_] * self.bins)", "share[bin_] * self.bins", TIMES),
+    Mutant("objectives.times", "1 / (p[bin_] * self.bins)", "p[bin_] * self.bins", TIMES),
     Mutant("diffusion.samplers.ddim", "alpha_s * prediction.x0 + rest", "alpha_t * prediction.x0 + rest", SAME),
     Mutant("diffusion.samplers.ddpm", "q.of_x_t * x + q.of_x0 *", "q.of_x0 * x + q.of_x_t *", SAME),
     Mutant("diffusion.samplers.ddpm", "s > 0 or self.noise_at_end", "s > 0", SAMPLERS_END),

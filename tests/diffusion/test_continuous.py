@@ -46,15 +46,15 @@ def test_snr_falls_from_a_clean_image(schedule: Schedule) -> None:
 @pytest.mark.parametrize("schedule", ALL, ids=str)
 def test_time_of_undoes_the_noise_level(schedule: Schedule) -> None:
     t = torch.linspace(0.0005, 1, 997, dtype=torch.float64)
-    torch.testing.assert_close(schedule.time_of(noise(schedule, t)), t, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(schedule.time_of_noise_level(noise(schedule, t)), t, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
 def test_drawn_times_can_be_read(schedule: Schedule) -> None:
-    """Never the clean image, whose eps nobody can tell; every draw is a time that `snap` keeps."""
-    t = schedule.time(torch.linspace(0, 1 - 2**-24, 2000))
+    """Never the clean image, whose eps nobody can tell; every draw is a time that `nearest_training_time` keeps."""
+    t = schedule.training_time(torch.linspace(0, 1 - 2**-24, 2000))
     assert float(t.min()) > 0 and float(t.max()) == pytest.approx(1)
-    torch.testing.assert_close(schedule.snap(t), t)
+    torch.testing.assert_close(schedule.nearest_training_time(t), t)
     assert bool(schedule.conditioning(t).isfinite().all())
 
 

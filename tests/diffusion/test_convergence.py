@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from ddpm_cli.diffusion.continuous import EDMSchedule
-from ddpm_cli.diffusion.generate import start, walk
+from ddpm_cli.diffusion.generate import run_sampler, start
 from ddpm_cli.diffusion.oracle import GaussianMixture, Oracle
 from ddpm_cli.diffusion.samplers import DDIM, DDPM, DPMpp2M, DPMpp2MSDE, Euler, Heun, Sampler, UniPC
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule, Schedule
@@ -31,7 +31,7 @@ def noise(seed: int = 1):  # type: ignore[no-untyped-def]
 
 
 def final(sampler: Sampler, schedule: Schedule, x: Tensor, mixture: GaussianMixture = FULL) -> Tensor:
-    return list(walk(Oracle(mixture, schedule), schedule, sampler, start(schedule, x), noise()))[-1].x
+    return list(run_sampler(Oracle(mixture, schedule), schedule, sampler, start(schedule, x), noise()))[-1].x
 
 
 @cache
@@ -142,8 +142,8 @@ def test_preserving_rescaled_to_exploding_gives_the_same_samples(sampler: Sample
     exploding: Schedule = Exploding(preserving)  # type: ignore[assignment]
     alpha, _ = preserving(torch.ones((), dtype=torch.float64))
     x = normal(50, 2)
-    one = list(walk(Oracle(FULL, preserving), preserving, sampler, x, noise()))
-    two = list(walk(Oracle(FULL, exploding), exploding, sampler, x / alpha, noise()))
+    one = list(run_sampler(Oracle(FULL, preserving), preserving, sampler, x, noise()))
+    two = list(run_sampler(Oracle(FULL, exploding), exploding, sampler, x / alpha, noise()))
     for a, b in zip(one, two, strict=True):
         at, _ = preserving(torch.tensor(a.t, dtype=torch.float64))
         torch.testing.assert_close(a.x / at, b.x, rtol=1e-7, atol=1e-8)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
-from ddpm_cli.diffusion.editing import BetweenNoise, RePaint, Shortened, interpolate, moves, slerp, there_and_back, vary
-from ddpm_cli.diffusion.generate import start, walk
+from ddpm_cli.diffusion.editing import BetweenNoise, RePaint, Shortened, interpolate, moves, ping_pong, slerp, vary
+from ddpm_cli.diffusion.generate import run_sampler, start
 from ddpm_cli.diffusion.noise import ImageNoise
 from ddpm_cli.diffusion.oracle import GaussianMixture, Oracle
 from ddpm_cli.diffusion.samplers.base import Sampler
@@ -41,7 +41,7 @@ def last(frames: object) -> Tensor:
 def plain(schedule: Schedule, sampler: Sampler, seeds: list[int]) -> Tensor:
     stream = ImageNoise(seeds)
     return last(
-        walk(Oracle(PAIR, schedule), schedule, sampler, start(schedule, stream.first((1, 1, 2), "cpu")), stream)
+        run_sampler(Oracle(PAIR, schedule), schedule, sampler, start(schedule, stream.first((1, 1, 2), "cpu")), stream)
     )
 
 
@@ -125,7 +125,7 @@ def test_between_seeds_ends_are_plain_samples(sampler: Sampler) -> None:
     schedule = CosineSchedule()
     stream = BetweenNoise([3] * 2, [17] * 2, torch.tensor([0.0, 1.0]))
     x = start(schedule, stream.first((1, 1, 2), "cpu"))
-    ends = last(walk(Oracle(PAIR, schedule), schedule, sampler, x, stream))
+    ends = last(run_sampler(Oracle(PAIR, schedule), schedule, sampler, x, stream))
     assert torch.equal(ends, plain(schedule, sampler, [3, 17]))
 
 
@@ -205,7 +205,7 @@ def test_repaint_frames_and_steps() -> None:
 
 
 def test_there_and_back() -> None:
-    w = there_and_back(8)
+    w = ping_pong(8)
     assert w[0] == 0 and w[4] == 1 and torch.equal(w[1:4], w[5:].flip(0))
     assert (w[1:5] > w[:4]).all()
     assert w[1] < 0.5 * (w[2] - w[1])  # starts slowly

@@ -94,7 +94,7 @@ def test_a_noisy_classifier_turns_the_whole_into_the_class(schedule: Schedule, t
     """Bayes' rule at scale 1: the unconditional score plus grad ln p(y | x_t) is the score of the class."""
     model, time, alpha, sigma = setting(schedule, t)
     guidance = ByClassifier(Posterior(model.backbone), "noisy", scale)  # type: ignore[arg-type]
-    unlabelled = lambda x, t, y, hint=None: Denoiser.forward(model, x, t, None, hint)  # noqa: E731
+    unlabelled = lambda x, t, y, x0_estimate=None: Denoiser.forward(model, x, t, None, x0_estimate)  # noqa: E731
     model.forward = unlabelled  # type: ignore[method-assign, assignment]
     prediction = guidance(model, LABELS)(X, time)
     free, wanted = eps_of(WHOLE, alpha, sigma), eps_of_labels(alpha, sigma)

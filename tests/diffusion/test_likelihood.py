@@ -55,10 +55,10 @@ class Sharing:
     """An oracle that says where its variance is between the bounds."""
 
     oracle: Oracle
-    share: float
+    variance_fraction: float
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        return self.oracle(x_t, t)._replace(share=torch.full_like(x_t, self.share))
+        return self.oracle(x_t, t)._replace(variance_fraction=torch.full_like(x_t, self.variance_fraction))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -197,8 +197,8 @@ def test_learned_variance_at_its_bounds() -> None:
     schedule, x = CosineSchedule(steps=50), drawn(16, quantised=True)
     oracle, times = Oracle(MIXTURE, schedule), schedule.times(50)
 
-    def total(share: float | None, variance: Variance) -> Tensor:
-        denoise = oracle if share is None else Sharing(oracle, share)
+    def total(variance_fraction: float | None, variance: Variance) -> Tensor:
+        denoise = oracle if variance_fraction is None else Sharing(oracle, variance_fraction)
         return variational_bound(denoise, schedule, x, random(), times, variance).total
 
     assert torch.allclose(total(1.0, "learned"), total(None, "beta"), rtol=1e-9)

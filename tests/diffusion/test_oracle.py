@@ -87,7 +87,7 @@ def test_rescaling_from_preserving_to_exploding_changes_nothing() -> None:
     t = torch.tensor(0.35, dtype=torch.float64)
     alpha, sigma = schedule(t)
     exploding = EDMSchedule(sigma_max=200.0)
-    same = Oracle(FULL, exploding)(x / alpha, exploding.time_of(sigma / alpha))
+    same = Oracle(FULL, exploding)(x / alpha, exploding.time_of_noise_level(sigma / alpha))
     torch.testing.assert_close(Oracle(FULL, schedule)(x, t).x0, same.x0)
 
 

@@ -102,14 +102,14 @@ class Network:
             return sigma * x - alpha * p
         return alpha * x + sigma * p if self.kind == "sample" else -p
 
-    def share(self, x: Tensor, index: float) -> Tensor:
+    def variance_fraction(self, x: Tensor, index: float) -> Tensor:
         """What a network with a learned variance says of it, in [-1, 1]."""
         return torch.sin(3 * x - index / 200)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Prediction:
         index = float(self.schedule.conditioning(t))
         prediction = TARGETS[self.kind].invert(self(x_t, index), x_t, *self.schedule(t))
-        return prediction._replace(share=(self.share(x_t, index) + 1) / 2)
+        return prediction._replace(variance_fraction=(self.variance_fraction(x_t, index) + 1) / 2)
 
 
 def draws(seed: int, dtype: torch.dtype) -> Iterator[Tensor]:
@@ -175,7 +175,7 @@ def theirs(scheduler: Any, peer: Peer, network: Network, x: Tensor, noise: Itera
         x_t = scheduler.scale_model_input(x, t)
         out = network(x_t, float(t))
         if peer.options.get("variance_type") == "learned_range":
-            out = torch.cat([out, network.share(x_t, float(t))], dim=1)
+            out = torch.cat([out, network.variance_fraction(x_t, float(t))], dim=1)
         options = dict(peer.step)
         if "sde" in peer.options.get("algorithm_type", "") or peer.step.get("eta"):
             options["variance_noise"] = next(noise)

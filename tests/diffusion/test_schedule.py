@@ -67,7 +67,7 @@ def test_float32_agrees_with_float64_near_zero_noise() -> None:
 def test_training_times_are_the_table() -> None:
     schedule = LinearSchedule(steps=10)
     u = torch.arange(0, 1, 0.001)
-    times = schedule.time(u)
+    times = schedule.training_time(u)
     values, counts = times.unique(return_counts=True)
     assert torch.allclose(values, torch.arange(1, 11) / 10)
     assert counts.tolist() == [100] * 10

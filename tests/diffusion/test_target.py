@@ -31,7 +31,7 @@ def name(value: object) -> str:
 def test_invert_undoes_of(target: Target, pair: tuple[float, float]) -> None:
     (x0, eps), (a, s) = images(1), double(*pair)
     x_t = a * x0 + s * eps
-    prediction = target.invert(target.of(x0, eps, a, s), x_t, a, s)
+    prediction = target.invert(target.compute(x0, eps, a, s), x_t, a, s)
     torch.testing.assert_close(prediction.x0, x0, atol=2e-9, rtol=0)
     torch.testing.assert_close(prediction.eps, eps, atol=2e-9, rtol=0)
 
@@ -50,7 +50,7 @@ def test_any_output_keeps_the_law(target: Target, pair: tuple[float, float]) -> 
 def test_pure_noise_can_be_read(target: Target) -> None:
     """alpha = 0: the target still says x0, and eps is x_t."""
     (x0, eps), (a, s) = images(3), double(*PURE_NOISE)
-    prediction = target.invert(target.of(x0, eps, a, s), eps, a, s)
+    prediction = target.invert(target.compute(x0, eps, a, s), eps, a, s)
     torch.testing.assert_close(prediction.x0, x0)
     torch.testing.assert_close(prediction.eps, eps)
     assert target.reads_pure_noise and not Epsilon().reads_pure_noise
@@ -61,7 +61,7 @@ def test_gain_is_the_derivative(target: Target, pair: tuple[float, float]) -> No
     """|d target / d x0|^2 at a fixed x_t, by a finite difference (the target is linear in x0)."""
     (x0, eps), (a, s) = images(4), double(*pair)
     x_t = a * x0 + s * eps
-    moved = target.of(x0 + 1, (x_t - a * (x0 + 1)) / s, a, s) - target.of(x0, eps, a, s)
+    moved = target.compute(x0 + 1, (x_t - a * (x0 + 1)) / s, a, s) - target.compute(x0, eps, a, s)
     torch.testing.assert_close(moved.square(), target.gain(a, s).expand_as(moved), rtol=1e-6, atol=1e-9)
 
 
@@ -73,14 +73,14 @@ def test_v_is_the_velocity_of_the_angle() -> None:
         return angle.cos() * x0 + angle.sin() * eps
 
     derivative = (x(phi + h) - x(phi - h)) / (2 * h)
-    assert torch.allclose(V().of(x0, eps, phi.cos(), phi.sin()), derivative, atol=1e-8)
+    assert torch.allclose(V().compute(x0, eps, phi.cos(), phi.sin()), derivative, atol=1e-8)
 
 
 def test_the_flow_target_is_the_velocity_in_t() -> None:
     """u = d x_t / dt with alpha = 1 - t, sigma = t (Liu et al. 2022, eq. 1)."""
     (x0, eps), (t, h) = images(5), (0.3, 0.25)
     change = ((1 - t - h) * x0 + (t + h) * eps) - ((1 - t) * x0 + t * eps)
-    torch.testing.assert_close(Velocity().of(x0, eps, *double(1 - t, t)), change / h)
+    torch.testing.assert_close(Velocity().compute(x0, eps, *double(1 - t, t)), change / h)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 20.0])
@@ -91,13 +91,13 @@ def test_edm_is_table_1(sigma: float) -> None:
     c_out, c_in = sigma * s / (sigma**2 + s**2) ** 0.5, 1 / (sigma**2 + s**2) ** 0.5
     torch.testing.assert_close(EDM(s).invert(out, x_t, alpha, level).x0, c_skip * x_t + c_out * out)
     torch.testing.assert_close(EDM(s).input_scale(alpha, level), torch.tensor(c_in, dtype=torch.float64))
-    of_x0, of_eps = (EDM(s).of(*double(*pair), alpha, level) for pair in ((1.0, 0.0), (0.0, 1.0)))
+    of_x0, of_eps = (EDM(s).compute(*double(*pair), alpha, level) for pair in ((1.0, 0.0), (0.0, 1.0)))
     assert float(of_x0**2 * s**2 + of_eps**2) == pytest.approx(1)
 
 
 def test_edm_with_unit_variance_is_minus_v() -> None:
     (x0, eps), (a, s) = images(7), double(0.6, 0.8)
-    torch.testing.assert_close(EDM(1.0).of(x0, eps, a, s), -V().of(x0, eps, a, s))
+    torch.testing.assert_close(EDM(1.0).compute(x0, eps, a, s), -V().compute(x0, eps, a, s))
 
 
 def test_dynamic_thresholding() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ddpm_cli.data.images import Batch
 from ddpm_cli.diffusion.denoiser import Denoiser
-from ddpm_cli.diffusion.generate import denoise_of, start, walk
+from ddpm_cli.diffusion.generate import denoise_of, run_sampler, start
 from ddpm_cli.diffusion.posterior import posterior
 from ddpm_cli.diffusion.samplers import DDIM, DDPM
 from ddpm_cli.diffusion.schedule import LinearSchedule
@@ -64,7 +64,7 @@ def test_a_trajectory_is_that_of_a_program_in_zero_to_one(clip: bool, at_end: bo
     left = list(noises)
     sampler = DDPM(clip=clip, noise_at_end=at_end)
     x = 2 * first - ABAR[-1].sqrt()
-    frames = list(walk(denoise_of(model), model.schedule, sampler, x, lambda like: left.pop(0)))
+    frames = list(run_sampler(denoise_of(model), model.schedule, sampler, x, lambda like: left.pop(0)))
     with torch.no_grad():
         expected = in_zero_to_one(network, first, list(noises), clip, at_end)
     assert len(left) == (0 if at_end else 1)
@@ -98,13 +98,13 @@ def test_the_schedule_has_twice_the_noise() -> None:
     (alpha, sigma), (same, double) = SCHEDULE(t), twice(t)
     assert torch.equal(alpha, same) and torch.equal(double, 2 * sigma)
     assert torch.equal(twice.times(10), SCHEDULE.times(10)) and torch.equal(twice.conditioning(t), t * STEPS - 1)
-    torch.testing.assert_close(twice.time_of(double / same), t)
+    torch.testing.assert_close(twice.time_of_noise_level(double / same), t)
     one = posterior(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])
     four = posterior(same[:-1], double[:-1], same[1:], double[1:])
     for name, factor in (("of_x_t", 1), ("of_x0", 1), ("beta", 4), ("beta_tilde", 4)):
         torch.testing.assert_close(getattr(four, name), factor * getattr(one, name))
     assert float(start(twice, torch.ones(()))) == pytest.approx(2 * float(sigma[0]))
-    assert twice.steps == STEPS and twice.whole is twice
+    assert twice.steps == STEPS and twice.unwrapped is twice
 
 
 def test_other_samplers_walk_it_too() -> None:
@@ -113,7 +113,7 @@ def test_other_samplers_walk_it_too() -> None:
     model = Denoising(Epsilon(), zero_to_one=True).wrap(network, SCHEDULE)
     first = torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x = 2 * first - ABAR[-1].sqrt()
-    *_, last = walk(denoise_of(model), model.schedule, DDIM(steps=STEPS, clip=False), x, torch.zeros_like)
+    *_, last = run_sampler(denoise_of(model), model.schedule, DDIM(steps=STEPS, clip=False), x, torch.zeros_like)
     y = first
     with torch.no_grad():
         for k in reversed(range(STEPS)):

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from ddpm_cli.objectives.augment import part, random_resized_crop
+from ddpm_cli.objectives.augment import crop_and_resize, random_resized_crop
 from ddpm_cli.training.randomness import StepRandom
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_a_crop_is_resized_as_torchvision_does() -> None:
     """At whole pixels away from the border, where torchvision cuts before it interpolates."""
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     share = [torch.tensor([v / 32]) for v in (3, 5, 24, 20)]
-    ours = part(x, *share)
+    ours = crop_and_resize(x, *share)
     theirs = resized_crop(x, top=5, left=3, height=20, width=24, size=[32, 32], antialias=False)
     assert torch.allclose(ours[..., 2:-2, 2:-2], theirs[..., 2:-2, 2:-2], atol=1e-5)
 

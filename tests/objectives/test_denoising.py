@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_cli.data.images import Batch
 from ddpm_cli.diffusion.continuous import EDMSchedule, FlowSchedule
-from ddpm_cli.diffusion.denoiser import Denoiser, Remembering
+from ddpm_cli.diffusion.denoiser import Denoiser, SelfConditioning
 from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule, Schedule
 from ddpm_cli.diffusion.target import EDM, X0, Epsilon, Target, V, Velocity
 from ddpm_cli.models.unet_classifier import UNetClassifier
@@ -44,7 +44,7 @@ def step_random(step: int = 0, batch: Batch = IMAGES) -> StepRandom:
 def drawn(schedule: Schedule) -> tuple[Tensor, Tensor]:
     """t and eps of `step_random()`, drawn as the objective does."""
     rng = step_random()
-    return schedule.time(rng.uniform()), rng.normal(1, 2, 2)
+    return schedule.training_time(rng.uniform()), rng.normal(1, 2, 2)
 
 
 @pytest.mark.parametrize("target", [Epsilon(), X0(), V(), Velocity(), EDM()], ids=lambda t: type(t).__name__)
@@ -58,7 +58,7 @@ def test_the_loss_is_the_mean_square_of_the_target(target: Target) -> None:
     scale = target.input_scale(alpha, sigma) if isinstance(target, EDM) else 1
     torch.testing.assert_close(spy.asked[0][0], scale * (alpha * IMAGES.x + sigma * eps))
     torch.testing.assert_close(spy.asked[0][1], schedule.conditioning(t))
-    expected = (0.25 - target.of(IMAGES.x, eps, alpha, sigma)).square().mean()
+    expected = (0.25 - target.compute(IMAGES.x, eps, alpha, sigma)).square().mean()
     torch.testing.assert_close(loss.value, expected)
     torch.testing.assert_close(loss.logs["loss"], expected)
 
@@ -110,8 +110,8 @@ def test_self_conditioning_shows_the_own_estimate_in_half_of_the_steps() -> None
         spy.asked.clear()
         objective(model, IMAGES, step_random(step)).value.backward()
         calls.append(len(spy.asked))
-        hint = spy.asked[-1][0][:, 1:]
-        assert bool((hint == (0.5 if len(spy.asked) == 2 else 0.0)).all())  # the network predicts x0 = 0.5
+        x0_estimate = spy.asked[-1][0][:, 1:]
+        assert bool((x0_estimate == (0.5 if len(spy.asked) == 2 else 0.0)).all())  # the network predicts x0 = 0.5
         assert bool((spy.asked[0][0][:, 1:] == 0).all())
     assert set(calls) == {1, 2} and 15 < calls.count(2) < 45
     spy.weight.grad = None
@@ -121,7 +121,7 @@ def test_self_conditioning_shows_the_own_estimate_in_half_of_the_steps() -> None
 
 def test_sampling_shows_the_last_estimate() -> None:
     spy = Spy(0.5, self_condition=True)
-    denoise = Remembering(Denoiser(spy, CosineSchedule(), X0()))
+    denoise = SelfConditioning(Denoiser(spy, CosineSchedule(), X0()))
     for t in (1.0, 0.5):
         denoise(IMAGES.x, torch.tensor(t))
     assert bool((spy.asked[0][0][:, 1:] == 0).all()) and bool((spy.asked[1][0][:, 1:] == 0.5).all())

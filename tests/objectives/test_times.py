@@ -60,7 +60,7 @@ def warmed(bins: int = 20) -> Importance:
 
 def test_importance_is_proportional_to_the_root_of_the_second_moment() -> None:
     times = warmed()
-    share = times.share()
+    share = times.probabilities()
     assert float(share.sum()) == pytest.approx(1, abs=1e-5)
     u = (torch.arange(20) + 0.5) / 20
     wanted = loss_at(1 - u)
@@ -85,7 +85,7 @@ def test_importance_is_uniform_until_all_is_seen() -> None:
     t, factor = times.draw(FlowSchedule(), rng(0, 8))
     assert factor is not None and torch.allclose(factor, torch.ones(8))
     times.observe(t, torch.full((8,), 100.0), rng(0, 8))
-    assert torch.allclose(times.share(), torch.full((4,), 0.25))
+    assert torch.allclose(times.probabilities(), torch.full((4,), 0.25))
 
 
 def test_importance_does_not_depend_on_accumulation_and_goes_on_from_its_buffers() -> None:

@@ -26,8 +26,8 @@ def test_the_weighted_loss_is_that_of_x0(target: Target, weighting: Weighting, i
     g = torch.Generator().manual_seed(0)
     x0, eps, wrong = torch.randn(3, 7, generator=g, dtype=torch.float64)
     x_t = ALPHA * x0 + SIGMA * eps
-    seen = target.of(wrong, (x_t - ALPHA * wrong) / SIGMA, ALPHA, SIGMA)
-    error = (seen - target.of(x0, eps, ALPHA, SIGMA)) ** 2
+    seen = target.compute(wrong, (x_t - ALPHA * wrong) / SIGMA, ALPHA, SIGMA)
+    error = (seen - target.compute(x0, eps, ALPHA, SIGMA)) ** 2
     weighted = weighting(ALPHA, SIGMA, target.gain(ALPHA, SIGMA)) * error
     torch.testing.assert_close(weighted, in_x0 * (wrong - x0) ** 2)
 

@@ -6,7 +6,7 @@ import torch
 
 from ddpm_cli.data.images import to_float
 from ddpm_cli.render.caption import titled, width_of
-from ddpm_cli.render.pixels import balanced, enlarge, grid, suited_scale, to_uint8
+from ddpm_cli.render.pixels import balanced, default_scale, enlarge, grid, to_uint8
 
 
 def test_the_scale_is_fixed_and_clips() -> None:
@@ -61,13 +61,13 @@ def test_no_more_columns_than_images() -> None:
 
 @pytest.mark.parametrize(("side", "scale"), [(8, 10), (28, 3), (32, 3), (64, 2), (128, 1), (1024, 1)])
 def test_tiles_are_legible(side: int, scale: int) -> None:
-    assert suited_scale(side, side) == scale
-    assert suited_scale(side, side, wanted=5) == 5
+    assert default_scale(side, side) == scale
+    assert default_scale(side, side, wanted=5) == 5
 
 
 def test_scale_zero() -> None:
     with pytest.raises(ValueError, match="scale"):
-        suited_scale(8, 8, wanted=0)
+        default_scale(8, 8, wanted=0)
 
 
 def test_enlarge_keeps_squares_sharp() -> None:

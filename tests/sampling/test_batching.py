@@ -44,8 +44,8 @@ def loaded(cli: Cli) -> Generator:
     return load_generator("run", "ema", "cpu", "fp32", [])
 
 
-def batching_of(run: Generator, n: int, calls: int, asked: Any) -> Batching:
-    return Batching(run.run, run.network_call, n, calls, asked)
+def batching_of(run: Generator, n: int, calls: int, requested: Any) -> Batching:
+    return Batching(run.run, run.network_call, n, calls, requested)
 
 
 def test_auto_takes_less_where_memory_is_short(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,13 +58,15 @@ def test_auto_takes_less_where_memory_is_short(cli: Cli, monkeypatch: pytest.Mon
 
 def test_only_many_images_are_worth_compiling(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(cli)
-    asked: list[tuple[Any, ...]] = []
+    requested: list[tuple[Any, ...]] = []
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
     monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))  # as if it paid here
-    monkeypatch.setattr(batching, "compile_call", lambda module, mode, training, **k: asked.append((mode, training, k)))
+    monkeypatch.setattr(
+        batching, "compile_call", lambda module, mode, training, **k: requested.append((mode, training, k))
+    )
     found = [batching_of(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
     assert found == ["eager", "compiled"]
-    assert asked[1] == ("compiled", False, {"sizes": (64, 128), "key": "compile"})
+    assert requested[1] == ("compiled", False, {"sizes": (64, 128), "key": "compile"})
     assert (
         batching_of(model, 4, 50, "auto").compile(True) == "compiled"
         and batching_of(model, 4, 50, 2).compile(False) == "eager"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
-from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.objectives.base import LabelledBatch, Loss, Random
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.directory import RunDirectory
 from ddpm_cli.training.loop import train
@@ -51,7 +51,7 @@ class Given:
     def __init__(self, values: list[float], step: int = 0):
         self.values, self.step = values, step
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         value = 0 * model(batch.x).mean() + self.values[self.step]
         self.step += 1
         return Loss(value, {"loss": value.detach()})

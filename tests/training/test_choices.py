@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ddpm_cli.data.images import Images
 from ddpm_cli.errors import ConfigError, explain
 from ddpm_cli.hardware import compiling, memory
-from ddpm_cli.hardware.compiling import Compiled, enough, mode_of, seconds_of
+from ddpm_cli.hardware.compiling import Compiled, break_even_seconds, estimated_seconds, resolve_mode
 from ddpm_cli.hardware.memory import fits_by_estimate, halved
 from ddpm_cli.hardware.options import CompileMode
-from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.objectives.base import LabelledBatch, Loss, Random
 from ddpm_cli.objectives.denoising import Denoising
 from ddpm_cli.objectives.times import Importance
 from ddpm_cli.training import auto, setup
@@ -25,7 +25,7 @@ from ddpm_cli.training.setup import recompute
 from ddpm_cli.training.state import TrainState
 
 from ..conftest import TINY, Cli
-from .made import Made, unet
+from .tiny import TinyTraining, unet
 
 CPU = torch.device("cpu")
 QUIET = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
@@ -39,7 +39,10 @@ def gainful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_compiled_on_a_cpu_unless_asked(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
-    assert mode_of("auto", CPU, lambda: True, "k") == "eager" and mode_of(True, CPU, lambda: False, "k") == "compiled"
+    assert (
+        resolve_mode("auto", CPU, lambda: True, "k") == "eager"
+        and resolve_mode(True, CPU, lambda: False, "k") == "compiled"
+    )
     assert cli("train", "run_dir=run", "trainer.steps=10000000", "trainer.max_seconds=1", *QUIET).code == 0
     (manifest, *_) = (tmp_path / "run/checkpoints").glob("*.json")
     assert json.loads(manifest.read_text())["chosen"]["compile"] == "eager"
@@ -47,7 +50,7 @@ def test_nothing_is_compiled_on_a_cpu_unless_asked(cli: Cli, tmp_path: Path, mon
 
 def worth(**options: Any) -> bool:
     """Whether a run of the tiny network is worth compiling for."""
-    made = Made(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
+    made = TinyTraining(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
     return Auto(made.objective, made.model, made.state, made.plan, CPU, made.data).worth_compiling()
 
 
@@ -59,9 +62,13 @@ def test_only_long_runs_are_worth_compiling(gainful: None) -> None:
 
 
 def test_a_larger_network_takes_longer_both_to_run_and_to_compile(gainful: None) -> None:
-    assert seconds_of(2e12, 10, 100, CPU) == 2 * seconds_of(1e12, 10, 100, CPU) > 0
-    assert enough(200, CPU, True) == 2 * enough(100, CPU, True) > enough(100, CPU, False)
-    assert enough(10, torch.device("mps"), True) == float("inf")
+    assert estimated_seconds(2e12, 10, 100, CPU) == 2 * estimated_seconds(1e12, 10, 100, CPU) > 0
+    assert (
+        break_even_seconds(200, CPU, True)
+        == 2 * break_even_seconds(100, CPU, True)
+        > break_even_seconds(100, CPU, False)
+    )
+    assert break_even_seconds(10, torch.device("mps"), True) == float("inf")
 
 
 def test_what_a_setting_comes_to(
@@ -70,10 +77,10 @@ def test_what_a_setting_comes_to(
     caplog.set_level("INFO")
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
     cuda, yes, no = torch.device("cuda"), lambda: True, lambda: False
-    found = [mode_of(s, d, w, "k") for s in (False, True, "auto") for d in (CPU, cuda) for w in (yes, no)]  # type: ignore[arg-type]
+    found = [resolve_mode(s, d, w, "k") for s in (False, True, "auto") for d in (CPU, cuda) for w in (yes, no)]  # type: ignore[arg-type]
     assert found == [*["eager"] * 4, *["compiled"] * 4, *["compiled", "eager"] * 2]
-    assert mode_of("graphs", cuda, no, "k") == "graphs" and not caplog.messages
-    assert mode_of("graphs", CPU, no, "k") == "compiled" and caplog.messages == [
+    assert resolve_mode("graphs", cuda, no, "k") == "graphs" and not caplog.messages
+    assert resolve_mode("graphs", CPU, no, "k") == "compiled" and caplog.messages == [
         "k: graphs are for CUDA; compiling without"
     ]
 
@@ -84,7 +91,7 @@ def test_without_a_compiler_there_is_one_line(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setenv("CXX", "/nowhere/g++")
-    assert mode_of(setting, CPU, lambda: True, "trainer.compile") == "eager"
+    assert resolve_mode(setting, CPU, lambda: True, "trainer.compile") == "eager"
     line = "trainer.compile: not compiled, as there is no C++ compiler here"
     assert [(r.levelno, r.message) for r in caplog.records] == [(level, line)]
 
@@ -195,7 +202,7 @@ class Hungry:
     def __init__(self, most: int):
         self.most = most
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         if len(batch.x) > self.most:
             raise torch.OutOfMemoryError("full")
         return Loss(model(batch.x).square().mean(), {})
@@ -213,7 +220,7 @@ def test_trying_leaves_no_trace() -> None:
 
 def test_trying_leaves_what_the_objective_remembers() -> None:
     objective = Denoising(unet_target(), times=Importance(bins=4))
-    made = Made(Plan(batch_size=8, compile=False, precision="fp32"), None, objective)
+    made = TinyTraining(Plan(batch_size=8, compile=False, precision="fp32"), None, objective)
     made.steps(3)
     assert isinstance(made.state.times, Importance)
     before = [b.clone() for b in made.state.times.buffers()]
@@ -235,7 +242,7 @@ def test_an_estimate_counts_images_and_weights() -> None:
 def test_work_is_counted_and_nothing_changes() -> None:
     """A convolution: 2 x 9 products for each of 64 pixels forward, and again for its weights going back."""
 
-    def mean(model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def mean(model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         return Loss(model(batch.x).mean(), {})
 
     module = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))

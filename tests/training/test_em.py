@@ -16,7 +16,7 @@ from ddpm_cli.models.mixture import Mixture
 from ddpm_cli.objectives.em import EM
 from ddpm_cli.training import em
 from ddpm_cli.training.em import EMState
-from ddpm_cli.training.em_steps import iterate, set_basis, spread
+from ddpm_cli.training.em_steps import dequantized_images, iterate, set_basis
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_the_log_likelihood_never_falls(name: str) -> None:
     """And it is that of the density in all pixels which the module gives."""
     load, dimensions = SETS[name]
     images = load()
-    module, x = GMM(images.shape[0], images.shape[1:], 4, dimensions), spread(images, None, 0)
+    module, x = GMM(images.shape[0], images.shape[1:], 4, dimensions), dequantized_images(images, None, 0)
     set_basis(module, x)
     c, rest = module.coordinates(x), float(module.log_rest(x).mean())
     reached = [iterate(module.mixture, c, 0.0, 0, first=not i) + rest for i in range(12)]
@@ -88,7 +88,7 @@ def test_an_iteration_is_one_e_and_one_m_step() -> None:
 
 def test_the_basis_is_that_of_most_variance() -> None:
     images = stripes()
-    module, x = GMM(3, 4, 2, 6), spread(images, None, 0)
+    module, x = GMM(3, 4, 2, 6), dequantized_images(images, None, 0)
     set_basis(module, x)
     flat = x.flatten(1)
     values = torch.linalg.eigvalsh((flat - flat.mean(0)).T @ (flat - flat.mean(0)) / len(flat))
@@ -99,30 +99,30 @@ def test_the_basis_is_that_of_most_variance() -> None:
 
 def test_pixels_are_spread_over_their_bins() -> None:
     images = clouds()
-    x = spread(images, None, 0)
+    x = dequantized_images(images, None, 0)
     low, high = (dequantized(images.pixels, torch.full(images.pixels.shape, u, dtype=torch.float64)) for u in (0, 1))
     assert bool(((x >= low) & (x < high)).all())
-    assert x.equal(spread(images, None, 0)) and not x.equal(spread(images, None, 1))
-    assert len(spread(images, 50, 0)) == 50
+    assert x.equal(dequantized_images(images, None, 0)) and not x.equal(dequantized_images(images, None, 1))
+    assert len(dequantized_images(images, 50, 0)) == 50
 
 
 def test_a_fall_stops_everything_but_with_a_floor_it_ends_em() -> None:
     state = EMState(GMM(1, 2, 2, 2))
     state.log_likelihood, state.step = 10.0, 3
     with pytest.raises(NonFiniteError, match="log_likelihood: fell from 10.0 to 9.9 at iteration 4"):
-        em._judge(state, 9.9, EM())
-    assert not em._judge(state, 10.0 - 1e-8, EM(tol=0))  # that is rounding
-    assert em._judge(state, 9.9, EM(floor=1e-3)) and state.converged
+        em._must_undo(state, 9.9, EM())
+    assert not em._must_undo(state, 10.0 - 1e-8, EM(tol=0))  # that is rounding
+    assert em._must_undo(state, 9.9, EM(floor=1e-3)) and state.converged
     state.converged = False
-    assert not em._judge(state, 10.5, EM(tol=1)) and state.converged
+    assert not em._must_undo(state, 10.5, EM(tol=1)) and state.converged
     with pytest.raises(NonFiniteError, match="is not finite"):
-        em._judge(state, float("nan"), EM())
+        em._must_undo(state, float("nan"), EM())
 
 
 def test_what_is_refused() -> None:
     few = clouds().take(3)
     with pytest.raises(ConfigError, match="model.dimensions: must be below the 3 training images"):
-        set_basis(GMM(1, 2, 2, 4), spread(few, None, 0))
+        set_basis(GMM(1, 2, 2, 4), dequantized_images(few, None, 0))
     with pytest.raises(ConfigError, match="model.components: must be at most the 3"):
         iterate(Mixture(5, 2, torch.float64), torch.randn(3, 2), 0.0, 0, first=True)
     same = torch.zeros(50, 2)  # one point fifty times: there is no covariance

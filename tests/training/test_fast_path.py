@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.setup import recompute
 
-from .made import Made, unet
+from .tiny import TinyTraining, unet
 
 EXACT = {"precision": "fp32", "batch_size": 8}
 
 
 def losses(steps: int = 50, module: nn.Module | None = None, **options: Any) -> list[float]:
-    return Made(Plan(**{**EXACT, "compile": False, **options}), module).steps(steps)  # type: ignore[arg-type]
+    return TinyTraining(Plan(**{**EXACT, "compile": False, **options}), module).steps(steps)  # type: ignore[arg-type]
 
 
 def worst(a: list[float], b: list[float]) -> float:
@@ -42,7 +42,7 @@ def test_bf16_is_near(plain: list[float]) -> None:
 
 
 def test_the_memory_layout_does_not_matter(plain: list[float]) -> None:
-    made = Made(Plan(**EXACT, compile=False))  # type: ignore[arg-type]
+    made = TinyTraining(Plan(**EXACT, compile=False))  # type: ignore[arg-type]
     assert made.state.module.conv_in.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator, union-attr]
     for parameter in made.state.parameters:
         parameter.data = parameter.data.contiguous()
@@ -52,14 +52,14 @@ def test_the_memory_layout_does_not_matter(plain: list[float]) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own code
 def test_compiled_is_plain_but_for_rounding(plain: list[float]) -> None:
-    made = Made(Plan(**EXACT, compile=True))  # type: ignore[arg-type]
+    made = TinyTraining(Plan(**EXACT, compile=True))  # type: ignore[arg-type]
     found = made.steps(50)
     assert made.state.chosen["compile"] == "compiled" and made.state.module._compiled_call_impl.done == {8}
     assert 0 < worst(plain, found) < 1e-3
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
-    made = Made(Plan(**EXACT, compile=False, grad_clip=None), module)  # type: ignore[arg-type]
+    made = TinyTraining(Plan(**EXACT, compile=False, grad_clip=None), module)  # type: ignore[arg-type]
     kept: list[Tensor] = []
 
     def keep(*_: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_cli.data.images import Images
-from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.objectives.base import LabelledBatch, Loss, Random
 from ddpm_cli.progress import Progress, silent
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.directory import RunDirectory
@@ -46,7 +46,7 @@ class Quiet:
     def stop(self) -> None: ...
 
 
-def square(model: nn.Module, batch: Pair, rng: Random) -> Loss:
+def square(model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
     value = (model(batch.x) ** 2).mean()
     return Loss(value, {"loss": value.detach()})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddpm_cli.diffusion.generate import denoise_of, walk
+from ddpm_cli.diffusion.generate import denoise_of, run_sampler
 from ddpm_cli.diffusion.guidance import ClassifierFree
 from ddpm_cli.diffusion.samplers import DDIM, DDPM, DPMpp2M, Euler, Heun, Sampler, UniPC
 from ddpm_cli.diffusion.target import EDM, V
@@ -24,7 +24,7 @@ from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.state import TrainState
 
 from ..conftest import TINY, Cli
-from .made import Made, unet
+from .tiny import TinyTraining, unet
 
 
 class Watch(TorchDispatchMode):
@@ -56,7 +56,7 @@ def imaginary_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def step_twice(made: Made, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def step_twice(made: TinyTraining, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the second step waits for; the first may bring tables to the device."""
     made.state.module.to("cuda")
     state = TrainState(
@@ -91,7 +91,7 @@ def test_a_training_step_asks_the_device_nothing(
     with contextlib.ExitStack() as real:
         real.enter_context(torch._subclasses.fake_tensor.unset_fake_temporarily())
         plan = Plan(batch_size=4, compile=False, precision="fp32", micro_batch_size=part)
-        made = Made(plan, unet(learned_variance=learned), objective)
+        made = TinyTraining(plan, unet(learned_variance=learned), objective)
     assert step_twice(made, monkeypatch) == []
 
 
@@ -105,7 +105,7 @@ class Curious(Denoising):
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer")
 def test_one_that_asks_is_noticed(imaginary_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
-        made = Made(Plan(batch_size=4, compile=False, precision="fp32"), None, Curious(V()))
+        made = TinyTraining(Plan(batch_size=4, compile=False, precision="fp32"), None, Curious(V()))
     with pytest.raises(DataDependentOutputException):
         step_twice(made, monkeypatch)
 
@@ -121,20 +121,20 @@ SAMPLERS: list[Sampler] = [
 def test_a_sampler_asks_the_device_nothing(sampler: Sampler, guided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device no value can be asked for, and nothing can be copied from there."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which does not know it
-    model = Made(Plan(compile=False, precision="fp32")).model.to("meta").eval()
+    model = TinyTraining(Plan(compile=False, precision="fp32")).model.to("meta").eval()
     x, labels = torch.zeros(4, 1, 8, 8, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
     denoise = denoise_of(model, labels, ClassifierFree() if guided else None)  # type: ignore[arg-type]
     with Watch() as watch:
-        frames = list(walk(denoise, model.schedule, sampler, x, torch.zeros_like))  # type: ignore[arg-type]
+        frames = list(run_sampler(denoise, model.schedule, sampler, x, torch.zeros_like))  # type: ignore[arg-type]
     assert watch.seen == [] and len(frames) == 4 and all(f.x.is_inference() for f in frames[1:])
 
 
 def test_guidance_is_one_call_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Made(Plan(compile=False, precision="fp32")).model.eval()
+    model = TinyTraining(Plan(compile=False, precision="fp32")).model.eval()
     sizes: list[int] = []
     model.backbone.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))  # type: ignore[union-attr]
     denoise = denoise_of(model, torch.zeros(3, dtype=torch.int64), ClassifierFree(scale=2.0))  # type: ignore[arg-type]
-    list(walk(denoise, model.schedule, DDIM(steps=4), torch.zeros(3, 1, 8, 8), torch.zeros_like))  # type: ignore[arg-type]
+    list(run_sampler(denoise, model.schedule, DDIM(steps=4), torch.zeros(3, 1, 8, 8), torch.zeros_like))  # type: ignore[arg-type]
     assert sizes == [6] * 4
 
 

@@ -44,10 +44,10 @@ class Churning(Stepper):
         alpha, sigma = schedule(t)
         level = float(sigma / alpha) if alpha > 0 else math.inf
         top = math.inf if self.s_tmax is None else self.s_tmax
-        gamma = min(self.s_churn / self.length(getattr(schedule, "whole", schedule)), math.sqrt(2) - 1)
+        gamma = min(self.s_churn / self.length(getattr(schedule, "unwrapped", schedule)), math.sqrt(2) - 1)
         if not math.isfinite(level) or not self.s_tmin <= level <= top:
             return x, t
-        raised = schedule.time_of(torch.as_tensor(level * (1 + gamma), dtype=torch.float64))
+        raised = schedule.time_of_noise_level(torch.as_tensor(level * (1 + gamma), dtype=torch.float64))
         alpha_up, sigma_up = schedule(raised)
         added = ((sigma_up / alpha_up) ** 2 - level**2).clamp(min=0).sqrt() * self.s_noise
         return alpha_up * (x / alpha + added * noise(x)), raised

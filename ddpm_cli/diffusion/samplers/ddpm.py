@@ -36,5 +36,5 @@ class DDPM(Stepper):
             q = posterior(alpha_t, sigma_t, alpha_s, sigma_s)
             x = q.of_x_t * x + q.of_x0 * prediction.x0
             if s > 0 or self.noise_at_end:
-                x = x + q.log_variance(self.variance, prediction.share).mul(0.5).exp() * noise(x)
+                x = x + q.log_variance(self.variance, prediction.variance_fraction).mul(0.5).exp() * noise(x)
         yield Frame(0.0, x, x)

@@ -40,14 +40,14 @@ def mistakes_plot(path: Path, pixels: Tensor, mistakes: Sequence[Mistake], wrong
     for axes, image, mistake in zip(grid.flat, pixels, mistakes, strict=False):
         axes.axis("on")
         show_tile(axes, image)
-        axes.set_title(_said(mistake.answer, mistake.confidence), fontsize=9.5, color=RED, pad=4)
-        axes.set_xlabel(_said(mistake.right, mistake.chance), fontsize=9.5, color=GREEN, labelpad=4)
+        axes.set_title(_label(mistake.answer, mistake.confidence), fontsize=9.5, color=RED, pad=4)
+        axes.set_xlabel(_label(mistake.right, mistake.chance), fontsize=9.5, color=GREEN, labelpad=4)
     figure.supxlabel(
         "above: answer, below: class, with the probability of each", fontsize=9, color=INK, x=0.01, ha="left"
     )
     write_figure(path, figure)
 
 
-def _said(name: str, chance: float) -> str:
+def _label(name: str, chance: float) -> str:
     share = f"{chance:.1%}" if 0.0005 <= chance < 0.9995 else "<0.1%" if chance < 0.5 else ">99.9%"
     return f"{name if len(name) <= 14 else name[:13] + '.'} {share}"

@@ -9,11 +9,11 @@ from ddpm_cli.data.images import Images
 from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.diffusion.schedule import CosineSchedule
 from ddpm_cli.diffusion.target import V
-from ddpm_cli.hardware.runtime import choose
+from ddpm_cli.hardware.runtime import choose_runtime
 from ddpm_cli.models.unet import UNet
 from ddpm_cli.objectives.base import Objective
 from ddpm_cli.objectives.denoising import Denoising
-from ddpm_cli.runs.assemble import Meaning
+from ddpm_cli.runs.assemble import ModelSpec
 from ddpm_cli.training.loop import update
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.setup import prepare
@@ -32,19 +32,19 @@ def unet(**options: Any) -> UNet:
     return UNet(1, 8, num_classes=3, class_conditional=True, **{**small, "dropout": 0.0, **options})
 
 
-class Made:
+class TinyTraining:
     """`steps(n)` makes n optimizer steps and gives their losses."""
 
     def __init__(self, plan: Plan, module: nn.Module | None = None, objective: Objective | None = None):
         self.plan, self.data = plan, pictures()
         self.objective = objective or Denoising(V())
-        meaning = Meaning(self.objective, CosineSchedule(), choose("cpu", plan.precision))
+        spec = ModelSpec(self.objective, CosineSchedule(), choose_runtime("cpu", plan.precision))
 
         def adam(parameters: Any) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, 1e-3, fused=True)
 
-        self.state: TrainState = prepare(module or unet(), adam, plan, meaning, None, self.data)
-        self.model = meaning.wrap(self.state.module)
+        self.state: TrainState = prepare(module or unet(), adam, plan, spec, None, self.data)
+        self.model = spec.wrap(self.state.module)
         assert isinstance(self.model, Denoiser)
         self.model.train()
 

@@ -9,15 +9,15 @@ from .spacing import Spacing
 
 
 @dataclass(frozen=True)
-class View:
+class ScheduleWrapper:
     """As it is."""
 
     schedule: Schedule
 
     @property
-    def whole(self) -> Schedule:
+    def unwrapped(self) -> Schedule:
         """What it is a view of."""
-        return getattr(self.schedule, "whole", self.schedule)
+        return getattr(self.schedule, "unwrapped", self.schedule)
 
     @property
     def variance_preserving(self) -> bool:
@@ -32,11 +32,11 @@ class View:
     def conditioning(self, t: Tensor) -> Tensor:
         return self.schedule.conditioning(t)
 
-    def time(self, u: Tensor) -> Tensor:
-        return self.schedule.time(u)
+    def training_time(self, u: Tensor) -> Tensor:
+        return self.schedule.training_time(u)
 
-    def time_of(self, noise: Tensor) -> Tensor:
-        return self.schedule.time_of(noise)
+    def time_of_noise_level(self, noise: Tensor) -> Tensor:
+        return self.schedule.time_of_noise_level(noise)
 
-    def snap(self, t: Tensor) -> Tensor:
-        return self.schedule.snap(t)
+    def nearest_training_time(self, t: Tensor) -> Tensor:
+        return self.schedule.nearest_training_time(t)

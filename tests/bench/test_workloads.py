@@ -19,16 +19,16 @@ from ddpm_cli.bench.measurements import Measurement
 from ddpm_cli.bench.options import ComposedOptions
 from ddpm_cli.bench.sample import Benchmark
 from ddpm_cli.bench.sample import Options as SampleOptions
-from ddpm_cli.bench.sampling_work import SamplingSteps
+from ddpm_cli.bench.sampling_workloads import SamplingSteps
 from ddpm_cli.bench.setup import ENDLESS, TrainingSetup, endless, set_up
 from ddpm_cli.bench.windows import Amount, Stopwatch, repeated
-from ddpm_cli.bench.works import BareLoop, DiscardedRun, FixedRandom, MatrixProduct, SilentReporter, TrainingLoop
-from ddpm_cli.build import bind, made
+from ddpm_cli.bench.workloads import BareLoop, DiscardedRun, FixedRandom, MatrixProduct, SilentReporter, TrainingLoop
+from ddpm_cli.build import bind, construct
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.data.images import Batch
-from ddpm_cli.hardware.runtime import Runtime, choose
-from ddpm_cli.objectives.base import Loss, Pair, Random
+from ddpm_cli.hardware.runtime import Runtime, choose_runtime
+from ddpm_cli.objectives.base import LabelledBatch, Loss, Random
 from ddpm_cli.progress import silent
 from ddpm_cli.runs.job import Job
 from ddpm_cli.runs.loggers import TensorBoard
@@ -44,7 +44,7 @@ def config(*overrides: str) -> dict[str, Any]:
 
 def setup_of(*overrides: str) -> TrainingSetup:
     values = {k: v for k, v in config(*overrides).items() if k != "what"}
-    return set_up(made(ComposedOptions, bind(ComposedOptions, values)), values, silent)
+    return set_up(construct(ComposedOptions, bind(ComposedOptions, values)), values, silent)
 
 
 class Squares:
@@ -56,7 +56,7 @@ class Squares:
     def wrap(self, module: nn.Module, schedule: Any, autocast: torch.dtype | None = None) -> nn.Module:
         return module
 
-    def __call__(self, model: nn.Module, batch: Pair, rng: Random) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         if self.tossing and rng.coin():
             with torch.no_grad():
                 model(batch.x)
@@ -142,7 +142,7 @@ def test_measurements() -> None:
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddpm_cli.bench.works.SIDES", {"cpu": 64})
+    monkeypatch.setattr("ddpm_cli.bench.workloads.SIDES", {"cpu": 64})
     product = MatrixProduct(Runtime(torch.device("cpu"), dtype))
     assert product() == Amount(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
     expected = product.a.double() @ product.b.double()
@@ -218,7 +218,7 @@ def test_a_window_ends_by_time_whatever_the_plan_says() -> None:
 @pytest.mark.parametrize(("sampler", "calls"), [("ddim", 3), ("heun", 5)])
 def test_network_calls_are_counted_as_they_are_made(sampler: str, calls: int) -> None:
     values = {k: v for k, v in config(f"sampler={sampler}", "sampler.steps=3").items() if k != "what"}
-    options = made(SampleOptions, bind(SampleOptions, values | {"batch_size": 2}))
+    options = construct(SampleOptions, bind(SampleOptions, values | {"batch_size": 2}))
     benchmark = Benchmark(options, Job(values, Path()))
     assert benchmark.task.calls == calls
     steps = SamplingSteps(benchmark.run, benchmark.request)
@@ -229,5 +229,5 @@ def test_network_calls_are_counted_as_they_are_made(sampler: str, calls: int) ->
 
 def test_the_runtime_is_the_composed_one() -> None:
     setup = setup_of("trainer.precision=bf16")
-    assert setup.runtime == choose("cpu", "bf16") and "bf16" in setup.title()
+    assert setup.runtime == choose_runtime("cpu", "bf16") and "bf16" in setup.title()
     assert setup.state.step == 1 and setup.times.first_step > 0
