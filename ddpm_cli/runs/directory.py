@@ -135,7 +135,7 @@ class RunDirectory:
             about: facts about the data that sampling needs later ("shape", "class_names").
 
         Raises:
-            ConfigError: a logger whose package is not installed.
+            ConfigError: a logger that cannot start, in a new run.
         """
         self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
         self._loggers = open_loggers(self._choices, self.folder, step, config)
