@@ -42,7 +42,7 @@ def half_blocks(picture: np.ndarray, columns: int) -> list[list[Cell]]:
 
 
 def shades(picture: np.ndarray, columns: int) -> list[str]:
-    """(H,W,C) uint8 -> lines of at most `columns` characters; two per pixel, as characters are twice as high as wide."""
+    """(H,W,C) uint8 -> lines of at most `columns` characters; two per pixel, as one is twice as high as wide."""
     light = _fit(picture, columns // 2) @ LUMA
     index = (light / 256 * len(RAMP)).astype(int)
     return ["".join(RAMP[i] * 2 for i in row).rstrip() for row in index]
