@@ -147,7 +147,7 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["objective=flow", "sampler.spacing=karras"], "sampler.spacing: karras needs some signal left"),
         (["objective=flow", "sampler=ddpm"], "sampler.steps: this schedule has no steps of its own"),
         (["objective=classify"], "objective: classify needs a classifier"),
-        (["model=resnet", "objective=classify"], "objective.noisy: this network is told nothing of the noise"),
+        (["model=resnet", "objective=classify"], "objective.noisy: this network does not take the noise level"),
         (["model=unet_tutorial"], "model.image_size: this network is made for 28, got 8; set dataset.size=28"),
         (["model=unet_tutorial", "dataset.size=28", "objective=flow"], "model.n_steps: this network knows the steps"),
         (["model=unet_tutorial", "dataset.size=28", "objective=edm"], "model.n_steps: this network knows the steps"),
