@@ -126,7 +126,7 @@ class Importance(nn.Module):
         return schedule.training_time((bin_ + inside) / self.bins), 1 / (p[bin_] * self.bins)
 
     def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
-        """Record the loss of the images of the last `draw`. One-hot products, because scattered sums are not deterministic."""
+        """Record the loss of the images of the last `draw`, without scattered sums, which are not deterministic."""
         one_hot = (self._last[:, None] == torch.arange(self.bins, device=loss.device)).float()
         self.fresh += loss.float().square() @ one_hot
         self.fresh_images += one_hot.sum(0)
