@@ -45,7 +45,7 @@ def forward_strip(
 ) -> np.ndarray:
     """The first `rows` images (N,C,H,W) at 0, 25, 50, 75 and 100 % of the way to noise, a column each. (H,W,C) uint8.
 
-    The noise is the same as in `forward_frames` with the same seed. The way is measured in t, or, for a
+    The noise is the same as in `forward_frames` with the same seed. The fraction is measured in t, or, for a
     variance-exploding schedule, which hides everything early, in the angle of `evenly_visible`.
     """
     images = images[:rows]
