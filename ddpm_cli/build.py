@@ -1,7 +1,7 @@
-"""A config node with a `_target_` -> the object it names, after binding every key to the target's signature.
+"""Builds the object of a config node with a `_target_`, after binding every key to the target's signature.
 
 Unknown keys, wrong types and values out of range are one-line errors that name the key. Unlike Hydra's `instantiate`,
-it can be told which packages a target may be *defined* in, so that a config found in a checkpoint stays data.
+it can require that a target is *defined* in certain packages, so that a config in a checkpoint cannot run other code.
 """
 
 import difflib
@@ -20,23 +20,23 @@ ALIASES = {
     "ddpm_cli.diffusion.guidance.ByClassifier": "ddpm_cli.sampling.guidance.ClassifierGuidance",
     "ddpm_cli.training.ema.Decay": "ddpm_cli.training.plan.Decay",
 }
-"""Targets that configs and checkpoints of older versions name, and what stands for them today."""
+"""Targets in configs and checkpoints of older versions -> their current paths."""
 
 
 def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given: Any) -> Any:
     """Build `node`, the config at `key` (plain dicts, lists and values).
 
     Args:
-        node: has `_target_: package.module.Name`; `_partial_: true` returns a partial instead of calling it.
-        key: where the node stands in the config, for messages ("model").
+        node: has `_target_: package.module.Name`; with `_partial_: true` the result is a partial.
+        key: the position of the node in the config, for messages ("model").
         trust: packages whose definitions may be called; None = any (only for a config that the user composed).
-        given: arguments the program supplies itself.
+        given: arguments that the program supplies.
 
     Raises:
-        ConfigError: unknown or missing key, wrong type, value out of range, unknown or untrusted target.
+        ConfigError: an unknown or missing key, a wrong type, a value out of range, an unknown or untrusted target.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"{key}: has no _target_; choose one of the group's options")
+        raise ConfigError(f"{key}: has no _target_; choose one of the options of this config group")
     target = locate(str(node["_target_"]), f"{key}._target_", trust)
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
@@ -48,7 +48,7 @@ def construct(target: Callable[..., Any], arguments: Mapping[str, Any], key: str
     """target(**arguments). Raises ConfigError for a value out of range."""
     try:
         return target(**arguments)
-    except ValueError as error:  # our own classes name the parameter first: "steps: must be ..."
+    except ValueError as error:  # our classes start the message with the parameter: "steps: must be ..."
         raise ConfigError(f"{key}.{error}" if key else str(error)) from error
 
 
@@ -61,16 +61,16 @@ def bind(
     partial: bool = False,
     **given: Any,
 ) -> dict[str, Any]:
-    """The keyword arguments for `target`: `options` checked against its signature and converted, and `given`.
+    """The keyword arguments for `target`: `options`, checked against its signature and converted, and `given`.
 
     Raises:
-        ConfigError: unknown or missing key, wrong type.
+        ConfigError: an unknown or missing key, or a wrong type.
     """
     signature, hints, prefix = inspect.signature(target), _hints(target), f"{key}." if key else ""
     arguments = dict(given)
     for name, value in options.items():
         if name not in signature.parameters or name in given:
-            if _takes_anything(signature) and name not in given:
+            if _accepts_any_keyword(signature) and name not in given:
                 arguments[name] = value
                 continue
             raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, _options(signature, given))}")
@@ -88,29 +88,30 @@ def _options(signature: inspect.Signature, given: Collection[str]) -> list[str]:
 
 
 def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
-    """The class or function at `path`, checked by the module that defines it, not by the string.
+    """The class or function at `path`. Trust depends on the module that defines it, not on the path.
 
     Raises:
-        ConfigError: when there is no such thing, or it is defined outside `trust`.
+        ConfigError: it does not exist, is defined outside `trust` or cannot be called.
     """
     path = ALIASES.get(path, path)
     module_name, _, name = path.rpartition(".")
     if trust is not None and module_name.split(".")[0] not in trust:
         raise ConfigError(
-            f"{key}: {path} is outside {', '.join(sorted(trust))}; trust=[PACKAGE] allows a package you know"
+            f"{key}: {path} is not in a trusted package ({', '.join(sorted(trust))}); "
+            "add trust=[PACKAGE] if you trust its code"
         )
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        target: Any = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{key}: cannot find {path!r} ({error}); check the spelling and that it is installed"
+            f"{key}: cannot find {path!r} ({error}); check the spelling and that the package is installed"
         ) from error
-    home = getattr(found, "__module__", "") or ""
-    if trust is not None and (home.split(".")[0] not in trust or not isinstance(found, type)):
-        raise ConfigError(f"{key}: {path} is not a class defined in {', '.join(sorted(trust))}; refused")
-    if not callable(found):
+    defined_in = getattr(target, "__module__", "") or ""
+    if trust is not None and (defined_in.split(".")[0] not in trust or not isinstance(target, type)):
+        raise ConfigError(f"{key}: {path} is not a class of a trusted package ({', '.join(sorted(trust))}); refused")
+    if not callable(target):
         raise ConfigError(f"{key}: {path} cannot be called; name a class or a function")
-    return found
+    return target
 
 
 def suggest(name: str, allowed: Sequence[str]) -> str:
@@ -121,7 +122,7 @@ def suggest(name: str, allowed: Sequence[str]) -> str:
     return f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
 
 
-def _takes_anything(signature: inspect.Signature) -> bool:
+def _accepts_any_keyword(signature: inspect.Signature) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
 
@@ -129,12 +130,12 @@ def _hints(target: Any) -> dict[str, Any]:
     function = inspect.getattr_static(target, "__init__") if isinstance(target, type) else target
     try:
         return get_type_hints(function)
-    except Exception:  # a foreign target's annotations may not resolve; then its types are not checked
+    except Exception:  # annotations of other packages may not resolve; then types are not checked
         return {}
 
 
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
-    """`value` as `hint` wants it. Raises ConfigError when it cannot be."""
+    """`value` converted to the type `hint`. Raises ConfigError if that is not possible."""
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
         return build(value, key, trust=trust)
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
@@ -145,7 +146,7 @@ def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> 
 
 
 def fitted(value: Any, hint: Any, key: str) -> Any:
-    """A plain `value` as the type `hint` wants it. Raises ConfigError, naming `key`, when it cannot be."""
+    """A plain `value` converted to the type `hint`. Raises ConfigError, naming `key`, if that is not possible."""
     fits, result = _fit(value, hint)
     if not fits:
         raise ConfigError(f"{key}: must be {_describe(hint)}, got {value!r}")
@@ -157,7 +158,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     if hint is Any or isinstance(hint, str):
         return True, value
     if origin in (Union, types.UnionType):
-        for choice in sorted(args, key=lambda a: a is not type(value)):  # 1 stays an int where int | float is asked
+        for choice in sorted(args, key=lambda a: a is not type(value)):  # for int | float, 1 stays an int
             fits, result = _fit(value, choice)
             if fits:
                 return True, result
@@ -173,7 +174,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
         return type(value) is hint, value
     if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return _fit_sequence(value, origin, args)
-    if isinstance(value, Mapping):  # dataclasses written as plain nodes carry a _target_, so this is a plain dict
+    if isinstance(value, Mapping):  # nodes with a _target_ are built before, so this is a plain dict
         return origin in (dict, Mapping) or hint in (dict, Mapping), value
     return (isinstance(value, hint), value) if _is_plain_class(hint) else (not isinstance(value, str), value)
 
@@ -210,13 +211,13 @@ def _describe(hint: Any) -> str:
 
 
 def check_seed(seed: int) -> None:
-    """Raises ConfigError for one that random generators do not take; image i has seed + i."""
+    """Raises ConfigError unless random generators accept the seed; image i uses seed + i."""
     if not 0 <= seed < 2**62:
         raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
 
 
 def check_positive(**values: float) -> None:
-    """Raises ConfigError for the first that is not above 0."""
+    """Raises ConfigError for the first value that is not above 0."""
     for name, value in values.items():
         if not value > 0:
             raise ConfigError(f"{name}: must be positive, got {value}")

@@ -1,12 +1,12 @@
-"""What can go wrong for a user: exception types that carry the exit code, and any exception as one line.
+"""Exception types with their exit codes, and the one-line message of any exception.
 
-Every message reads ``<key or file>: <what is wrong>; <what to do>`` and is shown as one line on stderr.
+Every message has the form ``<key or file>: <what is wrong>; <what to do>`` and is shown as one line on stderr.
 """
 
 import errno
 
 INTERRUPTED, UNEXPECTED = 130, 1
-"""Exit codes of an interrupt that nothing caught, and of a bug."""
+"""Exit codes of an uncaught interrupt, and of a bug."""
 
 
 class DdpmError(Exception):
@@ -28,7 +28,7 @@ class DataError(DdpmError):
 
 
 class CheckpointError(DdpmError):
-    """A checkpoint that is missing, damaged or of another format."""
+    """A checkpoint that is missing, damaged or in another format."""
 
     code = 4
 
@@ -58,19 +58,19 @@ class BusyError(DdpmError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked a run to stop, and it has saved. Not an `Exception`: a sweep must not go on with its next job."""
+    """A run that a signal stopped after it saved. Not an `Exception`, so that a sweep does not start its next job."""
 
     def __init__(self, number: int | None, what: str):
-        super().__init__(f"{what}; run the same command with that run_dir to go on")
+        super().__init__(f"{what}; run the same command with that run_dir to resume")
         self.code = 128 + (number or 2)
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """(message, exit code). Never raises; an exception nobody foresaw is code 1 and asks for debug=true."""
+    """(message, exit code) of any exception. Never raises; for an unexpected one, code 1 and the advice debug=true."""
     if isinstance(error, DdpmError | Stopped):
         return str(error), error.code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted: stopped before it could save; run the same command again", INTERRUPTED
+        return "interrupted: stopped without saving; run the same command again", INTERRUPTED
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
     if _out_of_memory(error):
@@ -78,8 +78,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
         return _storage(error), StorageError.code
-    where = type(error).__name__
-    return f"{where}: {_first_line(error)}; this is a bug, debug=true shows where", UNEXPECTED
+    name = type(error).__name__
+    return f"{name}: {_first_line(error)}; this is a bug, add debug=true to see where", UNEXPECTED
 
 
 def _storage(error: OSError) -> str:
@@ -98,7 +98,7 @@ def _storage(error: OSError) -> str:
 
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True  # torch.OutOfMemoryError by name, so that a usage error need not import torch
+        return True  # torch.OutOfMemoryError by name, so that usage errors do not import torch
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""Writing files that are complete or absent, and how paths are shown."""
+"""Writes files that are complete or absent, and formats paths for messages."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write` fills a temporary file in the same folder, which then takes the name `path`; on disk before this returns.
+    """Write `path` atomically: `write` fills a temporary file in its folder, which is synced to disk and then renamed.
 
     Raises:
-        OSError: when it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -26,11 +26,12 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON. Raises OSError as `write_atomically` does."""
     write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut. Not every system can open a folder."""
+    """Sync a folder, so that a rename in it survives a power cut. Only on POSIX: other systems cannot open folders."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -41,6 +42,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def shown(path: Path) -> str:
-    """The file or folder as a user would type it."""
+    """The path as a user would type it: relative if it is inside the working directory."""
     inside = path.resolve().is_relative_to(Path.cwd())
     return str(path.resolve().relative_to(Path.cwd())) if inside else str(path)

@@ -1,4 +1,4 @@
-"""How far long work is. What does the work calls a `Progress`; who shows it, and where, is the caller's business."""
+"""Progress of long operations. The operation calls a `Progress`; the caller decides how to show it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ FORMS = {
     "images_per_second": "{:.0f} images/s",
 }
 Progress = Callable[[str, int, int], None]
-"""Called as (what, done, total); total 0 = unknown."""
+"""Called with (description, done, total); total 0 = unknown."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -25,7 +25,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
-    """Turns "so many images went a step", of which each takes `steps`, into images done of n."""
+    """A function to call with the number of images after each step; reports how many of n images are done."""
     done = 0
 
     def step(images: int) -> None:
@@ -37,17 +37,17 @@ def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
 
 
 class Pace:
-    """How fast a run of `total` steps is that began at `step`; it also ends after `max_seconds` of training."""
+    """The speed of a run that started at `step` and ends after `total` steps or `max_seconds` of training."""
 
     def __init__(self, step: int, total: int, max_seconds: float | None = None):
         self.total, self.max_seconds = total, max_seconds
         self._first, self._since = step, time.monotonic()
 
     def at(self, step: int, seconds: float) -> tuple[float, float]:
-        """Fraction done, in [0, 1], and seconds left; whichever of steps and time ends first.
+        """Fraction done, in [0, 1], and seconds left, until the steps or the time run out.
 
         Args:
-            seconds: of training so far, all sessions together.
+            seconds: seconds of training so far, in all sessions together.
         """
         rate = (time.monotonic() - self._since) / max(step - self._first, 1)
         done, left = step / max(self.total, 1), (self.total - step) * rate
@@ -64,5 +64,5 @@ def duration(seconds: float) -> str:
 
 
 def numbers(row: Mapping[str, Any]) -> str:
-    """A row of metrics.jsonl in words."""
+    """A row of metrics.jsonl as text."""
     return ", ".join(form.format(row[name]) for name, form in FORMS.items() if name in row)

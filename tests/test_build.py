@@ -1,4 +1,4 @@
-"""Config node -> object: every key bound to the signature, every mistake named."""
+"""Building objects from config nodes: every key is bound to the signature, every error names its key."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from ddpm_cli.objectives.denoising import Denoising
 DDIM_NODE = {"_target_": "ddpm_cli.diffusion.samplers.ddim.DDIM", "steps": 10, "eta": 0}
 
 
-def test_a_node_becomes_the_object() -> None:
+def test_a_node_is_built() -> None:
     assert build(DDIM_NODE, "sampler") == DDIM(steps=10, eta=0.0)
 
 
@@ -23,7 +23,7 @@ def test_nested_nodes_are_built() -> None:
     assert isinstance(objective, Denoising) and type(objective.target).__name__ == "V"
 
 
-def test_partial_keeps_what_is_given_later() -> None:
+def test_a_partial_takes_the_other_arguments_later() -> None:
     import torch
 
     make = build({"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.5, "betas": [0.8, 0.9]}, "optimizer")
@@ -47,7 +47,7 @@ def test_partial_keeps_what_is_given_later() -> None:
         ({"_target_": "no_such_package.Thing"}, r"^sampler._target_: cannot find "),
     ],
 )
-def test_mistakes_are_named(change: dict[str, object], message: str) -> None:
+def test_errors_name_the_key(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(DDIM_NODE | change, "sampler")
 
@@ -68,7 +68,7 @@ def test_a_missing_key_is_named() -> None:
     ],
 )
 def test_a_checkpoint_cannot_name_other_code(target: str) -> None:
-    """The module that defines the object decides, not the string: an import inside our own modules is no way out."""
+    """The module that defines the object decides, not the path, so names imported into our modules are refused too."""
     with pytest.raises(ConfigError, match="refused|trust="):
         build({"_target_": target}, "model", trust={"ddpm_cli"})
 

@@ -1,4 +1,4 @@
-"""Wrong types are said from the source alone, in the words that building would use."""
+"""Wrong types are reported from the source alone, with the same message as when building."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ WRONG = [
     ("ddpm_cli.training.plan.Plan", "lr_milestones", 3),
     ("ddpm_cli.diffusion.samplers.heun.Heun", "spacing", "wide"),  # inherited from a base that imports its Literal
     ("ddpm_cli.diffusion.samplers.heun.Heun", "steps", "few"),
-    ("ddpm_cli.diffusion.samplers.heun.Heun", "s_churn", None),  # of the class in between
+    ("ddpm_cli.diffusion.samplers.heun.Heun", "s_churn", None),  # a field of the class in between
     ("ddpm_cli.data.digits.Digits", "size", [1, 2, 3]),
     ("ddpm_cli.data.digits.Digits", "flip", "yes"),
     ("ddpm_cli.data.digits.Digits", "val_fraction", None),  # the base allows it, the class does not
@@ -27,7 +27,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("target", "name", "value"), WRONG)
-def test_a_wrong_type_is_said_as_building_says_it(target: str, name: str, value: Any) -> None:
+def test_a_wrong_type_has_the_same_message_as_when_building(target: str, name: str, value: Any) -> None:
     node = {"_target_": target, name: value}
     with pytest.raises(ConfigError) as early:
         check_early("ddpm_cli.commands.train.Options", {"node": node})
@@ -36,12 +36,12 @@ def test_a_wrong_type_is_said_as_building_says_it(target: str, name: str, value:
     assert str(early.value) == str(built.value) and str(early.value).startswith(f"node.{name}: must be ")
 
 
-def test_a_commands_own_keys() -> None:
+def test_the_keys_of_a_command() -> None:
     with pytest.raises(ConfigError, match="^seed: must be a whole number, got 'x'$"):
         check_early("ddpm_cli.commands.train.Options", {"seed": "x"})
 
 
-def test_values_out_of_range_where_torch_is_not_needed() -> None:
+def test_values_out_of_range_in_nodes_that_do_not_need_torch() -> None:
     plan = {"_target_": "ddpm_cli.training.plan.Plan", "batch_size": 0}
     with pytest.raises(ConfigError, match="^trainer.batch_size: must be at least 1, got 0$"):
         check_early("ddpm_cli.commands.train.Options", {"trainer": plan})
@@ -50,14 +50,14 @@ def test_values_out_of_range_where_torch_is_not_needed() -> None:
         check_early("ddpm_cli.commands.train.Options", {"trainer": plan | {"batch_size": 1, "ema": ema}})
 
 
-def test_a_nodes_nodes() -> None:
+def test_nested_nodes() -> None:
     target = {"_target_": "ddpm_cli.objectives.weighting.MinSNR", "gamma": "five"}
     objective = {"_target_": "ddpm_cli.objectives.denoising.Denoising", "weighting": target}
     with pytest.raises(ConfigError, match="^objective.weighting.gamma: must be a number"):
         check_early("ddpm_cli.commands.train.Options", {"objective": objective})
 
 
-def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
+def test_an_interpolated_value_is_reported_under_the_key_that_it_comes_from() -> None:
     """`model.image_size: ${dataset.size}` comes first in the config."""
     model = {"_target_": "ddpm_cli.models.unet.UNet", "image_size": "big"}
     data = {"_target_": "ddpm_cli.data.digits.Digits", "size": "big"}
@@ -72,11 +72,11 @@ def test_a_fact_is_said_under_the_name_of_its_owner() -> None:
         ("my_package.Thing", "size"),
         ("ddpm_cli.nowhere.Thing", "size"),
         ("ddpm_cli.models.unet.NoSuchNet", "channels"),
-        ("ddpm_cli.models.unet.UNet", "chanels"),  # a key that is not there is said by `build`
-        ("ddpm_cli.objectives.denoising.Denoising", "target"),  # of a class of ours
+        ("ddpm_cli.models.unet.UNet", "chanels"),  # unknown keys are reported by `build`
+        ("ddpm_cli.objectives.denoising.Denoising", "target"),  # its type is a class
         ("nothing", "size"),
-        ("ddpm_cli.diffusion.guidance.ByClassifier", "classifier"),  # its path, under the name of older versions
+        ("ddpm_cli.diffusion.guidance.ByClassifier", "classifier"),  # a path of older versions
     ],
 )
-def test_what_the_source_does_not_tell_is_let_through(target: str, name: str) -> None:
+def test_values_that_the_source_cannot_check_are_accepted(target: str, name: str) -> None:
     check_early("ddpm_cli.commands.train.Options", {"node": {"_target_": target, name: "x"}})

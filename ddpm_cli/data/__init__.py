@@ -1,4 +1,4 @@
-"""Pictures as uint8 tensors and batches as a function of (seed, step). A leaf: imports nothing else of the program."""
+"""Datasets: pictures as uint8 tensors, and batches as a function of (seed, step)."""
 
 from ..progress import Progress
 from .images import Batch, Images, to_float

@@ -1,4 +1,4 @@
-"""Pictures in files that are decoded once and mapped into memory ever after."""
+"""Loads picture files, decoding them only once: later runs map a cache of the decoded pictures into memory."""
 
 import errno
 import logging
@@ -16,36 +16,38 @@ from .cache_store import find_or_make
 from .mapped import Decoded
 
 Where = bool | Literal["auto"] | str
-"""true: in the user's cache directory; false: into memory at each start; FOLDER: there; auto: true where it pays."""
+"""true: cache in the user's cache folder; FOLDER: cache there; false: decode at each start; auto: cache large sets."""
 MANY, LARGE = 5000, 100 * 2**20
-"""auto: it pays from so many pictures or bytes of files on, either of which is about a second's decoding."""
+"""auto caches from this many pictures or bytes of files on; either takes about a second to decode."""
 _log = logging.getLogger(__name__)
 
 
-def load(of: PictureFiles, chosen: Tensor, where: Where, progress: Progress | None = None, say: bool = True) -> Decoded:
-    """The pictures at `chosen` (N,) int64, without damaged ones: from a cache, else decoded into memory.
+def load(
+    source: PictureFiles, chosen: Tensor, where: Where, progress: Progress | None = None, verbose: bool = True
+) -> Decoded:
+    """The pictures at `chosen` (N,) int64, without damaged ones: from a cache, or decoded into memory.
 
-    A cache holds all the files, so that the parts of a split are two choices of one.
+    A cache holds all files, so that the training and the held-out pictures are two selections of one cache.
 
     Args:
-        say: log that a cache was found, or why there is none; that one was made is always logged.
+        verbose: log when a cache is reused, or why there is none; making one is always logged.
 
     Raises:
-        ConfigError: the cache would lie among the pictures.
-        DataError: one of the chosen is not a readable picture, see `Decoder`.
+        ConfigError: the cache would be inside the folder of pictures.
+        DataError: one of the chosen files is not a readable picture, see `Decoder`.
     """
-    places = chosen.tolist()
-    stored = _stored(of, places, where, progress, say) if _wanted(of, where) else None
+    indices = chosen.tolist()
+    stored = _stored(source, indices, where, progress, verbose) if _use_cache(source, where) else None
     if stored is None:
-        pixels, kept = of.decoder([of.files[i] for i in places], progress)
+        pixels, kept = source.decoder([source.files[i] for i in indices], progress)
         return Decoded(pixels, chosen[kept])
-    kept = of.decoder.good(of.files, places, stored.damaged)
-    rows = None if len(kept) == len(of.files) else kept
+    kept = source.decoder.good(source.files, indices, stored.damaged)
+    rows = None if len(kept) == len(source.files) else kept
     return Decoded(stored.pictures.pixels, kept, rows, stored.pictures)
 
 
 def folder_of(where: Where) -> Path:
-    """The folder that caches lie in. Raises OSError where the user has no home."""
+    """The folder for caches. Raises OSError if the user has no home folder."""
     if isinstance(where, str) and where != "auto":
         return Path(where).expanduser()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -55,23 +57,26 @@ def folder_of(where: Where) -> Path:
         raise OSError(errno.ENOENT, str(error)) from error
 
 
-def _wanted(of: PictureFiles, where: Where) -> bool:
+def _use_cache(source: PictureFiles, where: Where) -> bool:
     if where == "auto":
-        return len(of.files) >= MANY or sum(size for size, _ in of.stats) >= LARGE
+        return len(source.files) >= MANY or sum(size for size, _ in source.stats) >= LARGE
     return where is not False
 
 
-def _stored(of: PictureFiles, chosen: list[int], where: Where, progress: Progress | None, say: bool) -> Stored | None:
+def _stored(
+    source: PictureFiles, chosen: list[int], where: Where, progress: Progress | None, verbose: bool
+) -> Stored | None:
+    """The cache, or None (with a warning) if there cannot be one."""
     try:
         folder = folder_of(where)
-        if folder.resolve().is_relative_to(of.root.resolve()):
+        if folder.resolve().is_relative_to(source.root.resolve()):
             if not isinstance(where, bool) and where != "auto":
-                raise ConfigError(f"dataset.cache: {where} lies among the pictures; name a folder elsewhere")
-            raise OSError(errno.EINVAL, "it would lie among the pictures", str(folder))
-        return find_or_make(folder, of, set(chosen), progress, say)
+                raise ConfigError(f"dataset.cache: {where} is inside the folder of pictures; choose another folder")
+            raise OSError(errno.EINVAL, "it would be inside the folder of pictures", str(folder))
+        return find_or_make(folder, source, set(chosen), progress, verbose)
     except (OSError, NotImplementedError) as error:  # no space, no permission, no locks
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         at = f" in {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        if say:
-            _log.warning("no cache of decoded pictures%s (%s); decoding into memory, at each start", at, reason)
+        if verbose:
+            _log.warning("cannot cache the decoded pictures%s (%s); decoding into memory at each start", at, reason)
         return None

@@ -1,4 +1,4 @@
-"""A cache on disk: STEM.npy, the pictures as numpy writes them, and STEM.json, without which they do not count."""
+"""A cache on disk: STEM.npy with the pictures, and its manifest STEM.json, without which the cache is not valid."""
 
 import hashlib
 import json
@@ -19,123 +19,126 @@ from .decode import BLOCK, quiet
 from .mapped import Mapped
 from .parallel import by_processes
 
-_CHECKED = 8  # blocks whose sums are compared when a cache is opened: all would be to read all
+_CHECKED = 8  # blocks verified when a cache is opened; verifying all of them would mean reading everything
 
 
 class Stored(NamedTuple):
-    """pictures: (M,C,H,W), one of each file; damaged: why those that cannot be read cannot, their rows are black."""
+    """pictures: (M,C,H,W), one per file; damaged: file index -> why it cannot be read (its row is black)."""
 
     pictures: Mapped
     damaged: dict[int, str]
 
 
 class InvalidCacheError(Exception):
-    """A cache that is not whole: what is wrong with it."""
+    """A cache is damaged or incomplete; the message says how."""
 
 
 def read(manifest: Path) -> Stored:
-    """Open the cache that `manifest` tells of.
+    """Open the cache that `manifest` describes.
 
     Raises:
-        InvalidCacheError: it is not what was written: its size, or the checksum of the manifest or of a block checked.
+        InvalidCacheError: its size, its shape, or a checksum of the manifest or of a verified block does not match.
     """
     path = manifest.with_suffix(".npy")
     try:
-        told = json.loads(manifest.read_text(encoding="utf-8"))
-        if told.pop("sha256") != _digest(told) or told["stem"].rpartition("-")[2] not in manifest.stem:
+        contents = json.loads(manifest.read_text(encoding="utf-8"))
+        if contents.pop("sha256") != _digest(contents) or contents["stem"].rpartition("-")[2] not in manifest.stem:
             raise InvalidCacheError("its manifest is damaged")
-        if path.stat().st_size != told["bytes"]:
-            raise InvalidCacheError(f"it has {path.stat().st_size:,} bytes, not {told['bytes']:,}")
+        if path.stat().st_size != contents["bytes"]:
+            raise InvalidCacheError(f"it has {path.stat().st_size:,} bytes, not {contents['bytes']:,}")
         pictures = Mapped(path)
         array = pictures.pixels.numpy()
-        if list(array.shape) != told["shape"]:
-            raise InvalidCacheError(f"its shape is {list(array.shape)}, not {told['shape']}")
-        for number, crc in told["crc32"].items():
+        if list(array.shape) != contents["shape"]:
+            raise InvalidCacheError(f"its shape is {list(array.shape)}, not {contents['shape']}")
+        for number, crc in contents["crc32"].items():
             if _crc(array, int(number)) != crc:
-                raise InvalidCacheError(f"block {number} of it is damaged")
+                raise InvalidCacheError(f"its block {number} is damaged")
         pictures.release()
-        return Stored(pictures, {int(i): str(reason) for i, reason in told["damaged"].items()})
+        return Stored(pictures, {int(i): str(reason) for i, reason in contents["damaged"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidCacheError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def write(folder: Path, key: Key, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Path:
-    """Decode pictures on all cores straight into a cache in `folder`. Returns its manifest.
+def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Path:
+    """Decode pictures on all cores straight into a cache in `folder`. Returns the path of its manifest.
 
-    Nothing is kept in memory. Until all is on disk it has a name that nobody takes for a cache.
+    Nothing is kept in memory. Until everything is on disk, the file has a name that is not a cache's.
 
     Args:
-        chosen: those that must be readable (if the decoder does not skip damage): the first that is not ends it.
+        chosen: the files that must be readable, unless the decoder skips damaged ones; the first unreadable one stops
+            the writing.
 
     Raises:
-        DataError: one of them is not.
-        OSError: it cannot be written; nothing is left behind.
+        DataError: a chosen file is not readable.
+        OSError: the cache cannot be written; nothing is left behind.
     """
-    path, part = folder / f"{key.stem}.npy", folder / f".{key.stem}.part"
+    path, partial = folder / f"{key.stem}.npy", folder / f".{key.stem}.part"
     manifest = path.with_suffix(".json")
     try:
-        damaged = _decode_into(part, of, chosen, progress)
-        with part.open("rb+") as file:
+        damaged = _decode_into(partial, source, chosen, progress)
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        manifest.unlink(missing_ok=True)  # it tells of something else
-        part.replace(path)
+        manifest.unlink(missing_ok=True)  # it describes the file that is now replaced
+        partial.replace(path)
         sync_folder(folder)
     except BaseException:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     pixels = np.load(path, mmap_mode="r")
-    told = {
+    contents = {
         "stem": key.stem,
-        "root": str(of.root.resolve()),
+        "root": str(source.root.resolve()),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "bytes": path.stat().st_size,
         "shape": list(pixels.shape),
-        "crc32": {str(number): _crc(pixels, number) for number in evenly_spaced(_blocks(of), _CHECKED)},
+        "crc32": {str(number): _crc(pixels, number) for number in evenly_spaced(_blocks(source), _CHECKED)},
         "damaged": {str(i): damaged[i] for i in sorted(damaged)},
     }
-    write_json(manifest, told | {"sha256": _digest(told)})
+    write_json(manifest, contents | {"sha256": _digest(contents)})
     return manifest
 
 
-def _decode_into(part: Path, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> dict[int, str]:
-    """Fill a new .npy file, block by block in any order. Returns what is damaged and why."""
-    start, n, decoder = _begin(part, (len(of.files), *of.decoder.shape)), len(of.files), of.decoder
+def _decode_into(
+    path: Path, source: PictureFiles, chosen: Collection[int], progress: Progress | None
+) -> dict[int, str]:
+    """Fill a new .npy file, block by block in any order. Returns the indices of damaged files and the reasons."""
+    start, n, decoder = _begin(path, (len(source.files), *source.decoder.shape)), len(source.files), source.decoder
     damaged: dict[int, str] = {}
 
-    def work(number: int) -> dict[int, str]:
+    def decode(number: int) -> dict[int, str]:
         low = number * BLOCK
         pixels = np.zeros((min(BLOCK, n - low), *decoder.shape), dtype=np.uint8)
-        found = decoder.block(of.files[low : low + BLOCK], pixels, low)
-        with part.open("r+b") as file:  # written, not mapped: a full disk is then an error and not the end
+        reasons = decoder.block(source.files[low : low + BLOCK], pixels, low)
+        with path.open("r+b") as file:  # written, not mapped: with a map, a full disk would kill the process
             file.seek(start + low * pixels[0].nbytes)
             file.write(pixels.data)
-        return found
+        return reasons
 
-    with quiet(), closing(by_processes(work, _blocks(of))) as results:
-        for done, found in enumerate(results, start=1):
-            decoder.refuse(of.files, {i: why for i, why in found.items() if i in chosen})
-            damaged |= found
+    with quiet(), closing(by_processes(decode, _blocks(source))) as results:
+        for done, reasons in enumerate(results, start=1):
+            decoder.refuse(source.files, {i: reason for i, reason in reasons.items() if i in chosen})
+            damaged |= reasons
             if progress:
                 progress("decoding", min(done * BLOCK, n), n)
     return damaged
 
 
-def _begin(part: Path, shape: tuple[int, ...]) -> int:
-    """An empty array of that shape; where its first picture begins."""
-    with part.open("wb") as file:
+def _begin(path: Path, shape: tuple[int, ...]) -> int:
+    """Make a .npy file of zeros with this shape. Returns the offset of its first picture."""
+    with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
         file.truncate(start + int(np.prod(shape, dtype=np.int64)))
     return start
 
 
-def _blocks(of: PictureFiles) -> int:
-    return -(-len(of.files) // BLOCK)
+def _blocks(source: PictureFiles) -> int:
+    return -(-len(source.files) // BLOCK)
 
 
 def _crc(array: np.ndarray, block: int) -> int:
     return zlib.crc32(np.ascontiguousarray(array[block * BLOCK : (block + 1) * BLOCK]).data)
 
 
-def _digest(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _digest(contents: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

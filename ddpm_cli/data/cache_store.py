@@ -1,4 +1,4 @@
-"""A folder of caches: find the one that is wanted or make it, once, and remove what it replaces."""
+"""A folder of caches: finds the cache of some pictures or makes it, once, and removes outdated ones."""
 
 import errno
 import logging
@@ -19,100 +19,101 @@ from .cache_file import InvalidCacheError, Stored
 from .cache_key import Key, PictureFiles
 from .decode import quiet
 
-_SPARE = 64 * 2**20  # bytes of the disk that are left to others
+_SPARE = 64 * 2**20  # bytes of disk space to leave free
 _PART = re.compile(r"\.[0-9a-f]{12}-([0-9a-f]{24})\..*part")
 _log = logging.getLogger(__name__)
 
 
 def find_or_make(
-    folder: Path, of: PictureFiles, chosen: Collection[int], progress: Progress | None, say: bool = True
+    folder: Path, source: PictureFiles, chosen: Collection[int], progress: Progress | None, verbose: bool = True
 ) -> Stored:
-    """The cache of these pictures in `folder`, whole and checked.
+    """The cache of these pictures in `folder`, complete and verified.
 
-    Two runs that want the same one make it once: the second waits for the first's lock, then finds it.
+    If two runs need the same cache, the first makes it while the second waits for the lock, and then uses it.
 
     Args:
         chosen: see `cache_file.write`.
-        say: log that one was found; that one was made is always logged.
+        verbose: log when a cache is reused; making one is always logged.
 
     Raises:
-        DataError: a chosen picture is damaged, and damage is not to be skipped.
+        DataError: a chosen picture is damaged, unless the decoder skips damaged ones.
         OSError, NotImplementedError: the folder cannot be written or locked, and there is no such cache yet.
     """
-    key = of.key()
-    found = _find(folder, key, of, say, logging.DEBUG)  # what is wrong is told by who mends it
-    if found is not None:
-        return found
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # they may be private
+    key = source.key()
+    cached = _find(folder, key, source, verbose, logging.DEBUG)  # only the run that repairs a cache logs what was wrong
+    if cached is not None:
+        return cached
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the pictures may be private
     lock = _lock(folder, key.content)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _log.info("another run is decoding %s into %s; waiting for it", of.root, folder)
+        _log.info("another run is decoding %s into %s; waiting for it", source.root, folder)
         lock.acquire()
     try:
-        return _find(folder, key, of, say, logging.WARNING) or _make(folder, key, of, chosen, progress)
+        return _find(folder, key, source, verbose, logging.WARNING) or _make(folder, key, source, chosen, progress)
     finally:
         lock.release()
 
 
-def _find(folder: Path, key: Key, of: PictureFiles, say: bool, complain: int) -> Stored | None:
-    """The cache, if it is there and fit; `complain` is the level at which it is logged why it is not."""
+def _find(folder: Path, key: Key, source: PictureFiles, verbose: bool, invalid_level: int) -> Stored | None:
+    """The cache if there is a valid one; why one is not valid is logged at `invalid_level`."""
     for manifest in sorted(folder.glob(f"*-{key.content}.json")):
         path = manifest.with_suffix(".npy")
         try:
-            found = cache_file.read(manifest)
+            cached = cache_file.read(manifest)
         except InvalidCacheError as error:
-            _log.log(complain, "the cache %s is of no use: %s; decoding again", path, error)
+            _log.log(invalid_level, "the cache %s is invalid: %s; decoding again", path, error)
             continue
-        if _readable_now(of, found):
-            _log.log(complain, "pictures that the cache %s lacks can be read now; decoding again", path)
+        if _readable_now(source, cached):
+            _log.log(invalid_level, "pictures missing from the cache %s can be read now; decoding again", path)
             continue
-        _log.log(logging.INFO if say else logging.DEBUG, "reused the cache %s (%s)", path, _size(path))
-        return found
+        _log.log(logging.INFO if verbose else logging.DEBUG, "reused the cache %s (%s)", path, _size(path))
+        return cached
     return None
 
 
-def _readable_now(of: PictureFiles, found: Stored) -> bool:
-    """Whether a picture that was damaged no longer is: it may have been the disk, or the network."""
-    scratch = np.empty((1, *of.decoder.shape), dtype=np.uint8)
+def _readable_now(source: PictureFiles, cached: Stored) -> bool:
+    """Whether a picture that could not be read can be read now: the disk or the network may have failed."""
+    scratch = np.empty((1, *source.decoder.shape), dtype=np.uint8)
     with quiet():
-        return any(not of.decoder.block([of.files[i]], scratch) for i in found.damaged)
+        return any(not source.decoder.block([source.files[i]], scratch) for i in cached.damaged)
 
 
-def _make(folder: Path, key: Key, of: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Stored:
+def _make(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int], progress: Progress | None) -> Stored:
     began = time.perf_counter()
     _tidy(folder, key)
-    if shutil.disk_usage(folder).free < of.decoded_bytes + _SPARE:
-        wanted = f"{os.strerror(errno.ENOSPC)}: it takes {of.decoded_bytes / 2**20:,.0f} MiB"
-        raise OSError(errno.ENOSPC, wanted, str(folder))
+    if shutil.disk_usage(folder).free < source.decoded_bytes + _SPARE:
+        reason = f"{os.strerror(errno.ENOSPC)}: the cache needs {source.decoded_bytes / 2**20:,.0f} MiB"
+        raise OSError(errno.ENOSPC, reason, str(folder))
     try:
-        made = cache_file.read(cache_file.write(folder, key, of, chosen, progress))
+        cached = cache_file.read(cache_file.write(folder, key, source, chosen, progress))
     except InvalidCacheError as error:
         raise OSError(errno.EIO, str(error), str(folder)) from error
-    path, seconds = made.pictures.path, time.perf_counter() - began
-    _log.info("made the cache %s (%d pictures, %s) in %.1f s", path, len(of.files), _size(path), seconds)
-    return made
+    path, seconds = cached.pictures.path, time.perf_counter() - began
+    _log.info("made the cache %s (%d pictures, %s) in %.1f s", path, len(source.files), _size(path), seconds)
+    return cached
 
 
 def _tidy(folder: Path, key: Key) -> None:
-    """Remove what the next cache replaces, and what killed runs left behind. Runs that read such a file keep it."""
+    """Remove the caches that the next one replaces and leftovers of killed runs. Their users can still read them."""
     stale = [p for pattern in (f"{key.place}-*", f"*-{key.content}.*") for p in folder.glob(pattern)]
-    for path in sorted(stale):  # .json before .npy
+    for path in sorted(stale):  # .json before .npy, so that no manifest is left without its pictures
         if path.suffix in (".json", ".npy"):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-    for part in folder.glob(".*.part"):
-        match = _PART.fullmatch(part.name)
+    for partial in folder.glob(".*.part"):
+        match = _PART.fullmatch(partial.name)
         if match and _abandoned(folder, match[1], key):
             with suppress(OSError):
-                part.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
 
 
 def _abandoned(folder: Path, content: str, key: Key) -> bool:
+    """Whether no run is writing the cache of this content."""
     lock = _lock(folder, content)
     if Path(lock.lock_file) == Path(_lock(folder, key.content).lock_file):
-        return True  # it would be us
+        return True  # we hold this lock, so nobody else is writing
     try:
         with lock.acquire(timeout=0):
             return True
@@ -121,7 +122,7 @@ def _abandoned(folder: Path, content: str, key: Key) -> bool:
 
 
 def _lock(folder: Path, content: str) -> FileLock:
-    """One of 256, so that they do not pile up either."""
+    """The lock for this content: one of 256 files, so that lock files do not accumulate."""
     return FileLock(folder / f".lock-{content[:2]}")
 
 

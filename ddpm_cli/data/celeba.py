@@ -17,22 +17,22 @@ from .images import Images
 from .layouts import Layout, obtain
 from .source import Source, Split
 
-_PARTITION = "list_eval_partition.txt"  # "000001.jpg 0" a line; 0 train, 1 valid, 2 test
+_PARTITION = "list_eval_partition.txt"  # lines like "000001.jpg 0"; 0 train, 1 validation, 2 test
 _PICTURES = "img_align_celeba"
 
 
 @dataclass(frozen=True)
 class CelebA(Source):
-    """Faces, unlabelled: the square in the middle of each 178x218 picture, resized to `size`.
+    """Unlabelled faces: the central square of each 178x218 picture, resized to `size`.
 
-    Only the pictures and their partition are needed; torchvision's download brings its four other lists as well.
+    Only the pictures and the list of the splits are needed; torchvision downloads four other lists as well.
 
     Args:
-        download: False never touches the network.
+        download: False never uses the network.
         cache: where decoded pictures are kept for the next run, see `cache.Where`.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     name: str = "celeba"
@@ -49,7 +49,7 @@ class CelebA(Source):
         self.require_classes(0)
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training, held-out or official test faces; these are the held-out ones when val_fraction is None.
+        """The training, validation or official test faces. With val_fraction=None, val is the test faces.
 
         Raises:
             DataError: files are missing and cannot be downloaded, or are damaged.
@@ -62,12 +62,12 @@ class CelebA(Source):
         layout = _Layout(datasets.CelebA, root, official_train)
         obtain(layout, root, self.download, progress)
         files = layout.pictures()
-        part = official_train and self.val_fraction is not None
-        chosen = self.chosen(len(files), split) if part else torch.arange(len(files))
+        divided = official_train and self.val_fraction is not None
+        chosen = self.chosen(len(files), split) if divided else torch.arange(len(files))
         decoder, name = Decoder(self.height_width, self.channels), "train" if official_train else "test"
         pictures = PictureFiles(layout.base, files, decoder, name)
-        found = load(pictures, chosen, self.cache, progress, say=split == "train")
-        return self.pack_decoded(found, torch.zeros(len(found.kept), dtype=torch.int64), (), split)
+        decoded = load(pictures, chosen, self.cache, progress, verbose=split == "train")
+        return self.pack_decoded(decoded, torch.zeros(len(decoded.kept), dtype=torch.int64), (), split)
 
 
 class _Layout(Layout):
@@ -95,15 +95,16 @@ class _Layout(Layout):
     def _unpack(self) -> None:
         from torchvision.datasets.utils import extract_archive
 
-        with tempfile.TemporaryDirectory(dir=self.base) as folder:  # 200,000 files: an interrupted folder looks whole
+        # unpacked elsewhere and then renamed: if interrupted, a part of the 200,000 files would look complete
+        with tempfile.TemporaryDirectory(dir=self.base) as folder:
             extract_archive(self.base / f"{_PICTURES}.zip", folder)
             (Path(folder) / _PICTURES).rename(self.base / _PICTURES)
 
     def pictures(self) -> list[Path]:
-        """The split's files, in the partition's order."""
-        wanted, path = ("0" if self.train else "2"), self.base / _PARTITION
+        """The files of the split, in the order of the list of splits."""
+        code, path = ("0" if self.train else "2"), self.base / _PARTITION
         try:
             rows: list[Any] = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return [self.base / _PICTURES / name for name, part in rows if part == wanted]
+            return [self.base / _PICTURES / name for name, split in rows if split == code]
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: is damaged ({error}); remove it and run again") from error

@@ -1,4 +1,4 @@
-"""Pictures and whole arrays to uint8 (C,H,W), and the split into training and held-out pictures."""
+"""Converts pictures and arrays to uint8 (C,H,W), and splits them into training and held-out pictures."""
 
 import numpy as np
 import torch
@@ -7,21 +7,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 DECODING = 1
-"""Raised with any change of the pixels that `picture` makes of a file: what is kept of older ones is then not used."""
-_SPLIT_SEED = 20200619  # of the held-out choice: fixed, so that every run and every seed holds out the same pictures
+"""Version of the pixels that `picture` makes of a file: raise it with any change, so that older caches are not used."""
+_SPLIT_SEED = 20200619  # fixed, so that every run holds out the same pictures, whatever its seed
 
 
 def picture(image: Image.Image, height_width: tuple[int, int], channels: int, crop: bool = True) -> np.ndarray:
     """One opened picture of any mode -> (C,H,W) uint8.
 
-    Turned upright as its EXIF says, composited on white where it is transparent, 16-bit values scaled to 8, then
-    cut to the middle part of the wanted aspect (or stretched, without `crop`) and resized with antialiasing.
+    It is turned upright according to its EXIF orientation, transparent parts become white, 16-bit values are scaled
+    to 8 bits. Then it is cropped in the middle to the target aspect ratio (stretched, without `crop`) and resized with
+    antialiasing.
 
     Raises:
-        whatever Pillow raises for a file that it cannot decode (OSError, SyntaxError, ValueError, ...).
+        whatever Pillow raises on a file that it cannot decode (OSError, SyntaxError, ValueError, ...).
     """
     height, width = height_width
-    # JPEG can decode straight to 1/2, 1/4, 1/8; twice the wanted size leaves the rest to the better filter below
+    # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the target size leaves the rest to the better filter below
     image.draft(None, (2 * max(height, width), 2 * max(height, width)))
     image.load()
     flat = flatten(_upright(image), channels)
@@ -37,12 +38,12 @@ def picture(image: Image.Image, height_width: tuple[int, int], channels: int, cr
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises many types on broken EXIF; the pixels are whole, so keep them as they lie
+    except Exception:  # Pillow raises many types on broken EXIF; the pixels are intact, so keep their orientation
         return image
 
 
 def flatten(image: Image.Image, channels: int, behind: str = "white") -> Image.Image:
-    """Any mode -> L or RGB, 8 bits; `behind` is the colour that shows where it is transparent."""
+    """Any mode -> L or RGB, 8 bits; `behind` is the background colour of transparent parts."""
     if image.mode.startswith("I"):  # Pillow scales deep PGM and older 16-bit PNG to 0..65535 in mode I as well
         deep = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
@@ -62,7 +63,7 @@ def fit(pixels: Tensor, height_width: tuple[int, int], channels: int) -> Tensor:
         red, green, blue = pixels.to(torch.int32).unbind(1)
         pixels = ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8)[:, None]
     if tuple(pixels.shape[2:]) != height_width and len(pixels):
-        parts = [_resize(part, height_width) for part in pixels.split(4096)]  # parts bound the float copy's memory
+        parts = [_resize(part, height_width) for part in pixels.split(4096)]  # parts limit the memory of the float copy
         pixels = torch.cat(parts)
     elif not len(pixels):
         pixels = pixels.new_empty((0, pixels.shape[1], *height_width))
@@ -77,9 +78,9 @@ def _resize(pixels: Tensor, height_width: tuple[int, int]) -> Tensor:
 def split_indices(n: int, fraction: float, held_out: bool, seed: int | None = None) -> Tensor:
     """The (M,) int64 ascending indices of the held-out (or the remaining) pictures of n.
 
-    A fixed shuffle decides, never the training seed; with `seed`, the one that torch.utils.data.random_split makes with
-    a generator of that seed, whose last pictures are held out. Of two pictures or more, at least one is held out when
-    fraction > 0 and at least one remains; of a single picture, none is held out.
+    A fixed shuffle decides, never the training seed. With `seed`, it is the split of torch.utils.data.random_split with
+    a generator of that seed, whose last pictures are held out. Of two or more pictures, at least one is held out if
+    fraction > 0 and at least one remains; a single picture is never held out.
     """
     held = min(max(round(n * fraction), 1), n - 1) if n > 1 and fraction > 0 else 0
     if seed is not None:

@@ -1,4 +1,4 @@
-"""Many picture files to one uint8 array, in parallel (Pillow decodes outside the interpreter lock)."""
+"""Decodes many picture files into one uint8 array, in parallel (Pillow releases the interpreter lock)."""
 
 import logging
 import warnings
@@ -18,13 +18,13 @@ from .convert import picture
 from .parallel import by_threads
 
 BLOCK = 32
-"""Files per task: few enough for smooth progress, enough to make a task's own cost vanish."""
+"""Files per task: few enough for smooth progress, many enough to make the overhead of a task negligible."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """How to turn one file into (C,H,W) uint8, see `convert.picture`."""
+    """Turns picture files into (C,H,W) uint8 arrays, see `convert.picture`."""
 
     height_width: tuple[int, int]
     channels: int
@@ -37,10 +37,10 @@ class Decoder:
         return (self.channels, *self.height_width)
 
     def __call__(self, files: Sequence[Path], progress: Progress | None = None) -> tuple[Tensor, Tensor]:
-        """(N,C,H,W) uint8 pixels in memory, and which of `files` they are, (N,) int64 ascending.
+        """(N,C,H,W) uint8 pixels in memory, and the indices of their files, (N,) int64 ascending.
 
         Raises:
-            DataError: a file is not a readable picture, unless `skip_damaged`, which leaves it out and logs it.
+            DataError: a file is not a readable picture; with `skip_damaged` it is left out and logged instead.
         """
         pixels = np.empty((len(files), *self.shape), dtype=np.uint8)
         damaged: dict[int, str] = {}
@@ -50,16 +50,16 @@ class Decoder:
             return self.block(files[low : low + BLOCK], pixels[low : low + BLOCK], low)
 
         with quiet(), closing(by_threads(block, -(-len(files) // BLOCK))) as blocks:
-            for done, found in enumerate(blocks, start=1):
-                self.refuse(files, found)
-                damaged |= found
+            for done, reasons in enumerate(blocks, start=1):
+                self.refuse(files, reasons)
+                damaged |= reasons
                 if progress:
                     progress("decoding", min(done * BLOCK, len(files)), len(files))
         kept = self.good(files, range(len(files)), damaged)
         return torch.from_numpy(pixels[kept.numpy()] if damaged else pixels), kept
 
     def block(self, files: Sequence[Path], out: np.ndarray, first: int = 0) -> dict[int, str]:
-        """Decode `files` into `out` (n,C,H,W); why those that cannot be read cannot, numbered from `first`."""
+        """Decode `files` into `out` (n,C,H,W). Returns index -> reason for unreadable files, numbered from `first`."""
         damaged = {}
         for i, file in enumerate(files):
             try:
@@ -72,14 +72,14 @@ class Decoder:
         return damaged
 
     def refuse(self, files: Sequence[Path], damaged: Mapping[int, str]) -> None:
-        """Raises DataError when there are any, unless damaged files are to be left out."""
+        """Raises DataError for the first damaged file, unless `skip_damaged`."""
         for i in sorted(damaged):
             if not self.skip_damaged:
                 advice = "remove it or set dataset.skip_damaged=true"
                 raise DataError(f"{files[i]}: is not a readable picture ({damaged[i]}); {advice}")
 
     def good(self, files: Sequence[Path], chosen: Sequence[int], damaged: Mapping[int, str]) -> Tensor:
-        """Those of `chosen` that can be read, (N,) int64. Says what is left out, or raises as `refuse`."""
+        """The readable files of `chosen`, (N,) int64. Logs those that are left out, or raises as `refuse` does."""
         bad = {i: damaged[i] for i in chosen if i in damaged}
         self.refuse(files, bad)
         if bad:
@@ -90,9 +90,9 @@ class Decoder:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of large pictures (beyond twice the limit Pillow still refuses) or odd metadata: both are welcome.
+    """Suppress warnings about large pictures and odd metadata. Pillow still refuses pictures of twice its size limit.
 
-    Around all the threads or processes that decode, as it is not safe within them.
+    Use it around all threads or processes that decode, because it is not safe inside them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

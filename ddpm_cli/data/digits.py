@@ -16,10 +16,10 @@ from .source import Source, Split
 
 @dataclass(frozen=True)
 class Digits(Source):
-    """The digits 0 to 9, 8x8 grey levels 0..16 scaled to 0..255; other sizes are resized. `root` is not used.
+    """The digits 0 to 9, 8x8 grey levels 0..16 scaled to 0..255, resized to `size`. `root` is ignored.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     name: str = "digits"
@@ -32,13 +32,13 @@ class Digits(Source):
         super().__post_init__()
         self.require_classes(10)
         if self.val_fraction is None:
-            raise ValueError("val_fraction: must be a number, the digits have no official test pictures")
+            raise ValueError("val_fraction: must be a number, as the digits have no official test pictures")
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training or the held-out digits. Nothing is slow enough to report to `progress`.
+        """The training or the held-out digits. Loading is too fast to report to `progress`.
 
         Raises:
-            DataError: test pictures are asked for: there are none.
+            DataError: `split` is "test": there are no official test pictures.
         """
         levels, target = _digits()
         chosen = self.chosen(len(levels), split)
@@ -48,10 +48,10 @@ class Digits(Source):
 
 
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Grey levels (1797,8,8) and digits (1797,), from the file in the package: importing all of it takes a second."""
+    """Grey levels (1797,8,8) and digits (1797,), read from sklearn's file, because importing sklearn takes a second."""
     package = find_spec("sklearn")
     file = Path(package.origin).parent / "datasets/data/digits.csv.gz" if package and package.origin else None
-    if file is None or not file.is_file():  # it has moved
+    if file is None or not file.is_file():  # sklearn moved it
         from sklearn.datasets import load_digits
 
         digits = load_digits()

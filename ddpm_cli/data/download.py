@@ -1,4 +1,4 @@
-"""torchvision's downloads, made to report progress, fail in one line and leave no halves behind."""
+"""Runs torchvision's downloads with progress reports, one-line errors and no incomplete files left behind."""
 
 import errno
 import shutil
@@ -18,13 +18,13 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 @dataclass(frozen=True)
 class Files:
-    """What a download brings.
+    """The files that a download fetches.
 
     Args:
-        title: the set's name in torchvision.
-        folder: where its archives belong.
-        archives: their names, for the message that asks a user to put them there.
-        written: everything that a download may write, with its MD5 where that is known.
+        title: the name of the dataset in torchvision.
+        folder: the folder that its archives belong in.
+        archives: their names, for the message that asks the user to put them there.
+        written: everything that a download may write, with its MD5 if that is known.
     """
 
     title: str
@@ -33,16 +33,17 @@ class Files:
     written: Sequence[tuple[Path, str | None]]
 
     @property
-    def wanted(self) -> str:
+    def advice(self) -> str:
+        """What a user can do instead of downloading."""
         return f"put {', '.join(self.archives)} into {self.folder}"
 
     def damaged(self) -> Path | None:
-        """The first file that is there and does not match its MD5."""
+        """The first existing file that does not match its MD5."""
         return next((path for path, md5 in self.written if path.is_file() and md5 and not matches(path, md5)), None)
 
 
 def matches(path: Path, md5: str | None) -> bool:
-    """Whether `path` is a file with this MD5. Without one nothing matches: it cannot be known to be whole."""
+    """Whether `path` is a file with this MD5; False without an MD5, as the file may then be incomplete."""
     from torchvision.datasets.utils import check_integrity
 
     return md5 is not None and bool(check_integrity(path, md5))
@@ -52,7 +53,7 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
     """Run torchvision's own `download`, which puts `files` where they belong.
 
     Raises:
-        DataError: it failed; what it wrote and is not known to be whole is gone.
+        DataError: it failed; files that it wrote are removed unless their MD5 matches.
         StorageError: the folder cannot be written.
     """
     before = {path: _stamp(path) for path, _ in files.written}
@@ -61,21 +62,20 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
         root.mkdir(parents=True, exist_ok=True)
         with _reporting(f"downloading {files.title}", progress):
             download()
-    except BaseException as error:  # Ctrl-C too: a half-unpacked file would pass for a whole one next time
+    except BaseException as error:  # Ctrl-C too: the next run would take an incomplete file for a complete one
         for path, md5 in files.written:
             if _stamp(path) != before[path] and not matches(path, md5):
                 _remove(path)
-        for folder in new:  # nothing came, so leave no empty folder behind
+        for folder in new:  # leave no empty folder behind
             with suppress(OSError):
                 folder.rmdir()
         if not isinstance(error, Exception):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.errno in _STORAGE:
-            raise StorageError(
-                f"{root}: cannot be written ({reason}); free or allow it, or set dataset.root"
-            ) from error
-        advice = f"{files.wanted} or set dataset.root"
+            advice = "free some space, fix its permissions or set dataset.root=FOLDER"
+            raise StorageError(f"{root}: cannot be written ({reason}); {advice}") from error
+        advice = f"{files.advice} or set dataset.root=FOLDER"
         raise DataError(f"{root}: could not download {files.title} ({reason}); {advice}") from error
 
 
@@ -96,7 +96,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _reporting(what: str, progress: Progress | None) -> Iterator[None]:
-    """Swap the tqdm bar that torchvision would print for calls of `progress`, and give stalled connections an end."""
+    """Replace torchvision's tqdm bar by calls of `progress`, and give connections a timeout."""
     from torchvision.datasets import utils
 
     class Bar:

@@ -1,4 +1,4 @@
-"""From drawn indices to pictures on the device, and the thread that reads them ahead."""
+"""Moves the pictures of a batch to the device, and prefetches batches in a thread."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from .mapped import Mapped
 from .order import BatchIndices
 
 T = TypeVar("T")
-_SHARE = 4  # resident pictures may take one part in so many of the device's free memory
+_SHARE = 4  # resident pictures may take 1 / _SHARE of the device's free memory
 _END: Any = object()
 
 
 class StoredImages(Protocol):
-    """A set of pictures to read from, see `Images`."""
+    """The part of `Images` that this module reads."""
 
     @property
     def stored(self) -> Tensor: ...
@@ -48,13 +48,13 @@ class RawBatch(NamedTuple):
     mirrored: Tensor | None
 
     def to(self, device: torch.device) -> "RawBatch":
-        """From pinned memory without waiting; nothing happens to what is there already."""
+        """The batch on `device`: copied asynchronously from pinned memory, unchanged if it is already there."""
         mirrored = None if self.mirrored is None else send(self.mirrored, device)
         return RawBatch(send(self.pixels, device), send(self.labels, device), mirrored)
 
 
 def fits(images: StoredImages, device: torch.device) -> bool:
-    """Whether the pictures may stay on the device: a GPU, and they take a quarter of its free memory at most."""
+    """Whether all pictures may stay on `device`: it is a GPU and they take at most a quarter of its free memory."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -62,47 +62,48 @@ def fits(images: StoredImages, device: torch.device) -> bool:
 
 
 class Resident:
-    """All pictures and labels on the device; of each batch only the indices cross to it."""
+    """Keeps all pictures and labels on the device; only the indices of a batch are sent to it."""
 
     def __init__(self, images: StoredImages, device: torch.device):
         self.device = device
         self.labels = images.labels.to(device)
         self.pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
         done = 0
-        for part in images.raw(4096):  # parts, so that the host needs no second copy
+        for part in images.raw(4096):  # in parts, so that the host needs no second copy of everything
             self.pixels[done : done + len(part)] = part.to(device)
             done += len(part)
 
-    def __call__(self, draw: BatchIndices) -> RawBatch:
-        chosen = send(draw.chosen, self.device)
-        mirrored = None if draw.mirrored is None else send(draw.mirrored, self.device)
+    def __call__(self, indices: BatchIndices) -> RawBatch:
+        chosen = send(indices.chosen, self.device)
+        mirrored = None if indices.mirrored is None else send(indices.mirrored, self.device)
         return RawBatch(self.pixels.index_select(0, chosen), self.labels.index_select(0, chosen), mirrored)
 
 
 class Host:
-    """Gathers in the host's memory; with `pinned`, where a GPU can fetch it from without anyone waiting."""
+    """Gathers batches in host memory, pinned with `pinned`, so that a GPU can copy them asynchronously."""
 
     def __init__(self, images: StoredImages, pinned: bool):
         self.images, self.pinned = images, pinned
         self.array = images.stored.numpy()
 
-    def __call__(self, draw: BatchIndices) -> RawBatch:
-        chosen = draw.chosen if self.images.rows is None else self.images.rows[draw.chosen]
+    def __call__(self, indices: BatchIndices) -> RawBatch:
+        chosen = indices.chosen if self.images.rows is None else self.images.rows[indices.chosen]
         pixels = torch.empty((len(chosen), *self.images.shape), dtype=torch.uint8, pin_memory=self.pinned)
-        # one thread: OpenMP's would fight for the cores with those of the step
+        # NumPy uses one thread; OpenMP threads would compete with the training step for the cores
         np.take(self.array, chosen.numpy(), axis=0, out=pixels.numpy(), mode="clip")
         if self.images.mapped is not None:
             self.images.mapped.pages_read()
-        labels, mirrored = self.images.labels[draw.chosen], draw.mirrored
+        labels, mirrored = self.images.labels[indices.chosen], indices.mirrored
         if self.pinned:
             labels, mirrored = labels.pin_memory(), None if mirrored is None else mirrored.pin_memory()
         return RawBatch(pixels, labels, mirrored)
 
 
 def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The same items in the same order, up to `depth` of them made by a thread while the last one is used.
+    """The same items in the same order; a thread makes up to `depth` of them in advance.
 
-    What making one raises is raised here, in its turn. Closing or dropping the iterator stops the thread.
+    An exception raised while making an item is raised here when that item is due. Closing or dropping the iterator
+    stops the thread.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     pending: deque[Future[T]] = deque()
@@ -119,6 +120,7 @@ def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         # pinned memory lets the copy overlap with the running step
         return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)

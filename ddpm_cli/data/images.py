@@ -1,4 +1,4 @@
-"""A set of pictures and its batches, each a pure function of (seed, step)."""
+"""A set of pictures and its batches; each batch is a pure function of (seed, step)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pictures on the host: in memory, or a choice of those in a mapped file.
+    """Pictures on the host: in memory, or a selection of those in a memory-mapped file.
 
     Args:
         stored: (M,C,H,W) uint8, contiguous.
         labels: (N,) int64 in 0..classes-1; 0 when there are no classes.
         class_names: one per class; empty when there are none.
-        flip: mirror half of the pictures left to right in `batches` (never in `chunks`).
-        rows: (N,) int64, which of `stored` the pictures are; None = all of them, M = N.
-        mapped: the file that `stored` lies in; None = memory.
+        flip: mirror each picture left to right with probability 1/2 in `batches` (never in `chunks`).
+        rows: (N,) int64, the rows of `stored` that are the pictures; None = all of them, M = N.
+        mapped: the file that holds `stored`; None = memory.
     """
 
     stored: Tensor
@@ -55,7 +55,7 @@ class Images:
 
     @property
     def classes(self) -> int:
-        """How many classes; 0 = unlabelled."""
+        """The number of classes; 0 = unlabelled."""
         return len(self.class_names)
 
     def __len__(self) -> int:
@@ -63,29 +63,29 @@ class Images:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """(N,C,H,W) uint8. Of a choice of a mapped file a copy in memory, which `raw`, `chunks` and `batches` avoid."""
+        """(N,C,H,W) uint8. Copies a selection of a mapped file into memory; `raw`, `chunks` and `batches` do not."""
         return self.stored if self.rows is None else self.stored.index_select(0, self.rows)
 
     def take(self, n: int) -> "Images":
-        """The first n pictures; all when there are fewer."""
-        return self._only(slice(max(n, 0)))
+        """The first n pictures, or all if there are fewer."""
+        return self._select(slice(max(n, 0)))
 
     def subset(self, indices: Tensor) -> "Images":
-        """The pictures at `indices` (M,) int64, in that order: of pictures in memory a copy, else only their places."""
-        return self._only(indices)
+        """The pictures at `indices` (M,) int64, in that order. Copies pictures in memory, but not those in a file."""
+        return self._select(indices)
 
-    def _only(self, which: Tensor | slice) -> "Images":
+    def _select(self, indices: Tensor | slice) -> "Images":
         if self.mapped is None and self.rows is None:
-            return replace(self, stored=self.stored[which], labels=self.labels[which])
+            return replace(self, stored=self.stored[indices], labels=self.labels[indices])
         rows = torch.arange(len(self)) if self.rows is None else self.rows
-        return replace(self, labels=self.labels[which], rows=rows[which])
+        return replace(self, labels=self.labels[indices], rows=rows[indices])
 
     def batches(self, size: int, seed: int, start: int = 0, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """Batch start, start + 1, ... without end. Batch k depends only on (seed, k) and `size`; see `batch_indices`.
+        """Batches start, start + 1, ... without end. Batch k depends only on (seed, k) and `size`; see `batch_indices`.
 
-        Pictures that fit on a GPU stay there. Where a batch has to be read from a mapped file or sent to a GPU, a
-        thread reads the next two while this one is used; dropping the iterator stops it. Pictures in memory for the
-        CPU are gathered when they are asked for: that takes less time than handing them from thread to thread.
+        Pictures that fit on a GPU stay there. If a batch must be read from a mapped file or sent to a GPU, a thread
+        prefetches the next two; dropping the iterator stops it. For pictures in memory on a CPU there is no thread:
+        gathering them takes less time than passing them between threads.
 
         Raises:
             DataError: there are no pictures.
@@ -96,16 +96,16 @@ class Images:
         if start < 0:
             raise ValueError(f"start: must be at least 0, got {start}")
         if not len(self):
-            raise DataError("dataset: has no pictures to draw batches from; add some or change dataset.val_fraction")
+            raise DataError("dataset: has no pictures to make batches of; add some or change dataset.val_fraction")
         target = torch.device(device)
-        return (_batch(raw.to(target)) for raw in self._reads(size, seed, start, target))
+        return (_batch(raw.to(target)) for raw in self._raw_batches(size, seed, start, target))
 
-    def _reads(self, size: int, seed: int, start: int, device: torch.device) -> Iterator[RawBatch]:
-        drawn = batch_indices(len(self), size, seed, start, self.flip)
+    def _raw_batches(self, size: int, seed: int, start: int, device: torch.device) -> Iterator[RawBatch]:
+        indices = batch_indices(len(self), size, seed, start, self.flip)
         if fits(self, device):
-            return map(Resident(self, device), drawn)
-        reads = map(Host(self, device.type == "cuda"), drawn)
-        return prefetched(reads) if self.mapped is not None or device.type == "cuda" else reads
+            return map(Resident(self, device), indices)
+        batches = map(Host(self, device.type == "cuda"), indices)
+        return prefetched(batches) if self.mapped is not None or device.type == "cuda" else batches
 
     def raw(self, size: int) -> Iterator[Tensor]:
         """Every picture once, in order, (B,C,H,W) uint8 on the host, `size` at a time; the last part may be shorter."""
@@ -136,7 +136,7 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def pixels_sha256(pixels: Tensor) -> str:
-    """Of (N,C,H,W) uint8, in order."""
+    """The SHA-256 hex digest of (N,C,H,W) uint8 pixels, in order."""
     return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""How torchvision lays its sets out on disk: what is there, what a download brings, and how to read it.
+"""How torchvision stores its datasets on disk: which files exist, what a download fetches, and how to read them.
 
 `dataset` is always the class in `torchvision.datasets` (untyped there), `train` the official split.
 """
@@ -17,7 +17,7 @@ from .idx import find_idx, read_idx
 
 
 class Arrays(NamedTuple):
-    """pixels (N,C,H,W) uint8; labels (N,) integers; the names of the classes as torchvision gives them."""
+    """pixels (N,C,H,W) uint8; labels (N,) integers; class names as torchvision spells them."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -25,21 +25,21 @@ class Arrays(NamedTuple):
 
 
 class Layout(ABC):
-    """One official split of one set below `root`."""
+    """One official split of one dataset below `root`."""
 
     def __init__(self, dataset: Any, root: Path, train: bool):
         self.dataset, self.root, self.train = dataset, root, train
 
     @abstractmethod
     def files(self) -> Files:
-        """What a download would bring."""
+        """The files that a download would fetch."""
 
     @abstractmethod
     def present(self) -> bool:
         """Whether everything that `read` needs is on disk."""
 
     def unpackable(self) -> bool:
-        """Whether `download` would only unpack what is there already."""
+        """Whether `download` would only unpack an archive that is already on disk."""
         return False
 
     def download(self) -> None:
@@ -48,57 +48,58 @@ class Layout(ABC):
 
 
 def obtain(layout: Layout, root: Path, download: bool, progress: Progress | None) -> None:
-    """See to it that the set is on disk.
+    """Download or unpack the dataset unless it is on disk.
 
     Raises:
-        DataError, StorageError: as `fetch`; also when it is missing and may not be downloaded.
+        DataError, StorageError: see `fetch`; also DataError when it is missing and `download` is False.
     """
     if layout.present():
         return
     files = layout.files()
     if not download and not layout.unpackable():
-        raise DataError(f"{root}: has no {files.title}; {files.wanted} or set dataset.download=true")
+        raise DataError(f"{root}: has no {files.title}; {files.advice} or set dataset.download=true")
     fetch(layout.download, files, root, progress)
 
 
 class ArrayLayout(Layout):
-    """A split that is stored as whole arrays."""
+    """A split stored as whole arrays."""
 
     @abstractmethod
     def read(self) -> Arrays:
-        """The split's pictures and labels. Raises DataError or whatever a damaged file makes the reader raise."""
+        """The split's pictures and labels. Raises DataError, or whatever the reader raises on a damaged file."""
 
 
 class Idx(ArrayLayout):
-    """MNIST and FashionMNIST: ROOT/NAME/raw/*-ubyte, or the .gz beside them, read without torchvision's unpacking."""
+    """MNIST and FashionMNIST: ROOT/NAME/raw/*-ubyte, or the .gz beside them, read without unpacking."""
 
     @property
     def _raw(self) -> Path:
         return self.root / self.dataset.__name__ / "raw"
 
-    def _parts(self) -> list[Path]:
+    def _paths(self) -> list[Path]:
         prefix = "train" if self.train else "t10k"
         return [self._raw / f"{prefix}-images-idx3-ubyte", self._raw / f"{prefix}-labels-idx1-ubyte"]
 
     def files(self) -> Files:
         archives = [(self._raw / name, md5) for name, md5 in self.dataset.resources]
-        unpacked = [(path.with_suffix(""), None) for path, _ in archives]  # their MD5 is nowhere published
+        unpacked = [(path.with_suffix(""), None) for path, _ in archives]  # torchvision has no MD5 of them
         names = [path.name for path, _ in archives]
         return Files(self.dataset.__name__, self._raw, names, [*archives, *unpacked])
 
     def present(self) -> bool:
-        return all(find_idx(path) for path in self._parts())
+        return all(find_idx(path) for path in self._paths())
 
     def read(self) -> Arrays:
-        pictures, labels = (find_idx(path) or path for path in self._parts())
+        pictures, labels = (find_idx(path) or path for path in self._paths())
         arrays = Arrays(read_idx(pictures, 3)[:, None], read_idx(labels, 1), tuple(self.dataset.classes))
         if len(arrays.pixels) != len(arrays.labels):
-            raise DataError(f"{labels}: has another length than {pictures.name}; remove both and run again")
+            counts = f"has {len(arrays.labels):,} labels but {pictures.name} has {len(arrays.pixels):,} pictures"
+            raise DataError(f"{labels}: {counts}; remove both and run again")
         return arrays
 
 
 class Cifar(ArrayLayout):
-    """CIFAR10 and CIFAR100: ROOT/cifar-10-batches-py/*, pickles that torchvision reads only if their MD5 is right."""
+    """CIFAR10 and CIFAR100: ROOT/cifar-10-batches-py/*, pickles that torchvision reads only if their MD5 matches."""
 
     def files(self) -> Files:
         base = self.root / self.dataset.base_folder
@@ -115,7 +116,7 @@ class Cifar(ArrayLayout):
 
     def read(self) -> Arrays:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the pickles are of 2009, NumPy dislikes how they spell a dtype
+            warnings.simplefilter("ignore")  # the pickles are from 2009; NumPy deprecates how they spell a dtype
             data = self.dataset(str(self.root), train=self.train)
         return Arrays(data.data.transpose(0, 3, 1, 2), np.asarray(data.targets), tuple(data.classes))
 

@@ -1,4 +1,4 @@
-"""Pictures in a file that is mapped into memory: the system reads what is looked at, and may forget it again."""
+"""Pictures in a memory-mapped file: the system reads the pages that are used and may drop them again."""
 
 import mmap
 import warnings
@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_KEPT = 64 * 2**20  # bytes of the file that may lie in this process's memory before they are let go
+_KEPT = 64 * 2**20  # bytes of the file that may be resident in this process before they are released
 _STATM = Path("/proc/self/statm")
 
 
 class Mapped:
     """The array of a .npy file, mapped read-only.
 
-    What was read stays in the system's page cache, which other programs may have whenever they need the memory; but it
-    also counts as resident memory of this process as long as it is mapped. So it is unmapped now and then, which costs
-    nothing but a lookup when it is read again, and the process stays as small as it was, however large the file.
+    Pages that were read stay in the system's page cache, which the system can reclaim whenever other programs need the
+    memory. But while they are mapped they also count as resident memory of this process. So they are unmapped now and
+    then: reading them again only costs a lookup, and the process stays small however large the file is.
 
     Args:
-        path: a file that numpy.save could have written, uint8, four dimensions.
+        path: a file as written by numpy.save, uint8 with four dimensions.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is no such file.
+        OSError, ValueError: it cannot be read, or is not such a file.
     """
 
     def __init__(self, path: Path):
@@ -35,11 +35,11 @@ class Mapped:
         self._file: mmap.mmap | None = getattr(array, "_mmap", None)
         self._least = _resident_file_bytes()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "not writable", and nobody writes
+            warnings.simplefilter("ignore")  # "not writable": nothing here writes to it
             self.pixels: Tensor = torch.from_numpy(array)
 
     def pages_read(self) -> None:
-        """Say that pictures have been read, so that their pages are let go when they have become many."""
+        """Call this after reading pictures: it releases their pages once there are many."""
         held = _resident_file_bytes()
         self._least = min(self._least, held)
         if held - self._least > _KEPT:
@@ -47,13 +47,13 @@ class Mapped:
             self._least = _resident_file_bytes()
 
     def release(self) -> None:
-        """Unmap what was read. Safe at any time, also while another thread reads."""
+        """Unmap the pages that were read. Safe at any time, even while another thread reads."""
         if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):  # a shared read-only map: nothing is lost
             self._file.madvise(mmap.MADV_DONTNEED)
 
 
 class Decoded(NamedTuple):
-    """kept: (N,) int64, which of the files the pictures are; the rest as in `Images`."""
+    """kept: (N,) int64, the indices of the files that the pictures come from; the other fields as in `Images`."""
 
     stored: Tensor
     kept: Tensor
@@ -62,9 +62,9 @@ class Decoded(NamedTuple):
 
 
 def _resident_file_bytes() -> int:
-    """Bytes of files in this process's memory; 0 where the system does not say.
+    """Bytes of mapped files resident in this process; 0 if the system does not report it.
 
-    Measured rather than computed: with each page that is read, Linux also maps 64 KiB or 2 MiB around it.
+    It is measured, not computed, because Linux maps 64 KiB or 2 MiB around each page that is read.
     """
     try:
         with _STATM.open("rb") as file:

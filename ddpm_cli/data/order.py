@@ -1,4 +1,4 @@
-"""Which pictures a batch holds and which of them are mirrored: pure functions of (seed, step)."""
+"""The pictures in each batch and which of them are mirrored, as pure functions of (seed, step)."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -8,21 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_ORDER, _FLIP = 0, 1  # tags that keep the two uses of one seed apart
+_ORDER, _FLIP = 0, 1  # tags that separate the two uses of one seed
 
 
 class BatchIndices(NamedTuple):
-    """chosen: (B,) int64 places in the set; mirrored: (B,) bool, None when nothing is ever mirrored."""
+    """chosen: (B,) int64 indices into the dataset; mirrored: (B,) bool, or None if nothing is ever mirrored."""
 
     chosen: Tensor
     mirrored: Tensor | None
 
 
 def batch_indices(n: int, size: int, seed: int, start: int, flip: bool) -> Iterator[BatchIndices]:
-    """BatchIndices start, start + 1, ... of `size` of `n` pictures, without end.
+    """The indices of batches start, start + 1, ... of `size` out of `n` pictures, without end.
 
-    The samples are the epochs' permutations one after another, of which draw k is the positions k*size up to
-    (k+1)*size: it may straddle epochs, and every picture is seen exactly once in each, also when size > n.
+    The stream of pictures is one permutation per epoch, one after another; batch k is the positions k*size to
+    (k+1)*size - 1 of it. A batch may straddle epochs, and every epoch has each picture exactly once, even if size > n.
     """
     order = _Order(n, seed)
     for k in count(start):
@@ -31,7 +31,7 @@ def batch_indices(n: int, size: int, seed: int, start: int, flip: bool) -> Itera
 
 
 class _Order:
-    """The endless stream of picture indices: epoch e is its own permutation. Only the newest one is kept."""
+    """The endless stream of picture indices: each epoch is a permutation of its own. Only the latest is kept."""
 
     def __init__(self, n: int, seed: int):
         self.n, self.seed = n, seed
@@ -52,4 +52,4 @@ class _Order:
 
 def _generator(seed: int, index: int, tag: int) -> torch.Generator:
     state = np.random.SeedSequence([seed % 2**64, index, tag]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]) >> 1)  # manual_seed takes 63 bits on every version
+    return torch.Generator().manual_seed(int(state[0]) >> 1)  # manual_seed accepts 63 bits in every version

@@ -1,4 +1,4 @@
-"""The same work on every core: by threads, or by processes where Python's lock would be in the way."""
+"""Runs a function on every core: in threads, or in processes where Python's interpreter lock would limit threads."""
 
 import multiprocessing
 import os
@@ -17,43 +17,43 @@ T = TypeVar("T")
 
 
 def cores() -> int:
-    """What a container or Slurm leaves us, not what the box has; 32 at most."""
+    """The number of cores that this process may use (in a container or Slurm job, fewer than exist), at most 32."""
     affinity = getattr(os, "sched_getaffinity", None)
     return min(len(affinity(0)) if affinity else os.cpu_count() or 1, 32)
 
 
-def by_threads(work: Callable[[int], T], n: int) -> Generator[T, None, None]:
-    """work(0), ..., work(n - 1), in order. What one raises is raised here, and the rest is not begun."""
+def by_threads(task: Callable[[int], T], n: int) -> Generator[T, None, None]:
+    """task(0), ..., task(n - 1), in order. An exception in a task is raised here, and queued tasks are cancelled."""
     pool = ThreadPoolExecutor(cores())
     try:
-        yield from pool.map(work, range(n))
-    finally:  # an error or Ctrl-C must not wait for what is still queued
+        yield from pool.map(task, range(n))
+    finally:  # an error or Ctrl-C must not wait for the queued tasks
         pool.shutdown(cancel_futures=True)
 
 
-def by_processes(work: Callable[[int], T], n: int) -> Generator[T, None, None]:
-    """work(0), ..., work(n - 1), in any order, by copies of this process; by threads where a process cannot be copied.
+def by_processes(task: Callable[[int], T], n: int) -> Generator[T, None, None]:
+    """task(0), ..., task(n - 1), in any order, in forks of this process; in threads where forking is not possible.
 
-    A small picture takes Pillow so little that threads would wait for each other's turn with Python's lock; a copied
-    process shares nothing with the others, and starts in a hundredth of a second. `work` must use neither torch nor
-    other threads, and what it returns is sent here: it should be little.
+    Pillow decodes a small picture so quickly that threads would mostly wait for Python's interpreter lock; a forked
+    process shares nothing with the others and starts in 10 ms. `task` must use neither torch nor other threads. Its
+    result is sent through a pipe, so it should be small.
 
     Raises:
         DataError: one of the processes was killed.
     """
     workers = min(cores(), n)
     if not sys.platform.startswith("linux") or workers < 2 or multiprocessing.current_process().daemon:
-        yield from by_threads(work, n)
+        yield from by_threads(task, n)
         return
     context = multiprocessing.get_context("fork")
-    taken = context.Value("l", 0)
+    next_task = context.Value("l", 0)
     running: dict[Connection, Any] = {}
     try:
         for _ in range(workers):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_serve, args=(work, n, taken, theirs, os.getpid()), daemon=True)
+            process = context.Process(target=_serve, args=(task, n, next_task, theirs, os.getpid()), daemon=True)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of other threads, which the copy does not need
+                warnings.simplefilter("ignore", DeprecationWarning)  # about other threads, which the fork does not need
                 process.start()
             theirs.close()
             running[ours] = process
@@ -75,8 +75,8 @@ def _receive(pipe: Connection, running: dict[Connection, Any]) -> Generator[Any,
         running[pipe].join()
         code = running[pipe].exitcode
         raise DataError(
-            f"dataset: a process that decoded pictures was killed ({code}); is there enough memory? "
-            "dataset.cache=false decodes without such processes"
+            f"dataset: a process that decodes pictures was killed (exit code {code}), perhaps for lack of memory; "
+            "free some memory, or set dataset.cache=false to decode without extra processes"
         ) from None
     if error is not None:
         raise error
@@ -87,18 +87,18 @@ def _receive(pipe: Connection, running: dict[Connection, Any]) -> Generator[Any,
         yield result
 
 
-def _serve(work: Callable[[int], Any], n: int, taken: Any, pipe: Connection, parent: int) -> None:
-    """The life of a copy. It ends without Python's farewell, which would flush what the parent had yet to print."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent says when to stop
+def _serve(task: Callable[[int], Any], n: int, next_task: Any, pipe: Connection, parent: int) -> None:
+    """The main function of a fork. It exits without Python's cleanup, which would flush the parent's output again."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all forks; the parent decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        while os.getppid() == parent:  # else it was killed, and we hold its lock
-            with taken.get_lock():
-                number, taken.value = taken.value, taken.value + 1
+        while os.getppid() == parent:  # otherwise the parent was killed, and this fork still holds its lock
+            with next_task.get_lock():
+                number, next_task.value = next_task.value, next_task.value + 1
             if number >= n:
                 pipe.send((True, None, None))
                 break
-            pipe.send((False, work(number), None))
+            pipe.send((False, task(number), None))
     except BaseException as error:
         with suppress(Exception):
             pipe.send((True, None, error))

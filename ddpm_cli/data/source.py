@@ -1,4 +1,4 @@
-"""What every source of pictures has in common: its YAML fields, their checks and the way to its folder."""
+"""The base class of every dataset: its YAML fields, their checks and its folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from .images import Images
 from .mapped import Decoded
 
 Split = Literal["train", "val", "test"]
-"""Pictures to learn from, to choose by, and (the official test pictures) to report."""
+"""train: to learn from; val: to choose between models; test: the official test pictures, for final results."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Fields of every dataset. Subclasses add `load`.
+    """The fields that every dataset has. Subclasses implement `load`.
 
     Args:
         name: a label.
-        root: the folder with the data; None where none is needed.
+        root: the folder with the data; None if no folder is needed.
         size: height and width in pixels, one number for a square or (H, W).
         channels: 1 (grey) or 3 (RGB).
-        classes: how many; 0 ignores the labels; None = whatever is found.
+        classes: the number of classes; 0 ignores the labels; None = as many as there are.
         flip: mirror training pictures left to right at random.
-        val_fraction: the part held out of training, 0 <= f < 1, the same pictures whatever the training seed;
-            None = the set's official test pictures.
-        split_seed: of the shuffle that decides which are held out, as torch.randperm with this seed; None = our own.
+        val_fraction: the fraction held out of training, 0 <= f < 1, the same pictures whatever the training seed;
+            None = validate on the official test pictures.
+        split_seed: the seed of the shuffle (torch.randperm) that picks the held-out pictures; None = the built-in one.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     name: str = ""
@@ -69,38 +69,38 @@ class Source:
         return sides[0], sides[-1]
 
     def folder(self) -> Path:
-        """`root` as a path. Raises DataError when it is not set."""
+        """`root` as a path. Raises DataError if it is not set."""
         if not self.root:
             raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
         return Path(self.root).expanduser()
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The pictures of `split`. Raises DataError when there are none such or they cannot be read."""
+        """The pictures of `split`. Raises DataError if there is no such split or it cannot be read."""
         raise NotImplementedError
 
     def chosen(self, n: int, split: Split) -> Tensor:
-        """The (M,) int64 ascending indices of the pictures of `split`, of n that are not official test pictures.
+        """The (M,) int64 ascending indices of the pictures of `split` among the n that are not official test pictures.
 
         Raises:
-            DataError: test pictures are asked for.
+            DataError: `split` is "test".
         """
         if split == "test":
-            raise DataError(f"split: {self.name} has no official test pictures; use split=val, which are held out")
+            raise DataError(f"split: {self.name} has no official test pictures; use split=val, the held-out pictures")
         return split_indices(n, self.val_fraction or 0.0, split == "val", self.split_seed)
 
     def pack(self, pixels: Tensor, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
-        """(N,C,H,W) uint8 of any size and channels, (N,) labels -> `Images` of the size and channels asked for."""
+        """(N,C,H,W) uint8 of any size and channels, (N,) labels -> `Images` of the configured size and channels."""
         fitted = fit(pixels, self.height_width, self.channels).contiguous()
         return self.pack_decoded(Decoded(fitted, torch.arange(len(labels))), labels, class_names, split)
 
-    def pack_decoded(self, found: Decoded, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
-        """The same of pictures that have their size and channels already; `labels` of those that were kept."""
+    def pack_decoded(self, decoded: Decoded, labels: Tensor, class_names: Sequence[str], split: Split) -> Images:
+        """`pack` for pictures that already have the right size and channels; `labels` are those of the kept ones."""
         if self.classes == 0:
             labels, class_names = torch.zeros_like(labels), ()
         flip = self.flip and split == "train"
-        return Images(found.stored, labels, tuple(class_names), flip, found.rows, found.mapped)
+        return Images(decoded.stored, labels, tuple(class_names), flip, decoded.rows, decoded.mapped)
 
     def require_classes(self, known: int) -> None:
-        """Raises ValueError unless `classes` is 0, None or the `known` number."""
+        """Raises ValueError unless `classes` is 0, None or `known`."""
         if self.classes not in (None, 0, known):
             raise ValueError(f"classes: must be {known} or 0 (ignore the labels), got {self.classes}")

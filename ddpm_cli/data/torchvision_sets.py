@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN through torchvision, and where torchvision keeps them."""
+"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN through torchvision, in the folders that torchvision uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from .source import Source, Split
 
 
 class Facts(NamedTuple):
-    """What differs between the sets.
+    """What differs between the datasets.
 
-    title: the class in torchvision.datasets; names: of the classes, where torchvision's are awkward ("0 - zero").
+    title: the class in torchvision.datasets; names: class names, if torchvision's are awkward ("0 - zero").
     """
 
     title: str
@@ -37,15 +37,15 @@ FACTS = {
 
 @dataclass(frozen=True)
 class TorchvisionSet(Source):
-    """The set called `name`, one of `FACTS`, below `root` in torchvision's layout.
+    """The dataset `name`, one of `FACTS`, below `root` in torchvision's layout.
 
-    Files that are there are used as they are; what is missing is downloaded once.
+    Existing files are used as they are; missing ones are downloaded once.
 
     Args:
-        download: False never touches the network.
+        download: False never uses the network.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     download: bool = True
@@ -59,7 +59,7 @@ class TorchvisionSet(Source):
         self.require_classes(FACTS[self.name].classes)
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
-        """The training, held-out or official test pictures; these are the held-out ones when val_fraction is None.
+        """The training, validation or official test pictures. With val_fraction=None, val is the test pictures.
 
         Raises:
             DataError: the files are missing and cannot be downloaded, or are damaged.
@@ -84,7 +84,7 @@ def _read(layout: ArrayLayout, root: Path) -> Arrays:
         return layout.read()
     except (DdpmError, MemoryError):
         raise
-    except Exception as error:  # a damaged pickle or .mat raises nearly anything
+    except Exception as error:  # a damaged pickle or .mat can raise almost anything
         culprit = layout.files().damaged() or root
         reason = " ".join(str(error).split())
         raise DataError(f"{culprit}: is damaged ({reason}); remove it and run again") from error

@@ -1,4 +1,4 @@
-"""A classifier of noisy images: p(y | x_t), whose gradient guides a generator."""
+"""A classifier of noisy images, p(y | x_t), whose gradient can guide sampling."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from .schedule import Schedule, input_norm
 
 
 class NoisyClassifier(nn.Module):
-    """backbone(x_t, conditioning) + schedule, so that it is told t as a denoiser is.
+    """backbone(x_t, conditioning) + schedule; the time is encoded as for a denoiser.
 
     Args:
         backbone: a module (B,C,H,W), (B,) -> logits (B, classes), where c = 0 means no noise.
-        autocast: run the backbone in this lower precision (None: as it is).
+        autocast: lower precision for the backbone; None = full precision.
     """
 
     def __init__(self, backbone: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None):
@@ -23,7 +23,7 @@ class NoisyClassifier(nn.Module):
         self.autocast = autocast
 
     def forward(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Logits (B, classes), float32, of alpha x0 + sigma eps at t (B,), scaled to unit variance where it is not."""
+        """Logits (B, classes), float32, of alpha x0 + sigma eps at t (B,), scaled to unit variance if necessary."""
         alpha, sigma = (v.view(-1, *(1,) * (x0.ndim - 1)) for v in self.schedule(t))
         x = alpha * x0 + sigma * eps
         if not self.schedule.variance_preserving:
@@ -36,6 +36,7 @@ class NoisyClassifier(nn.Module):
             return of_clean(self.backbone, x0).float()
 
     def logits(self, x: Tensor, c: Tensor) -> Tensor:
+        """Logits (B, classes), float32, of the scaled input x and its conditioning c (B,)."""
         with self._autocast(x):
             out: Tensor = self.backbone(x, c)
         return out.float()
@@ -45,5 +46,5 @@ class NoisyClassifier(nn.Module):
 
 
 def of_clean(classifier: Callable[..., Tensor], x0: Tensor) -> Tensor:
-    """Logits (B, classes) of images (B,C,H,W): c is 0."""
+    """Logits (B, classes) of images (B,C,H,W) without noise, for which c is 0."""
     return classifier(x0, torch.zeros(len(x0), device=x0.device))

@@ -10,7 +10,7 @@ from .schedule import check_shift
 from .spacing import Spacing, karras_noise, with_zero
 
 EARLIEST = 1e-4
-"""Training draws no earlier times of a flow, and samplers with spacing=linspace or karras stop there before 0."""
+"""The smallest t > 0 of a flow: training draws none below it, and it is the last one of spacing=linspace and karras."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +18,9 @@ class EDMSchedule:
     """alpha = 1, sigma = sigma_max t: variance exploding, as in Karras et al. 2022, where time is the noise level.
 
     Args:
-        sigma_min, sigma_max: the noise levels that samplers visit before 0, in units of the images' [-1, 1].
-        rho: how much `spacing=karras`, which `auto` means here, prefers low noise.
-        shift: multiplies every noise level.
+        sigma_min, sigma_max: the lowest (before 0) and the highest noise level of samplers, for images in [-1, 1].
+        rho: how strongly spacing=karras, which is the default (auto) here, prefers low noise.
+        shift: factor on every noise level.
     """
 
     sigma_min: float = 0.002
@@ -58,7 +58,7 @@ class EDMSchedule:
         return torch.log((self._highest * t).clamp(min=1e-12)) / 4
 
     def training_time(self, u: Tensor) -> Tensor:
-        """Even in log sigma between sigma_min and sigma_max."""
+        """Uniform in log sigma between sigma_min and sigma_max."""
         return torch.exp((1 - u) * math.log(self.sigma_min / self.sigma_max))
 
     def time_of_noise_level(self, noise: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class FlowSchedule:
     """alpha = 1 - t, sigma = t: the straight paths of rectified flow (Liu et al. 2022; Lipman et al. 2022).
 
     Args:
-        shift: multiplies sigma / alpha at every time: t' = s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23).
+        shift: factor on sigma / alpha at every time: t' = s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23).
     """
 
     shift: float = 1.0
@@ -91,16 +91,16 @@ class FlowSchedule:
 
     def times(self, steps: int | None, spacing: Spacing = "auto") -> Tensor:
         if spacing == "karras":
-            karras_noise(EARLIEST, math.inf, count(steps))  # says why not
+            karras_noise(EARLIEST, math.inf, count(steps))  # raises ValueError
         return even_times(count(steps), spacing, EARLIEST)
 
     def conditioning(self, t: Tensor) -> Tensor:
-        """1000 sigma, so that embeddings made for a table of 1000 steps tell times apart as well."""
+        """1000 sigma, the range of embeddings that are made for a table of 1000 steps."""
         _, sigma = self(t)
         return 1000 * sigma
 
     def training_time(self, u: Tensor) -> Tensor:
-        """Even in t over (0, 1]."""
+        """Uniform in t over (0, 1]."""
         return self.nearest_training_time(1 - u)
 
     def time_of_noise_level(self, noise: Tensor) -> Tensor:
@@ -112,18 +112,18 @@ class FlowSchedule:
 
 
 def count(steps: int | None) -> int:
-    """Raises ValueError unless it is a positive number."""
+    """`steps`. Raises ValueError unless it is a positive number."""
     if steps is None:
-        raise ValueError("steps: this schedule has no steps of its own; set a number")
+        raise ValueError("steps: this schedule has no steps of its own; set a number of steps")
     if steps < 1:
         raise ValueError(f"steps: must be at least 1, got {steps}")
     return steps
 
 
 def even_times(steps: int, spacing: Spacing, earliest: float) -> Tensor:
-    """Evenly from 1: `trailing` ends one step above 0, `linspace` at `earliest`. (steps + 1,), the last one 0."""
+    """Evenly spaced times from 1, then 0, (steps + 1,): `trailing` ends one step above 0, `linspace` at `earliest`."""
     if spacing in ("auto", "trailing"):
         return with_zero(1 - torch.arange(steps, dtype=torch.float64) / steps)
     if spacing == "linspace":
         return with_zero(torch.linspace(1, earliest if steps > 1 else 1, steps, dtype=torch.float64))
-    raise ValueError(f"spacing: this schedule takes auto, trailing, linspace or karras, got {spacing!r}")
+    raise ValueError(f"spacing: must be auto, trailing, linspace or karras with this schedule, got {spacing!r}")

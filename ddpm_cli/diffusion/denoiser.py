@@ -1,4 +1,4 @@
-"""A network together with the schedule and the target that give its output a meaning."""
+"""A network together with the schedule and the target that interpret its output."""
 
 from typing import NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from .zero_to_one import ZeroToOne, zero_to_one
 
 
 class Denoise(Protocol):
-    """(x_t (B,C,H,W), t scalar or (B,)) -> Prediction. Samplers know nothing else of a model."""
+    """(x_t (B,C,H,W), t scalar or (B,)) -> Prediction. The only interface that samplers need."""
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction: ...
 
@@ -27,12 +27,12 @@ class Denoiser(nn.Module):
     """backbone(x_t, conditioning, y) + schedule + target. The only place where alpha and sigma are broadcast.
 
     Args:
-        backbone: a module (B,C,H,W), (B,), (B,) int64 or None -> (B,C,H,W); (B,2C,H,W) -> (B,C,H,W) when it has a true
-            `self_condition`, and (B,2C,H,W) out when `learned_variance`. A true `class_conditional` says that it knows
-            classes, `n_steps` that it knows the times of a table of so many steps alone.
-        autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
-        learned_variance: the second half of the output says where between beta_tilde and beta the log-variance is
-            (Nichol & Dhariwal 2021, eq. 15), -1 and 1 being the bounds.
+        backbone: a module (B,C,H,W), (B,), (B,) int64 or None -> (B,C,H,W). With a true `self_condition` its input is
+            (B,2C,H,W), with `learned_variance` its output is. A true `class_conditional` means that it uses classes,
+            `n_steps` that it only knows the times of a table with that many steps.
+        autocast: lower precision for the backbone alone; None = full precision.
+        learned_variance: the second half of the output is the position of the log-variance between beta_tilde (-1) and
+            beta (1) (Nichol & Dhariwal 2021, eq. 15).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Denoiser(nn.Module):
         self.target = target
         self.autocast = autocast
         self.learned_variance = learned_variance
-        # what a backbone may have besides its call; one that does not say has none of it
+        # optional attributes of a backbone
         self.self_condition = bool(getattr(backbone, "self_condition", False))
         self.class_conditional = bool(getattr(backbone, "class_conditional", False))
         self.known_steps: int | None = getattr(backbone, "n_steps", None)
@@ -66,7 +66,7 @@ class Denoiser(nn.Module):
         return alpha * x0 + sigma * eps
 
     def output(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, x0_estimate: Tensor | None = None) -> Output:
-        """What the network says about x_t at t (B,), in the dtype of x_t.
+        """The network's output for x_t at t (B,), in the dtype of x_t.
 
         Args:
             x0_estimate: an earlier estimate of x0, for a network with self-conditioning; None = no estimate yet.
@@ -83,9 +83,9 @@ class Denoiser(nn.Module):
         return Output(mean, (variance_fraction + 1) / 2)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, x0_estimate: Tensor | None = None) -> Prediction:
-        """x0 and eps as the network sees them; t is a scalar or (B,)."""
-        if t.ndim == 0:  # a sampler's, on the host: alpha and sigma are plain factors there, and t is filled in on the
-            # device, where copying a host tensor would make it wait
+        """The predicted x0 and eps; t is a scalar or (B,)."""
+        if t.ndim == 0:  # a sampler's t, on the host: so alpha and sigma are plain factors, and t is filled in on the
+            # device, because copying a tensor from the host would make the device wait
             alpha, sigma = (value.to(x_t.dtype) for value in self.schedule(t))
             t = torch.full((len(x_t),), float(t), device=x_t.device, dtype=x_t.dtype)
         else:
@@ -94,10 +94,7 @@ class Denoiser(nn.Module):
         return self.target.invert(out.target, x_t, alpha, sigma)._replace(variance_fraction=out.variance_fraction)
 
     def _scaled(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's input: as EDM's target says, else of unit variance where that of x_t grows beyond.
-
-        Images in [0, 1] are shown as they are.
-        """
+        """The network's input: x_t scaled as the EDM target requires, mapped to [0, 1], or to at most unit variance."""
         if isinstance(self.target, EDM):
             return x_t * self.target.input_scale(*self.alpha_sigma(t, x_t.ndim))
         if isinstance(self.schedule, ZeroToOne):
@@ -108,9 +105,9 @@ class Denoiser(nn.Module):
 
 
 class SelfConditioning:
-    """A Denoise that shows the network its last x0 estimate (Chen et al. 2022, "Analog bits", self-conditioning).
+    """A Denoise that feeds the previous x0 estimate back to the network (Chen et al. 2022, "Analog bits").
 
-    One object for each trajectory.
+    Use one object per trajectory.
     """
 
     def __init__(self, denoise: "SelfConditionedDenoise"):

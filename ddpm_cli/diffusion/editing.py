@@ -1,6 +1,6 @@
-"""Image tasks from a generator as it is: variations of an image, interpolation, inpainting.
+"""Image editing with an unchanged generator: variations of an image, interpolation, inpainting.
 
-They all start or steer a sampler at another x_t; neither the sampler nor the network knows of it.
+Each task starts a sampler from another x_t or changes x_t on the way; sampler and network need no support for it.
 """
 
 import math
@@ -21,13 +21,13 @@ from .wrapper import ScheduleWrapper
 
 @dataclass(frozen=True)
 class Shortened(ScheduleWrapper):
-    """The last round(steps * strength) steps, at least one: a sampler that starts part-way (Meng et al. 2022, SDEdit).
+    """The last round(steps * strength) steps of a schedule, at least one (Meng et al. 2022, SDEdit).
 
     Args:
-        strength: in (0, 1]; 1 = the whole way.
+        strength: in (0, 1]; 1 = all steps.
 
     Raises:
-        ValueError: a strength out of range.
+        ValueError: strength is out of range.
     """
 
     strength: float
@@ -43,7 +43,7 @@ class Shortened(ScheduleWrapper):
 
 @dataclass(frozen=True)
 class Step(ScheduleWrapper):
-    """One step from `t` to `s`, whatever the sampler asks for."""
+    """One step from `t` to `s`, whatever the sampler's number of steps."""
 
     t: float
     s: float
@@ -54,16 +54,16 @@ class Step(ScheduleWrapper):
 
 def times_of(sampler: Sampler, schedule: Schedule) -> Tensor:
     """The times (length + 1,) that a sampler visits."""
-    own = getattr(sampler, "times", None)
-    times: Tensor = own(schedule) if own is not None else schedule.times(sampler.length(schedule))
+    times_method = getattr(sampler, "times", None)
+    times: Tensor = times_method(schedule) if times_method is not None else schedule.times(sampler.length(schedule))
     return times
 
 
 def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
     """sin((1 - w) o) / sin(o) a + sin(w o) / sin(o) b, o the angle between a and b (Shoemake 1985, section 3.3).
 
-    Between two noises it stays as long as they are, where a straight line would pass through too little noise. Each
-    image is one vector. Parallel ones, and a zero, are interpolated linearly. w = 0 gives a and w = 1 gives b, exactly.
+    Between two noises it keeps their norm, whereas a straight line would have too little noise in the middle. Each
+    image is one vector. Parallel vectors and zeros are interpolated linearly. w = 0 gives exactly a, w = 1 exactly b.
 
     Args:
         a, b: (B,...), broadcast against each other.
@@ -83,18 +83,18 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
 
 
 class BetweenNoise:
-    """The noise on the way from some seeds to others: `slerp` of every draw, so it stays standard normal.
+    """Noise between that of two sets of seeds: the `slerp` of every draw, which is again standard normal.
 
     Args:
-        ones, others: a seed for each image.
-        weights: (B,) how far along each image is.
+        ones, others: the two seeds of each image.
+        weights: (B,) 0 = the first seed, 1 = the second.
     """
 
     def __init__(self, ones: Sequence[int], others: Sequence[int], weights: Tensor):
         self.one, self.other, self.weights = ImageNoise(ones), ImageNoise(others), weights
 
     def first(self, shape: Sequence[int], device: torch.device | str) -> Tensor:
-        """x_T of every image before its scale, (B, *shape) float32."""
+        """x_T of every image before scaling, (B, *shape) float32."""
         return slerp(self.one.first(shape, device), self.other.first(shape, device), self.weights)
 
     def __call__(self, like: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class BetweenNoise:
 
 
 def entry(schedule: Schedule, sampler: Sampler, images: Tensor, strength: float, eps: Tensor) -> Tensor:
-    """alpha x0 + sigma eps at the first time of `Shortened`; with a strength of 1 plain noise.
+    """alpha x0 + sigma eps at the first time of `Shortened`; pure noise if strength is 1.
 
     Args:
         images: (B,C,H,W) or (1,C,H,W) in [-1, 1].
@@ -117,7 +117,7 @@ def entry(schedule: Schedule, sampler: Sampler, images: Tensor, strength: float,
 def vary(
     denoise: Denoise, schedule: Schedule, sampler: Sampler, images: Tensor, strength: float, eps: Tensor, noise: Noise
 ) -> Iterator[Frame]:
-    """Variations: the image diffused part of the way and denoised (Meng et al. 2022, algorithm 1); see `entry`."""
+    """Variations: the image is diffused part of the way, then denoised (Meng et al. 2022, algorithm 1); see `entry`."""
     x = entry(schedule, sampler, images, strength, eps)
     return run_sampler(denoise, Shortened(schedule, strength), sampler, x, noise)
 
@@ -132,9 +132,9 @@ def interpolate(
     eps: Tensor,
     noise: Noise,
 ) -> Iterator[Frame]:
-    """Between two images: both diffused with the same eps, interpolated, denoised (Ho et al. 2020, section 4.4).
+    """Interpolation: two images are diffused with the same eps, mixed and denoised (Ho et al. 2020, section 4.4).
 
-    As the eps is shared, (1 - w) x_t + w x_t' = alpha ((1 - w) x0 + w x0') + sigma eps: no less noisy in the middle.
+    Because eps is shared, (1 - w) x_t + w x_t' = alpha ((1 - w) x0 + w x0') + sigma eps: the middle has the same noise.
 
     Args:
         ends: the two images, (1,C,H,W) or (B,C,H,W) each.
@@ -146,43 +146,43 @@ def interpolate(
 
 
 def moves(steps: int, resample: int, jump: int) -> list[tuple[int, int]]:
-    """The way through the times 0..steps as pairs (from, to): steps down, and jumps back to where there was more noise.
+    """The path through the time indices 0..steps as pairs (from, to): denoising steps, and jumps back to more noise.
 
-    Lugmayr et al. 2022, appendix B: at 0, j, 2j, ... < T - j steps from the end, j steps back, `resample` - 1 times. A
-    jump of all steps or more is taken as all but one.
+    Lugmayr et al. 2022, appendix B: at 0, j, 2j, ... < T - j steps from the end, jump back j steps, `resample` - 1
+    times. A jump of `steps` or more is reduced to steps - 1.
 
     Raises:
-        ValueError: resample or jump below 1.
+        ValueError: resample or jump is below 1.
     """
     for name, value in (("resample", resample), ("jump", jump)):
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     jump = min(jump, max(steps - 1, 1))
-    left = {steps - k: resample - 1 for k in range(0, steps - jump, jump)}
-    way, at = [], 0
-    while at < steps or left.get(at, 0):
-        if left.get(at, 0):
-            left[at] -= 1
-            way.append((at, at - jump))
+    jumps_left = {steps - k: resample - 1 for k in range(0, steps - jump, jump)}
+    path, i = [], 0
+    while i < steps or jumps_left.get(i, 0):
+        if jumps_left.get(i, 0):
+            jumps_left[i] -= 1
+            path.append((i, i - jump))
         else:
-            way.append((at, at + 1))
-        at = way[-1][1]
-    return way
+            path.append((i, i + 1))
+        i = path[-1][1]
+    return path
 
 
 @dataclass(frozen=True)
 class RePaint:
-    """Inpainting (Lugmayr et al. 2022, algorithm 1): after each step the known pixels are those of the diffused image.
+    """Inpainting (Lugmayr et al. 2022, algorithm 1): after each step, known pixels are replaced by the diffused image.
 
-    x_s = m x_s^unknown + (1 - m)(alpha_s x0 + sigma_s eps). What the step made of the unknown pixels did not know these
-    eps; going back, x_t = alpha_ts x_s + sqrt(sigma_t^2 - alpha_ts^2 sigma_s^2) z with alpha_ts = alpha_t / alpha_s
-    (`moves`), and down again brings the two parts together.
+    x_s = m x_s^unknown + (1 - m)(alpha_s x0 + sigma_s eps). The unknown pixels were denoised without regard to this
+    eps. Jumping back (`moves`), x_t = alpha_ts x_s + sqrt(sigma_t^2 - alpha_ts^2 sigma_s^2) z with
+    alpha_ts = alpha_t / alpha_s, and denoising again harmonises the two parts.
 
-    Every step is a run of the sampler by itself, so one that learns from earlier steps is of first order here.
+    Every step is a separate run of the sampler, so a multistep sampler is of first order here.
 
     Args:
-        resample: how often each part of the way is walked; 1 = once.
-        jump: how many steps it goes back at a time.
+        resample: how often each part of the path is denoised; 1 = once.
+        jump: steps per jump back.
     """
 
     resample: int = 10
@@ -192,7 +192,7 @@ class RePaint:
         moves(1, self.resample, self.jump)
 
     def steps(self, sampler: Sampler, schedule: Schedule) -> list[Step]:
-        """Those down, in order."""
+        """The denoising steps, in order."""
         times = times_of(sampler, schedule).tolist()
         return [Step(schedule, times[i], times[j]) for i, j in moves(len(times) - 1, self.resample, self.jump) if i < j]
 
@@ -206,11 +206,11 @@ class RePaint:
         eps: Tensor,
         noise: Noise,
     ) -> Iterator[Frame]:
-        """A frame before each step down and the result, in which known pixels are exactly the image's.
+        """A frame before each denoising step, then the result, whose known pixels are exactly those of the image.
 
         Args:
             image: (1,C,H,W) or (B,C,H,W) in [-1, 1].
-            mask: bool, broadcasts against image: true where it is to be painted.
+            mask: bool, broadcasts against image; true = to be painted.
             eps: standard normal (B,C,H,W), the noise to start from.
         """
         times = times_of(sampler, schedule)
@@ -229,7 +229,7 @@ class RePaint:
 
 
 def ping_pong(count: int) -> Tensor:
-    """(count,) weights 0 -> 1 -> 0 that slow down at both ends; after the last one the first one follows smoothly."""
+    """(count,) weights 0 -> 1 -> 0 that slow down at both ends and form a smooth loop."""
     i = torch.arange(count, dtype=torch.float64)
-    turn = torch.minimum(i, count - i) / count  # so that the way back has exactly the weights of the way there
+    turn = torch.minimum(i, count - i) / count  # so that the second half has exactly the weights of the first
     return (1 - torch.cos(2 * math.pi * turn)) / 2

@@ -1,4 +1,4 @@
-"""From seeds to images: runs a sampler batch by batch."""
+"""Generates images from seeds: runs a sampler batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,13 +13,13 @@ from .schedule import Schedule
 
 
 def denoise_of(model: Denoiser, labels: Tensor | None = None, guidance: Guidance | None = None) -> Denoise:
-    """The model for these labels (B,), guided; a new one for each trajectory, as some of them remember."""
+    """The guided model for these labels (B,). Call it for each trajectory, because self-conditioning keeps a state."""
     guided = (guidance or Unguided())(model, labels)
     return SelfConditioning(guided) if model.self_condition else guided
 
 
 def start(schedule: Schedule, noise: Tensor) -> Tensor:
-    """x_1 from standard normal noise: its variance is that of x_1, which matters where it explodes."""
+    """x_1 from standard normal noise, scaled to the standard deviation of x_1 if that is above 1."""
     _, sigma = schedule(torch.ones((), dtype=torch.float64))
     return noise * max(float(sigma), 1.0)
 
@@ -27,10 +27,10 @@ def start(schedule: Schedule, noise: Tensor) -> Tensor:
 def run_sampler(
     denoise: Denoise, schedule: Schedule, sampler: Sampler, x: Tensor, noise: Callable[[Tensor], Tensor]
 ) -> Iterator[Frame]:
-    """The frames of one batch from x (B,C,H,W) on, in inference mode: they know nothing of gradients."""
+    """The frames of one batch starting from x (B,C,H,W), computed in inference mode, without gradients."""
     frames = sampler(denoise, schedule, x, noise)
     while True:
-        with torch.inference_mode():  # entered for each frame: what the caller does between them is not our business
+        with torch.inference_mode():  # entered per frame, so that the caller's code is not affected
             frame = next(frames, None)
         if frame is None:
             return
@@ -45,7 +45,7 @@ def trajectory(
     labels: Tensor | None = None,
     guidance: Guidance | None = None,
 ) -> Iterator[Frame]:
-    """The frames of one batch. shape (C,H,W); one seed and, if given, one label for each image."""
+    """The frames of one batch. shape (C,H,W); one seed and, optionally, one label per image."""
     device = next(model.parameters()).device
     noise = ImageNoise(seeds)
     denoise = denoise_of(model, labels.to(device) if labels is not None else None, guidance)
@@ -62,18 +62,18 @@ def generate(
     on_step: Callable[[int], None] = lambda images: None,
     guidance: Guidance | None = None,
 ) -> Iterator[Tensor]:
-    """Images of each batch in turn, (B,C,H,W) in [-1, 1]; image i depends on seeds[i] alone.
+    """The images, one batch at a time, (B,C,H,W) in [-1, 1]; image i depends only on seeds[i] and its label.
 
     Args:
         labels: (N,) int64 for a class-conditional model.
         on_step: called after each step with the number of images in it.
     """
     for first in range(0, len(seeds), batch_size):
-        some = seeds[first : first + batch_size]
+        batch_seeds = seeds[first : first + batch_size]
         frame = None
-        few = None if labels is None else labels[first : first + len(some)]
-        for frame in trajectory(model, sampler, shape, some, few, guidance):
+        batch_labels = None if labels is None else labels[first : first + len(batch_seeds)]
+        for frame in trajectory(model, sampler, shape, batch_seeds, batch_labels, guidance):
             if frame.t > 0:
-                on_step(len(some))
+                on_step(len(batch_seeds))
         assert frame is not None
         yield frame.x

@@ -1,6 +1,6 @@
-"""Guidance: a model made into a Denoise that leans towards a class. No sampler knows of it.
+"""Guidance: turns a model into a Denoise that steers towards a class. Samplers need no support for it.
 
-With eps = -sigma grad log p(x_t), a gradient g of some log-probability is added as eps - sigma g, and x0 follows.
+Since eps = -sigma grad log p(x_t), the gradient g of another log-probability is added as eps - sigma g; x0 follows.
 """
 
 import math
@@ -18,24 +18,24 @@ from .schedule import input_norm
 from .target import Prediction
 
 FAINT = 1e-3
-"""alpha / sigma below which x_t says nothing of x0: where the cosine schedule, straight paths and zero SNR begin."""
+"""alpha / sigma below which x_t has no information about x0, as at t = 1 of cosine, flow or zero-SNR schedules."""
 
 
 class Guidance(Protocol):
     def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
-        """The model, told of labels (B,) int64."""
+        """The model conditioned on labels (B,) int64."""
         ...
 
 
 class Classifier(Protocol):
-    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is what a denoiser is told about t, 0 without noise."""
+    """(x (B,C,H,W), c (B,)) -> logits (B, classes). c is the conditioning of a denoiser at t, 0 without noise."""
 
     def __call__(self, x: Tensor, c: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Unguided:
-    """The conditional model as it is."""
+    """The conditional model without guidance."""
 
     def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         return partial(model, y=labels)
@@ -48,12 +48,12 @@ class ClassifierFree:
     Both branches are one call of the network on a batch of twice the size.
 
     Args:
-        scale: 0 = no class, 1 = the conditional model as it is, more = more typical and less diverse.
-        interval: [low, high] of t within which it acts; outside, the conditional model is called alone
+        scale: 0 = unconditional, 1 = no guidance, above 1 = more typical and less diverse images.
+        interval: [low, high] of t in which guidance is active; outside, the conditional model is used alone
             (Kynkaanniemi et al. 2024).
 
     Raises:
-        ValueError: a scale that is no number, an interval that is not within [0, 1].
+        ValueError: the scale is not finite, or the interval is not within [0, 1].
     """
 
     scale: float = 3.0
@@ -87,19 +87,19 @@ class ClassifierFree:
 class ByClassifier:
     """eps - scale sigma grad log p(y | x_t) (Dhariwal & Nichol 2021, algorithm 2).
 
-    Where alpha < `FAINT` sigma it leaves the model as it is: the exact gradient vanishes with alpha there, what a
-    trained classifier says is its error, and x0 would be that error divided by alpha.
+    Where alpha < `FAINT` sigma there is no guidance: the exact gradient vanishes with alpha, so that of a trained
+    classifier is only its error, and x0 would be that error divided by alpha.
 
     Args:
-        classifier: its module, on the model's device.
-        reads: `noisy` for one that was trained on x_t with t: the gradient is exact where the classifier is. `clean`
-            for one that knows images only: it is shown the x0 estimate and differentiated through the denoiser,
-            which takes E[x0 | x_t] for x0 (Bansal et al. 2023, "universal guidance"; Chung et al. 2023).
-        scale: 0 = the model as it is, 1 = Bayes' rule, more = more typical.
-        interval: [low, high] of t within which it acts.
+        classifier: the classifier's module, on the model's device.
+        reads: `noisy` for a classifier trained on x_t with t: the gradient is as exact as the classifier. `clean` for
+            one trained on images without noise: it gets the x0 estimate and is differentiated through the denoiser,
+            which uses E[x0 | x_t] in place of x0 (Bansal et al. 2023, "universal guidance"; Chung et al. 2023).
+        scale: 0 = no guidance, 1 = Bayes' rule, above 1 = more typical images.
+        interval: [low, high] of t in which guidance is active.
 
     Raises:
-        ValueError: a scale that is no number, an unknown `reads`, an interval that is not within [0, 1].
+        ValueError: the scale is not finite, `reads` is unknown, or the interval is not within [0, 1].
     """
 
     classifier: Classifier
@@ -115,7 +115,7 @@ class ByClassifier:
 
     def __call__(self, model: Denoiser, labels: Tensor | None) -> SelfConditionedDenoise:
         if labels is None:
-            raise ValueError("label: classifier guidance needs one; set label=CLASS or labels=[...]")
+            raise ValueError("label: must be set for classifier guidance; set label=CLASS or labels=[...]")
         return partial(self._predict, model, labels)
 
     def _predict(
@@ -124,7 +124,7 @@ class ByClassifier:
         if not self.scale or not _acts(self.interval, t):
             return model(x_t, t, labels, x0_estimate)
         with torch.inference_mode(False), torch.enable_grad():
-            # copies, as what was made in inference mode cannot be differentiated through
+            # cloned, because autograd cannot use tensors made in inference mode
             x, x0_estimate = x_t.detach().clone().requires_grad_(), None if x0_estimate is None else x0_estimate.clone()
             times = t.clone().to(x_t).expand(len(x_t))
             alpha, sigma = model.alpha_sigma(times, x_t.ndim)
@@ -139,24 +139,26 @@ class ByClassifier:
         fraction = None if prediction.variance_fraction is None else prediction.variance_fraction.detach()
         gradient = torch.where(alpha < FAINT * sigma, 0.0, gradient)
         eps = prediction.eps.detach() - self.scale * sigma * gradient
-        # x0 = (x_t - sigma eps) / alpha, written as a change so that it stays finite where eps is read from x0
+        # x0 = (x_t - sigma eps) / alpha, written as an update so that it stays finite
         x0 = prediction.x0.detach() + self.scale * sigma.square() * gradient / alpha.clamp(min=1e-6)
         return Prediction(x0, eps, fraction)
 
 
 def check_scale(scale: float) -> None:
+    """Raises ValueError unless the scale is finite."""
     if not math.isfinite(scale):
         raise ValueError(f"scale: must be a finite number, got {scale}")
 
 
 def check_interval(interval: tuple[float, float]) -> None:
+    """Raises ValueError unless it is an interval within [0, 1]."""
     low, high = interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"interval: must be [low, high] with 0 <= low <= high <= 1, got {list(interval)}")
 
 
 def _acts(interval: tuple[float, float], t: Tensor) -> bool:
-    """The samplers' t is one number on the host; for times (B,) guidance always acts."""
+    """Whether guidance is active at t, a scalar on the host as in samplers; for times (B,) it always is."""
     return t.ndim > 0 or interval[0] <= float(t) <= interval[1]
 
 

@@ -1,4 +1,4 @@
-"""How probable real images are: the variational bound, term by term."""
+"""The variational bound on the log-likelihood of images, term by term."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .schedule import Schedule
 from .target import Prediction
 
 HALF_BIN = 1 / 255
-"""Half the distance between neighbours of the 256 values that a pixel in [-1, 1] can have."""
+"""Half the distance between neighbouring values of the 256 that a pixel in [-1, 1] can have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class Bound:
 
     Args:
         prior: (B,) L_T.
-        terms: (B,K) those that were looked at, from noise to image, the last one L_0.
-        index: (B,K) int64: term i leads from times[i] to times[i + 1].
-        count: T, how many terms there are.
+        terms: (B,K) the terms that were evaluated, from noise to image, the last one L_0.
+        index: (B,K) int64, their numbers: term i is the step from times[i] to times[i + 1].
+        count: T, the number of all terms.
     """
 
     prior: Tensor
@@ -34,9 +34,9 @@ class Bound:
 
     @property
     def denoising(self) -> Tensor:
-        """(B,) the sum of L_{t-1} over t > 1, estimated without bias where not all of them were looked at."""
-        looked_at = self.terms.shape[1] - 1
-        return self.terms[:, :-1].sum(1) * ((self.count - 1) / max(looked_at, 1))
+        """(B,) the sum of L_{t-1} over t > 1; an unbiased estimate if not all terms were evaluated."""
+        evaluated = self.terms.shape[1] - 1
+        return self.terms[:, :-1].sum(1) * ((self.count - 1) / max(evaluated, 1))
 
     @property
     def reconstruction(self) -> Tensor:
@@ -50,6 +50,7 @@ class Bound:
 
 
 def in_bits(nats: Tensor) -> Tensor:
+    """nats / ln 2."""
     return nats / math.log(2)
 
 
@@ -62,26 +63,26 @@ def variational_bound(
     variance: Variance = "beta",
     terms: int | None = None,
 ) -> Bound:
-    """The bound of every image, each term with noise of its own. One call of `denoise` for each term, batch-wise.
+    """The bound of every image, with fresh noise for each term and one call of `denoise` per term for the whole batch.
 
     Args:
-        denoise: what is judged; a Markov chain's steps see x_t and t alone.
+        denoise: the model; the steps of a Markov chain depend only on x_t and t.
         x0: (B,...) in [-1, 1] on 256 levels.
-        noise: also says, image by image, which terms are looked at.
-        times: (T + 1,) strictly decreasing, the last one 0, on the host; `schedule.times(T)` as a rule.
-        variance: of p(x_s | x_t).
-        terms: look at so many of the T: always at L_0, and at one in each of `terms` - 1 equal parts of the others,
-            with an offset for each image. None = all.
+        noise: also picks which terms are evaluated, for each image.
+        times: (T + 1,) strictly decreasing, the last one 0, on the host; usually `schedule.times(T)`.
+        variance: the variance of p(x_s | x_t).
+        terms: number of terms to evaluate: always L_0, and one in each of `terms` - 1 equal parts of the others, with
+            a random offset for each image. None = all.
 
     Raises:
-        ValueError: times that do not fall to 0, terms out of range, `learned` where no variance was learned.
+        ValueError: the times do not decrease to 0, terms is out of range, or there is no learned variance.
     """
     times = times.double()
     count = len(times) - 1
     if count < 1 or float(times[-1]) != 0 or not bool((times.diff() < 0).all()):
-        raise ValueError("times: must fall strictly and end at 0; use schedule.times(steps)")
+        raise ValueError("times: must be strictly decreasing and end at 0; use schedule.times(steps)")
     if terms is not None and not min(2, count) <= terms <= count:
-        raise ValueError(f"terms: must be between {min(2, count)} and the {count} there are, got {terms}")
+        raise ValueError(f"terms: must be between {min(2, count)} and {count}, the number of all terms, got {terms}")
     index = _chosen(count, count if terms is None else terms, noise, x0)
     tables = _tables(schedule, times).to(device=x0.device, dtype=x0.dtype)
     moments = times[:-1].to(device=x0.device, dtype=x0.dtype)
@@ -89,7 +90,7 @@ def variational_bound(
     for column, i in enumerate(index.T):
         alpha, sigma, *coefficients = (v.view(shape) for v in tables[:, i])
         x_t = alpha * x0 + sigma * noise(x0)
-        # all images at the same time: a number on the host, which samplers have as well
+        # if all images have the same t, it is a scalar on the host, as in samplers
         prediction = denoise(x_t, moments[i] if index.shape[1] < count else times[column])
         last = torch.full((), column == index.shape[1] - 1, device=x0.device)
         values.append(_term(prediction, x_t, x0, Posterior(*coefficients), last, variance))
@@ -97,25 +98,25 @@ def variational_bound(
 
 
 def _chosen(count: int, terms: int, noise: Noise, x0: Tensor) -> Tensor:
-    """(B,terms) int64, rising, the last one count - 1; each of the others as probable as the next."""
+    """(B,terms) int64, ascending, the last one count - 1; each other index is equally probable."""
     if terms == count:
         return torch.arange(count, device=x0.device).expand(len(x0), -1)
     offset = torch.special.ndtr(noise(x0.flatten(1)[:, :1]))  # (B,1) uniform
-    part = (count - 1) / (terms - 1)
-    place = (offset + torch.arange(terms - 1, device=x0.device)) * part
-    others = place.floor().long().clamp(max=count - 2)
+    width = (count - 1) / (terms - 1)
+    position = (offset + torch.arange(terms - 1, device=x0.device)) * width
+    others = position.floor().long().clamp(max=count - 2)
     return torch.cat([others, torch.full_like(others[:, :1], count - 1)], 1)
 
 
 def _tables(schedule: Schedule, times: Tensor) -> Tensor:
-    """alpha_t, sigma_t and the `Posterior` of every term, (6,T) float64: differences of near-equal variances."""
+    """alpha_t, sigma_t and the `Posterior` of every term, (6,T); float64, because variances are nearly equal."""
     alpha, sigma = schedule(times)
     q = posterior(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])
     return torch.stack([alpha[:-1], sigma[:-1], *q])
 
 
 def _prior(schedule: Schedule, x0: Tensor, t: Tensor) -> Tensor:
-    """L_T = KL(q(x_t | x0) || N(0, max(1, sigma_1)^2 I)) at the first time, (B,): where samplers start."""
+    """L_T = KL(q(x_t | x0) || N(0, max(1, sigma_1)^2 I)) at the first time, (B,); samplers start from this normal."""
     alpha, sigma = (float(v) for v in schedule(t))
     variance = max(1.0, float(schedule(torch.ones_like(t))[1])) ** 2
     ratio = sigma**2 / variance
@@ -128,10 +129,10 @@ def bound_term(
     """L_s = KL(q(x_s | x_t, x0) || p(x_s | x_t)), or -ln p(x0 | x_t) where s = 0 (Ho et al. 2020, eq. 5 and 13).
 
     Args:
-        prediction: what the network reads in x_t.
-        x_t, x0: (B,C,H,W); x0 in [-1, 1] on 256 levels where s = 0.
+        prediction: the model's prediction from x_t.
+        x_t, x0: (B,C,H,W); x0 in [-1, 1], on 256 levels if s = 0.
         t, s: (B,) with s < t.
-        variance: of p.
+        variance: the variance of p.
 
     Returns:
         (B,) nats per pixel and channel.
@@ -143,32 +144,32 @@ def bound_term(
 
 
 def _term(prediction: Prediction, x_t: Tensor, x0: Tensor, q: Posterior, last: Tensor, variance: Variance) -> Tensor:
-    """`bound_term` of given coefficients; last: whether s = 0."""
+    """`bound_term` for given coefficients; last: whether s = 0."""
     mean = q.of_x_t * x_t + q.of_x0 * prediction.x0
     log_p = q.log_variance(variance, prediction.variance_fraction)
     log_q = torch.log(torch.where(q.beta_tilde > 0, q.beta_tilde, 1.0))
-    error = q.of_x0 * (x0 - prediction.x0)  # the two means differ in nothing else
+    error = q.of_x0 * (x0 - prediction.x0)  # the difference of the two means
     kl = 0.5 * (log_p - log_q + torch.exp(log_q - log_p) + error.square() * torch.exp(-log_p) - 1)
     reconstruction = -discretized_log_normal(x0, mean, 0.5 * log_p)
     return torch.where(last, reconstruction, kl).flatten(1).mean(1)
 
 
 def discretized_log_normal(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """ln of the mass that N(mean, std^2) puts on the bin of x, the outermost ones open (Ho et al. 2020, eq. 13).
+    """ln of the mass of N(mean, std^2) on the bin of x; the outermost bins are open (Ho et al. 2020, eq. 13).
 
-    Finite with a finite gradient, and exact, however far x is from the mean: a floor would make the bound no bound.
+    It is exact, finite and has a finite gradient however far x is from the mean; a floor would invalidate the bound.
     """
     scale = torch.exp(-log_std)
     upper = torch.where(x > 1 - HALF_BIN, torch.inf, (x - mean + HALF_BIN) * scale)
     lower = torch.where(x < -1 + HALF_BIN, -torch.inf, (x - mean - HALF_BIN) * scale)
-    flip = (upper + lower).nan_to_num() > 0  # measured in the lower tail, where differences keep their digits
+    flip = (upper + lower).nan_to_num() > 0  # computed in the lower tail, where differences are precise
     upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
-    above = _log_cdf(upper)
-    return above + torch.log(-torch.expm1((_log_cdf(lower) - above).clamp(max=-1e-7)))
+    log_upper = _log_cdf(upper)
+    return log_upper + torch.log(-torch.expm1((_log_cdf(lower) - log_upper).clamp(max=-1e-7)))
 
 
 def _log_cdf(z: Tensor) -> Tensor:
-    """ln P(Z < z) of a standard normal Z; below -5 by Laplace's continued fraction for the tail."""
+    """ln P(Z < z) of a standard normal Z; below -5 computed with Laplace's continued fraction."""
     y = (-z).clamp(5, 1e4)
     fraction = y
     for k in range(12, 0, -1):

@@ -1,4 +1,4 @@
-"""Standard normal noise that belongs to an image, not to a batch."""
+"""Standard normal noise per image, independent of the batch."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class ImageNoise:
-    """One random stream per image: image i sees the same noise whatever batch, device or process it is drawn in.
+    """One random stream per image: image i gets the same noise in every batch, on every device and in every process.
 
-    The streams run on the host: a device generator gives other numbers on other hardware.
+    The noise is drawn on the host, because generators on devices give different numbers on different hardware.
     """
 
     def __init__(self, seeds: Sequence[int]):
@@ -24,7 +24,7 @@ class ImageNoise:
         return self._draw(like.shape[1:], like.dtype, like.device)
 
     def _draw(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        pinned = device.type == "cuda"  # so that the copy waits for nothing
+        pinned = device.type == "cuda"  # so that the copy is asynchronous
         out = torch.empty(len(self.generators), *shape, dtype=dtype, pin_memory=pinned)
         for row, generator in zip(out, self.generators, strict=True):
             row.normal_(generator=generator)

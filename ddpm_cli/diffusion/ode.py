@@ -1,9 +1,9 @@
-"""The likelihood of images by the probability-flow ODE, which carries them to noise without drawing any.
+"""The likelihood of images by the probability-flow ODE, which transforms them into noise deterministically.
 
-Its clock is the angle theta = atan(sigma / alpha) and its state z = x_t / sqrt(alpha^2 + sigma^2), so that every
-schedule becomes z = cos(theta) x0 + sin(theta) eps and dz / dtheta = cos(theta) eps - sin(theta) x0: finite where no
-signal is left (alpha = 0) and where no noise is (sigma = 0). Steps are even in tau = ln(theta / (END - theta)): in
-the logarithm of the noise where there is little of it, and of the signal where that is faint.
+Its time is the angle theta = atan(sigma / alpha) and its state z = x_t / sqrt(alpha^2 + sigma^2), so that every
+schedule becomes z = cos(theta) x0 + sin(theta) eps and dz / dtheta = cos(theta) eps - sin(theta) x0, which is finite
+also where there is no signal (alpha = 0) or no noise (sigma = 0). Steps are evenly spaced in
+tau = ln(theta / (END - theta)): logarithmically in the noise near the image, and in the signal near pure noise.
 """
 
 import math
@@ -18,9 +18,9 @@ from .samplers.base import Noise
 from .schedule import Schedule
 
 EXACT = 64
-"""Dimensions up to which the divergence is exact unless `probes` says otherwise."""
+"""Number of dimensions up to which the divergence is exact by default."""
 END = math.pi / 2 + 0.03
-"""Where tau would be infinite: a little after pure noise, which is at a finite tau then."""
+"""The theta at which tau is infinite: slightly beyond pure noise (pi / 2), so that tau is finite there."""
 
 
 def log_likelihood(
@@ -35,39 +35,39 @@ def log_likelihood(
 ) -> Tensor:
     """ln p(x) = ln p_1(x_1) + integral of the divergence (Song et al. 2021b, eq. 39; Chen et al. 2018, eq. 8).
 
-    p is the density of x_t / alpha_t at t = `earliest`, which is one of images with hardly any noise, as is usual:
-    at t = 0 itself networks were never asked. It is a density in its own right, so bits counted with it are honest.
+    As is usual, p is the density of x_t / alpha_t at t = `earliest`, of images with hardly any noise, because networks
+    are not trained at t = 0. This is a proper density, so bits computed with it are valid.
 
     Args:
-        denoise: differentiable; four calls for each step.
+        denoise: differentiable; called four times per step.
         x: (B,...), any real numbers.
-        steps: of the classical Runge-Kutta method of order 4.
+        steps: number of steps of the classical Runge-Kutta method of order 4.
         earliest: in (0, 1); None = the earliest time that training draws.
-        probes: estimate the divergence with so many random signs for each image, the same along the way (Hutchinson
-            1989; Grathwohl et al. 2019, eq. 7); 0 = exact, a derivative for each dimension; None = exact up to
-            64 dimensions, then 1.
-        noise: where the signs come from.
+        probes: number of random sign vectors per image that estimate the divergence, the same in all steps (Hutchinson
+            1989; Grathwohl et al. 2019, eq. 7); 0 = exact, with one derivative per dimension; None = 0 up to 64
+            dimensions, otherwise 1.
+        noise: the source of the random signs.
 
     Returns:
         (B,) nats, in the dtype of x.
 
     Raises:
-        ValueError: a number out of range, probes without `noise`.
+        ValueError: a number is out of range, or there are probes without `noise`.
     """
     probes = (0 if x[0].numel() <= EXACT else 1) if probes is None else probes
     first = earliest_of(schedule) if earliest is None else earliest
     _check(steps, first, probes, noise)
     signs = [torch.where(noise(x) < 0, -1.0, 1.0).to(x) for _ in range(probes)] if noise else []
     low, high = _angle(schedule, first), _angle(schedule, 1.0)
-    tau = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # with the middle of each step
+    tau = torch.linspace(_tau(low), _tau(high), 2 * steps + 1, dtype=torch.float64)  # including the middle of each step
     h = float(tau[2] - tau[0])
 
     def slope(z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """d z / d tau and its divergence at tau[k]."""
-        part = float(torch.sigmoid(tau[k]))
-        theta = high if k == 2 * steps else END * part
+        fraction = float(torch.sigmoid(tau[k]))
+        theta = high if k == 2 * steps else END * fraction
         v, divergence = _velocity(denoise, schedule, z, theta, 1.0 if k == 2 * steps else None, signs)
-        return END * part * (1 - part) * v, END * part * (1 - part) * divergence
+        return END * fraction * (1 - fraction) * v, END * fraction * (1 - fraction) * divergence
 
     z, integral = math.cos(low) * x, torch.zeros_like(x.flatten(1)[:, 0])
     for k in range(0, 2 * steps, 2):
@@ -94,14 +94,14 @@ def earliest_of(schedule: Schedule) -> float:
 
 
 def calls(steps: int) -> int:
-    """How often `log_likelihood` calls the network."""
+    """The number of network calls of `log_likelihood`."""
     return 4 * steps
 
 
 def dequantized(pixels: Tensor, u: Tensor) -> Tensor:
-    """0..255 and u uniform in [0, 1), same shapes -> x spread evenly over its bin, which is 2/255 wide.
+    """0..255 and u uniform in [0, 1), same shapes -> x uniform in its bin, which is 2/255 wide.
 
-    Its middle is pixel / 127.5 - 1, the value that networks are trained on (Theis et al. 2016, section 3.1).
+    The middle of the bin is pixel / 127.5 - 1, the value that networks are trained on (Theis et al. 2016, section 3.1).
     """
     return (pixels.to(u.dtype) + u - 0.5) / 127.5 - 1
 
@@ -109,7 +109,7 @@ def dequantized(pixels: Tensor, u: Tensor) -> Tensor:
 def bits_per_dimension(log_p: Tensor, dimensions: int) -> Tensor:
     """-log2 of the probability of an image in 0..255, per dimension, from ln p at its dequantised x (B,).
 
-    The mean over u of ln p(x) + D ln(2/255) is at most the logarithm of the mass on the bin (Jensen).
+    By Jensen's inequality, the mean over u of ln p(x) + D ln(2/255) is at most the logarithm of the mass of the bin.
     """
     return -(log_p / dimensions + math.log(2 * HALF_BIN)) / math.log(2)
 
@@ -122,13 +122,13 @@ def _check(steps: int, earliest: float, probes: int, noise: Noise | None) -> Non
     if probes < 0:
         raise ValueError(f"probes: must be at least 0, got {probes}")
     if probes and noise is None:
-        raise ValueError("noise: probes are drawn from it; give one, or probes=0")
+        raise ValueError("noise: must be given to draw probes; pass it or set probes=0")
 
 
 def _velocity(
     denoise: Denoise, schedule: Schedule, z: Tensor, theta: float, t: float | None, signs: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """d z / d theta (B,...) and its divergence (B,). t: None = that of theta."""
+    """d z / d theta (B,...) and its divergence (B,). t: None = the time of theta."""
     tangent = torch.tensor(math.tan(theta), dtype=torch.float64)
     time = schedule.time_of_noise_level(tangent) if t is None else torch.tensor(t, dtype=torch.float64)
     alpha, sigma = (float(v) for v in schedule(time))
@@ -140,6 +140,7 @@ def _velocity(
 
 
 def _exact(v: Tensor, z: Tensor) -> Tensor:
+    """The trace of dv/dz (B,), one derivative per dimension."""
     divergence = torch.zeros_like(v.flatten(1)[:, 0])
     for i, component in enumerate(v.flatten(1).T):
         (gradient,) = torch.autograd.grad(component.sum(), z, retain_graph=True)
@@ -149,12 +150,12 @@ def _exact(v: Tensor, z: Tensor) -> Tensor:
 
 def _hutchinson(v: Tensor, z: Tensor, signs: Sequence[Tensor]) -> Tensor:
     """The mean of e^T (dv/dz) e over sign vectors e (B,...)."""
-    parts = [(torch.autograd.grad(v, z, e, retain_graph=True)[0] * e).flatten(1).sum(1) for e in signs]
-    return torch.stack(parts).mean(0)
+    products = [(torch.autograd.grad(v, z, e, retain_graph=True)[0] * e).flatten(1).sum(1) for e in signs]
+    return torch.stack(products).mean(0)
 
 
 def _log_prior(schedule: Schedule, z: Tensor) -> Tensor:
-    """ln density of z where x_1 ~ N(0, max(1, sigma_1)^2 I), which is where samplers start."""
+    """ln density of z for x_1 ~ N(0, max(1, sigma_1)^2 I), from which samplers start."""
     alpha, sigma = (float(v) for v in schedule(torch.ones((), dtype=torch.float64)))
     std = max(1.0, sigma) / math.hypot(alpha, sigma)
     return -0.5 * ((z / std).square() + math.log(2 * math.pi * std**2)).flatten(1).sum(1)

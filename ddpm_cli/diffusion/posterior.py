@@ -1,4 +1,4 @@
-"""q(x_s | x_t, x0) for s < t: the distribution that ancestral sampling draws from."""
+"""q(x_s | x_t, x0) for s < t, the distribution of ancestral sampling."""
 
 from typing import Literal, NamedTuple
 
@@ -20,18 +20,20 @@ class Posterior(NamedTuple):
     beta: Tensor
 
     def log_variance(self, kind: Variance, fraction: Tensor | None = None) -> Tensor:
-        """ln of the variance that a sampler takes; `learned` is fraction ln beta + (1 - fraction) ln beta_tilde.
+        """ln of the variance `kind`; `learned` is fraction ln beta + (1 - fraction) ln beta_tilde.
 
-        That is Nichol & Dhariwal 2021, eq. 15. At s = 0, where beta_tilde is 0, all of them are ln beta.
+        The latter is Nichol & Dhariwal 2021, eq. 15. At s = 0, where beta_tilde is 0, all kinds are ln beta.
 
         Raises:
-            ValueError: `learned` without a `fraction`.
+            ValueError: `kind` is `learned`, but there is no `fraction`.
         """
         high = torch.log(self.beta)
         low = torch.log(torch.where(self.beta_tilde > 0, self.beta_tilde, self.beta))
         if kind == "learned":
             if fraction is None:
-                raise ValueError("variance: learned needs a network trained with objective.learned_variance=true")
+                raise ValueError(
+                    "variance: learned needs a network that was trained with objective.learned_variance=true"
+                )
             return fraction * high + (1 - fraction) * low
         return high if kind == "beta" else low
 

@@ -1,8 +1,9 @@
-"""Noise schedules: q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I) for t in [0, 1], with a strictly falling SNR.
+"""Noise schedules: q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I) for t in [0, 1], with a strictly decreasing SNR.
 
-A T-step table beta_1 .. beta_T is the same thing seen at t = k/T: alpha_t^2 = alphas_cumprod[k] = prod(1 - beta_i),
-sigma_t^2 = 1 - alpha_t^2, and t = 0 is the clean image. Between grid points the angle atan(sigma / alpha) is
-interpolated linearly, which stays finite when no signal is left at T. Schedules without a table are in `continuous`.
+A table of T steps, beta_1 .. beta_T, is such a schedule sampled at t = k/T:
+alpha_t^2 = alphas_cumprod[k] = prod(1 - beta_i), sigma_t^2 = 1 - alpha_t^2, and t = 0 is the clean image. Between grid
+points the angle atan(sigma / alpha) is interpolated linearly, which is finite even if no signal is left at T. Schedules
+without a table are in `continuous`.
 """
 
 import math
@@ -17,7 +18,7 @@ from .spacing import Spacing, karras_noise, table_times, with_zero
 
 
 class Schedule(Protocol):
-    """What a sampler, a target and a network need to know about the noise."""
+    """The interface of a noise schedule for samplers, targets and networks."""
 
     @property
     def variance_preserving(self) -> bool:
@@ -29,23 +30,23 @@ class Schedule(Protocol):
         ...
 
     def times(self, steps: int | None, spacing: Spacing = "auto") -> Tensor:
-        """(steps + 1,) float64, decreasing, the last one 0. `None` asks for as many steps as training had."""
+        """Times of a sampler, (steps + 1,) float64, decreasing, the last one 0; None = as many steps as in training."""
         ...
 
     def conditioning(self, t: Tensor) -> Tensor:
-        """What the network is told about t (*), same shape."""
+        """The network's time input for t (*), of the same shape."""
         ...
 
     def training_time(self, u: Tensor) -> Tensor:
-        """u (*) uniform in [0, 1) -> the times that training draws when it draws them evenly."""
+        """u (*) uniform in [0, 1) -> times (*) as uniform training draws them."""
         ...
 
     def time_of_noise_level(self, noise: Tensor) -> Tensor:
-        """The t (*) at which sigma / alpha = noise (*), limited to [0, 1]."""
+        """The t (*) at which sigma / alpha = noise (*), clamped to [0, 1]."""
         ...
 
     def nearest_training_time(self, t: Tensor) -> Tensor:
-        """The nearest time (*) that training draws: a grid point where there is a table."""
+        """The nearest time (*) that training can draw: a grid point if there is a table."""
         ...
 
 
@@ -61,13 +62,13 @@ def betas_of(alphas_cumprod: Tensor, max_beta: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteSchedule:
-    """A T-step table. Subclasses give `base_betas`; everything else follows from it.
+    """A table of T steps. Subclasses define `base_betas`; everything else follows from it.
 
     Args:
         steps: T.
-        shift: multiplies sigma / alpha at every time: above 1 for more noise, as larger images need (Hoogeboom et al.
+        shift: factor on sigma / alpha at every time; above 1 = more noise, which larger images need (Hoogeboom et al.
             2023, section 2.1: log SNR + 2 log(64 / d) for d pixels is shift = d / 64).
-        zero_terminal_snr: scale alpha so that nothing of the image is left at T (Lin et al. 2023, algorithm 1).
+        zero_terminal_snr: rescale alpha so that no signal is left at T (Lin et al. 2023, algorithm 1).
     """
 
     steps: int = 1000
@@ -111,7 +112,7 @@ class DiscreteSchedule:
 
     def _angles_on(self, device: torch.device) -> Tensor:
         tables = self._angles
-        if device not in tables:  # copied once per device, so that a training step never waits for a transfer
+        if device not in tables:  # copied once per device, so that no training step waits for a transfer
             table = tables[torch.device("cpu")]
             tables[device] = table.to(device, torch.float32 if device.type == "mps" else torch.float64)
         return tables[device]
@@ -127,10 +128,10 @@ class DiscreteSchedule:
         return alpha.to(t.dtype), angle.sin().to(t.dtype)
 
     def times(self, steps: int | None = None, spacing: Spacing = "auto") -> Tensor:
-        """The sub-sequence of the T training times that a sampler of `steps` steps visits, then 0; see `spacing`.
+        """The `steps` of the T training times that a sampler visits, then 0; see `spacing`.
 
         Raises:
-            ValueError: when steps is outside 1..T.
+            ValueError: steps is outside 1..T.
         """
         steps = self.steps if steps is None else steps
         if spacing != "karras":
@@ -140,7 +141,7 @@ class DiscreteSchedule:
         return with_zero(self.time_of_noise_level(karras_noise(low, high, steps)))
 
     def conditioning(self, t: Tensor) -> Tensor:
-        """The index 0..T-1 of the table (as a float, so that times between grid points are told apart)."""
+        """The index 0..T-1 in the table, as a float, so that times between grid points differ."""
         return t * self.steps - 1
 
     def training_time(self, u: Tensor) -> Tensor:
@@ -159,17 +160,18 @@ class DiscreteSchedule:
 
 
 def input_norm(alpha: Tensor, sigma: Tensor) -> Tensor:
-    """What networks divide x_t by: sqrt(alpha^2 + sigma^2) where noise explodes, 1 where it does not."""
+    """The factor by which x_t is divided for the network: max(1, sqrt(alpha^2 + sigma^2))."""
     return (alpha.square() + sigma.square()).sqrt().clamp(min=1)
 
 
 def check_shift(shift: float) -> None:
+    """Raises ValueError unless the shift is positive and finite."""
     if not 0 < shift < math.inf:
         raise ValueError(f"shift: must be positive, got {shift}")
 
 
 def without_terminal_signal(abar: Tensor) -> Tensor:
-    """sqrt(abar) minus its last value, scaled so that abar_1 stays (Lin et al. 2023, algorithm 1). (T+1,) -> (T+1,)."""
+    """sqrt(abar) minus its last value, scaled to keep abar_1 (Lin et al. 2023, algorithm 1). (T+1,) -> (T+1,)."""
     root = abar[1:].sqrt()
     return torch.cat([abar[:1], ((root - root[-1]) * root[0] / (root[0] - root[-1])).square()])
 

@@ -1,7 +1,7 @@
 """What the network regresses. With x_t = alpha x0 + sigma eps, each target is a linear function of (x0, eps).
 
-`compute` gives the regression target, `invert` reads the network's output back as both x0 and eps, which always satisfy
-x_t = alpha x0 + sigma eps; so a sampler can use either and never re-derives one from the other.
+`compute` gives the regression target, `invert` turns the network's output into both x0 and eps, which always satisfy
+x_t = alpha x0 + sigma eps, so that a sampler can use either.
 Shapes: images (B,C,H,W); alpha and sigma broadcast against them (0-dim or (B,1,1,1)).
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Prediction(NamedTuple):
-    """Both readings of one network output: x_t = alpha x0 + sigma eps.
+    """The x0 and eps that a network output means, with x_t = alpha x0 + sigma eps.
 
     `variance_fraction`, (B,C,H,W) with a learned variance, interpolates between its bounds: 0 = beta_tilde, 1 = beta.
     """
@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
     variance_fraction: Tensor | None = None
 
     def clipped(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
-        """x0 limited to [-1, 1] and eps changed with it, so that the law above still holds (sigma > 0)."""
+        """x0 clamped to [-1, 1] and eps changed accordingly, so that x_t = alpha x0 + sigma eps holds (sigma > 0)."""
         return self.with_x0(self.x0.clamp(-1, 1), x_t, alpha, sigma)
 
     def thresholded(self, quantile: float, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Prediction":
@@ -38,6 +38,8 @@ class Prediction(NamedTuple):
 
 
 class Target(Protocol):
+    """A regression target of the network and its inverse."""
+
     @property
     def reads_pure_noise(self) -> bool:
         """Whether `invert` is finite where alpha = 0."""
@@ -48,13 +50,13 @@ class Target(Protocol):
     def invert(self, out: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction: ...
 
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """|d target / d x0|^2 at a fixed x_t: an error e in x0 is an error of sqrt(gain) e in the target."""
+        """|d target / d x0|^2 at a fixed x_t: an error e in x0 is an error sqrt(gain) e in the target."""
         ...
 
 
 @dataclass(frozen=True)
 class Epsilon:
-    """The noise itself (Ho et al. 2020, eq. 14). alpha must be positive."""
+    """The noise eps (Ho et al. 2020, eq. 14). alpha must be positive."""
 
     @property
     def reads_pure_noise(self) -> bool:
@@ -130,7 +132,7 @@ class EDM:
     """The preconditioning of Karras et al. 2022, table 1, written for any alpha (theirs is alpha = 1).
 
     x0 = c_skip x_t + c_out F with c_skip = alpha s^2 / n^2, c_out = sigma s / n, where s = sigma_data and
-    n^2 = sigma^2 + alpha^2 s^2 is the variance of x_t; the network sees c_in x_t = x_t / n and regresses F.
+    n^2 = sigma^2 + alpha^2 s^2 is the variance of x_t; the network gets c_in x_t = x_t / n and regresses F.
 
     Args:
         sigma_data: standard deviation of the images in [-1, 1].
@@ -150,7 +152,7 @@ class EDM:
         return (sigma.square() + (alpha * self.sigma_data).square()).sqrt()
 
     def input_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """c_in, by which the network's input is multiplied."""
+        """c_in, the factor on the network's input."""
         return 1 / self._norm(alpha, sigma)
 
     def compute(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

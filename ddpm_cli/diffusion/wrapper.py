@@ -1,4 +1,4 @@
-"""A schedule seen in another way; everything that a view does not change is the schedule's own."""
+"""The base class of schedules that modify another schedule."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from .spacing import Spacing
 
 @dataclass(frozen=True)
 class ScheduleWrapper:
-    """As it is."""
+    """Delegates everything to `schedule`; subclasses override what they change."""
 
     schedule: Schedule
 
     @property
     def unwrapped(self) -> Schedule:
-        """What it is a view of."""
+        """The innermost schedule."""
         return getattr(self.schedule, "unwrapped", self.schedule)
 
     @property

@@ -1,8 +1,8 @@
-"""Diffusion of images in [0, 1], told in the coordinates of [-1, 1].
+"""Diffusion of images in [0, 1], expressed in the coordinates of [-1, 1].
 
 With y_0 = (x_0 + 1) / 2 in [0, 1], y_t = alpha y_0 + sigma eps becomes x_t = 2 y_t - alpha = alpha x_0 + 2 sigma eps:
-the same eps on a schedule with twice the noise. So everything that knows [-1, 1] stays as it is, and only the network
-sees y_t = (x_t + alpha) / 2. The posterior's mean maps to itself, its variances are four times those of y.
+the same eps on a schedule with twice the noise. So all code for [-1, 1] stays the same, and only the network gets
+y_t = (x_t + alpha) / 2. The posterior mean maps to itself; its variances are four times those of y.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from .wrapper import ScheduleWrapper
 class ZeroToOne(ScheduleWrapper):
     """alpha and 2 sigma of a schedule.
 
-    Samplers start at N(0, (2 sigma_1)^2). A program in [0, 1] that starts at y_1 ~ N(0, 1), as the annotated DDPM does,
-    starts at a mean of -alpha_1 here, 0.006 of the linear schedule.
+    Samplers start from N(0, (2 sigma_1)^2). A program in [0, 1] that starts from y_1 ~ N(0, 1), like the annotated
+    DDPM, has a mean of -alpha_1 in these coordinates, which is -0.006 for the linear schedule.
     """
 
     @property
     def unwrapped(self) -> Schedule:
-        """Itself: it is no part of a way but another one."""
+        """This schedule itself, because it is another schedule and not a part of one."""
         return self
 
     @property

@@ -1,1 +1,1 @@
-"""Device, precision, compiling, memory, threads: the only place that knows the machine."""
+"""Everything that depends on the machine: device, precision, compiling, memory, threads."""

@@ -1,4 +1,4 @@
-"""Where the memory of tensors on the host comes from."""
+"""Settings of the host's memory allocator."""
 
 import ctypes
 import functools
@@ -10,11 +10,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Have glibc keep what is freed for the next tensor, until the process ends. True where that is possible.
+    """Make glibc keep freed memory for the next tensor until the process ends. Returns whether that is possible.
 
-    By itself it returns large blocks to the system at once and asks for them again in the next layer, and every page
-    of them has then to be mapped and cleared once more: a tenth of a training step on a CPU. Elsewhere, and where
-    another allocator is loaded, nothing happens.
+    By default glibc returns large blocks to the system when they are freed and requests them again in the next layer,
+    and each page then has to be mapped and cleared again: a tenth of a training step on a CPU. Without glibc, or with
+    another allocator, this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,9 +1,9 @@
-"""Whether a network is compiled, and its call when it is.
+"""Decides whether a network is compiled, and runs compiled networks.
 
-`auto` decides from the config and the network alone, never by a stopwatch: compiled and plain code round differently,
-and two runs of one command must be the same. On a CPU it never compiles: what fusing wins there, the network's faster
-pieces (models/kernels.py) have won already, and large networks are slower compiled. The constants for CUDA are cautious
-guesses (benchmarks/compiling.py measures).
+`auto` decides from the config and the network alone, never from measured times: compiled and eager code round
+differently, and two runs of the same command must give the same result. On a CPU it never compiles: models/kernels.py
+already has the speed that fusing would gain there, and large networks are slower compiled. The constants for CUDA are
+cautious guesses (benchmarks/compiling.py measures them).
 """
 
 import importlib.util
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class CompileCost(NamedTuple):
-    """What compiling takes and gives on one kind of device.
+    """Speed without compiling, and the cost of compiling, on one kind of device.
 
     Args:
-        rate: floating point operations a second without compiling.
-        call: seconds that a call takes at least for each parameter tensor, however small the network is.
-        training, sampling: seconds to compile for each parameter tensor.
-        payback: compile what takes so many times as long as compiling does.
+        rate: floating-point operations per second without compiling.
+        call: minimum seconds of a call per parameter tensor, however small the network is.
+        training, sampling: seconds to compile, per parameter tensor.
+        payback: compile a workload that takes at least this many times as long as compiling does.
     """
 
     rate: float
@@ -40,23 +40,23 @@ class CompileCost(NamedTuple):
     payback: float
 
 
-# At `payback` times its cost, compiling has been paid back where it takes off a twelfth.
+# With payback = 12, compiling pays off if it makes the workload a twelfth faster.
 COSTS = {"cuda": CompileCost(2e13, 5e-5, 0.4, 0.3, 12)}
-"""By kind of device; on the others `auto` does not compile."""
+"""Device type -> cost; on other devices `auto` does not compile."""
 
 
 def estimated_seconds(flops: float, calls: float, tensors: int, device: torch.device) -> float:
-    """How long plain code takes, roughly, for `calls` calls of a network with so many parameter tensors.
+    """Rough seconds of eager code for `calls` calls of a network with `tensors` parameter tensors.
 
     Args:
-        flops: of all calls together.
+        flops: floating-point operations of all calls together.
     """
     cost = COSTS[device.type]
     return max(flops / cost.rate, calls * cost.call * tensors)
 
 
 def break_even_seconds(tensors: int, device: torch.device, training: bool) -> float:
-    """Seconds of plain code from which on compiling pays; infinite where it is not known to."""
+    """Seconds of eager code above which compiling pays off; infinite if unknown."""
     if device.type not in COSTS:
         return float("inf")
     cost = COSTS[device.type]
@@ -64,44 +64,44 @@ def break_even_seconds(tensors: int, device: torch.device, training: bool) -> fl
 
 
 def resolve_mode(setting: CompileSetting, device: torch.device, pays_off: Callable[[], bool], key: str) -> CompileMode:
-    """What `setting` comes to here; one line where the tools to compile are missing.
+    """The mode that `setting` means on this machine; logs one line if a tool for compiling is missing.
 
     Args:
-        pays_off: called by `auto`, only where it can compile at all.
-        key: of the setting, for the line.
+        pays_off: called for `auto`, only if the device can compile.
+        key: the key of the setting, for the log line.
     """
     if setting is False or (setting == "auto" and (device.type not in COSTS or not pays_off())):
         return "eager"
     missing = missing_tool(device)
     if missing:
         level = logging.INFO if setting == "auto" else logging.WARNING
-        log.log(level, "%s: not compiled, as there is no %s here", key, missing)
+        log.log(level, "%s: no %s found; the network runs uncompiled", key, missing)
         return "eager"
     if setting == "graphs" and device.type != "cuda":
-        log.warning("%s: graphs are for CUDA; compiling without", key)
+        log.warning("%s: CUDA graphs need a CUDA device; compiling without them", key)
     return "graphs" if setting == "graphs" and device.type == "cuda" else "compiled"
 
 
 def missing_tool(device: torch.device) -> str | None:
-    """What compiling needs and is not there."""
+    """The name of a missing tool that compiling needs; None if all are installed."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return "triton"
-    named = os.environ.get("CXX")
-    if not any(map(shutil.which, [named] if named else ["g++", "clang++", "cl"])):
+    compiler = os.environ.get("CXX")
+    if not any(map(shutil.which, [compiler] if compiler else ["g++", "clang++", "cl"])):
         return "C++ compiler"
     return None if (Path(sysconfig.get_path("include")) / "Python.h").is_file() else "Python.h"
 
 
 class Compiled:
-    """The call of a module, compiled for batches of some sizes. Others, as a short last one, run as they are.
+    """The call of a module, compiled for certain batch sizes. Other sizes, such as a short last batch, run eagerly.
 
-    So do calls of the other kind (validation of a network that trains), and every call once compiling has failed.
+    So do calls of the other kind (validation of a network in training), and all calls after compiling has failed.
 
     Args:
-        training: compiled where gradients are recorded, else where they are not.
-        sizes: of the batches; empty = the size of the first one.
-        key: of the setting, for the line when it fails.
-        on_failure: called when it fails.
+        training: True = compile calls that record gradients, False = those that do not.
+        sizes: the batch sizes; empty = the size of the first batch.
+        key: the key of the setting, for the log line on failure.
+        on_failure: called when compiling fails.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Compiled:
         key: str = "compile",
         on_failure: Callable[[], None] = lambda: None,
     ):
-        # it warns of CUDA where there is none
+        # it warns about CUDA on machines without it
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self.plain = module._call_impl
         self.graphs = mode == "graphs"
@@ -133,9 +133,9 @@ class Compiled:
             out = self._run(x, *rest)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # of tracing, of the compiler or of its processes: nearly anything
+        except Exception as error:  # tracing, the compiler or its processes can raise almost anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning("%s: compiling failed (%s); going on without", self.key, reason)
+            log.warning("%s: compiling failed (%s); continuing uncompiled", self.key, reason)
             self.fast = None
             self.on_failure()
             return self.plain(x, *rest)
@@ -148,11 +148,11 @@ class Compiled:
             return self.fast(*args)
         torch.compiler.cudagraph_mark_step_begin()
         out = self.fast(*args)
-        return out.clone() if isinstance(out, Tensor) else out  # the next call writes over what the graph gave
+        return out.clone() if isinstance(out, Tensor) else out  # the next call overwrites the output of the graph
 
 
 def compile_call(module: nn.Module, mode: CompileMode, training: bool, **options: Any) -> None:
-    """Let `module(...)` run compiled unless `mode` is eager; see `Compiled`. Copies of the module are not compiled."""
+    """Compile calls of `module` unless `mode` is eager; see `Compiled`. Copies of the module are not compiled."""
     if mode != "eager":
-        log.info("%s: compiling the network; the first call takes the longer", options.get("key", "compile"))
+        log.info("%s: compiling the network; the first call takes longer", options.get("key", "compile"))
         module._compiled_call_impl = Compiled(module, mode, training, **options)

@@ -1,4 +1,4 @@
-"""How much a network computes and remembers for each image, counted on tensors without data."""
+"""Counts the operations and the activation memory of a network per image, on tensors without data."""
 
 import logging
 from collections.abc import Callable
@@ -12,41 +12,41 @@ from torch.utils.flop_counter import FlopCounterMode
 
 log = logging.getLogger(__name__)
 BATCH = 2
-"""Images that are counted with; one alone would do, but for batch normalisation."""
+"""Number of images to count with; 1 would be enough but for batch normalisation."""
 
 
 class Cost(NamedTuple):
-    """Of one image: floating point operations, and bytes that the backward pass finds remembered."""
+    """Per image: floating-point operations, and bytes saved for the backward pass."""
 
     flops: float
     bytes: float
 
 
 def count(model: nn.Module, call: Callable[[nn.Module, int], Tensor | None]) -> Cost | None:
-    """Of `call(copy of model, images)`, which returns what is differentiated, or None.
+    """The cost of `call(copy of model, number of images)`, which returns the tensor to differentiate, or None.
 
-    Neither the model and its buffers nor memory are touched. None where it cannot be counted, as with operations that
-    depend on values, which are not there.
+    Changes neither the model nor its buffers, and allocates no memory. Returns None if the cost cannot be counted, for
+    example because an operation depends on values, which these tensors do not have.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    held: dict[int, Any] = {id(p): fake.from_tensor(p) for p in model.parameters()}
-    remembered: dict[int, int] = {}
+    memo: dict[int, Any] = {id(p): fake.from_tensor(p) for p in model.parameters()}
+    saved: dict[int, int] = {}
 
-    def remember(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        remembered[storage._cdata] = storage.nbytes()
+        saved[storage._cdata] = storage.nbytes()
         return tensor
 
     try:
-        copy = deepcopy(model, held)
+        copy = deepcopy(model, memo)
         with fake, FlopCounterMode(display=False) as counter:
-            with saved_tensors_hooks(remember, lambda tensor: tensor):
+            with saved_tensors_hooks(save, lambda tensor: tensor):
                 value = call(copy, BATCH)
             if value is not None:
                 value.backward()
-    except Exception as error:  # a network of someone else's may do anything; nothing depends on the count
-        log.debug("cannot be counted: %s", error)
+    except Exception as error:  # a user's network may do anything, and nothing depends on the count
+        log.debug("cannot count the operations: %s", error)
         return None
     weights = {p.untyped_storage()._cdata for p in copy.parameters()}
-    total = sum(size for storage, size in remembered.items() if storage not in weights)
+    total = sum(size for storage, size in saved.items() if storage not in weights)
     return Cost(counter.get_total_flops() / BATCH, total / BATCH)

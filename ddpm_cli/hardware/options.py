@@ -1,8 +1,8 @@
-"""What users may ask of the hardware. Torch is not imported: wrong values are refused before that takes its seconds."""
+"""The values of the hardware options. Does not import torch, so that wrong values are reported without that delay."""
 
 from typing import Literal
 
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
 CompileSetting = bool | Literal["auto", "graphs"]
 CompileMode = Literal["eager", "compiled", "graphs"]
-"""What a setting comes to on a machine."""
+"""What a `CompileSetting` means on a given machine."""

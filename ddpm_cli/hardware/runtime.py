@@ -1,4 +1,4 @@
-"""Which device, which precision, which memory layout. The only place that knows hardware."""
+"""The device, the precision and the memory layout that a network runs with."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from .options import Precision
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how precisely a network runs. `autocast` is None in full precision."""
+    """The device and the precision of a network. `autocast` is None in full precision."""
 
     device: torch.device
     autocast: torch.dtype | None
@@ -27,9 +27,9 @@ class Runtime:
         return f"{name}, {self.precision}"
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """On the device, channels_last: the layout in which convolutions of every backend are fastest.
+        """Move `module` to the device in channels_last, the fastest layout for convolutions on every backend.
 
-        A network in float64 stays on the host, as it is: not every device has that format.
+        A network in float64 stays on the host unchanged, because not every device supports that format.
         """
         if any(t.dtype == torch.float64 for t in (*module.parameters(), *module.buffers())):
             return module
@@ -41,21 +41,20 @@ class Runtime:
         return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def freeze(self, module: nn.Module) -> nn.Module:
-        """One that is prepared, to be called and not trained: what autocast would cast in every call is cast once, to
-        the same numbers.
+        """Make a prepared module ready for inference: weights that autocast would cast in every call are cast once.
 
-        Only for one that is called under autocast, and only in this package's networks: another may use its weights in
-        ways of its own.
+        The results are the same. It only applies if the module is called under autocast, and only to the networks of
+        this package, because others may use their weights in other ways.
         """
         module.eval().requires_grad_(False)
         if self.autocast and type(module).__module__.partition(".")[0] == __name__.partition(".")[0]:
-            for part in module.modules():
-                if type(part) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
-                    part.to(self.autocast)
+            for layer in module.modules():
+                if type(layer) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
+                    layer.to(self.autocast)
         return module
 
     def synchronize(self) -> None:
-        """Wait for the device; only before a clock is read."""
+        """Wait for the device. Call it only before reading a clock."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -65,26 +64,26 @@ class Runtime:
 def choose_runtime(
     device: str, precision: Precision, device_key: str = "device", precision_key: str = "precision"
 ) -> Runtime:
-    """`auto` takes CUDA, then MPS, then the CPU, and bf16 where the hardware computes in it.
+    """The runtime for these settings. `auto` picks CUDA, else MPS, else the CPU, and bf16 if the hardware has it.
 
     Raises:
-        ConfigError: a device that is not there, a precision that it does not have.
+        ConfigError: the device is not available or does not support the precision.
     """
-    where = _device(device, device_key)
-    has_bf16 = _has_bf16(where)
-    if precision == "tf32" and where.type != "cuda":
-        raise ConfigError(f"{precision_key}: tf32 needs an NVIDIA GPU, the device is {where.type}; use auto or fp32")
-    if precision == "bf16" and where.type == "mps":
+    chosen = _device(device, device_key)
+    has_bf16 = _has_bf16(chosen)
+    if precision == "tf32" and chosen.type != "cuda":
+        raise ConfigError(f"{precision_key}: tf32 needs an NVIDIA GPU, the device is {chosen.type}; use auto or fp32")
+    if precision == "bf16" and chosen.type == "mps":
         raise ConfigError(f"{precision_key}: bf16 is not supported on mps; use auto or fp32")
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
-    return Runtime(where, torch.bfloat16 if bf16 else None, precision == "tf32")
+    return Runtime(chosen, torch.bfloat16 if bf16 else None, precision == "tf32")
 
 
 def autotune(on: bool) -> None:
-    """Whether cuDNN times its convolutions and takes the fastest.
+    """Set whether cuDNN measures its convolution algorithms and uses the fastest.
 
-    It may take another one in the next process, which rounds differently: a run that is to resume bit for bit leaves it
-    off, and then has deterministic ones.
+    Another process may choose another algorithm, which rounds differently. So a run that must resume bit for bit leaves
+    this off and uses deterministic algorithms.
     """
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = on, not on
 
@@ -98,11 +97,12 @@ def _device(name: str, key: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"{key}: there is no device {name!r}; use auto, cpu, cuda, cuda:0 or mps") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False) or (
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False) or (
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
-        raise ConfigError(f"{key}: {name} is not there; use {' or '.join(['auto', *(d for d in there if there[d])])}")
+        choices = " or ".join(["auto", *(kind for kind in available if available[kind])])
+        raise ConfigError(f"{key}: {name} is not available; use {choices}")
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
@@ -112,8 +112,8 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 and older only have the private question
+        if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 and older only have the private function
             return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-        has = torch.cpu.get_capabilities()
-        return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

@@ -1,11 +1,11 @@
-"""The processor's cores, which others may be using too: how long threads spin, and a word to the user."""
+"""How long OpenMP threads spin while they wait, and a warning when other programs use the cores."""
 
 import os
 import time
 from pathlib import Path
 
 SPINS, SPINS_OF_INTEL, FEW = 20_000, 6_000, 1_000
-"""About a quarter of a millisecond: the pause between two looks is three times as long on Intel's processors."""
+"""The first two are about 0.25 ms: the pause between two checks is three times as long on Intel processors."""
 LOAD, CPU = Path("/proc/loadavg"), Path("/proc/cpuinfo")
 SAMPLES = 3
 
@@ -13,31 +13,31 @@ SAMPLES = 3
 def set_spin_count(
     environment: os._Environ[str] | dict[str, str] = os.environ, load: Path = LOAD, cpu: Path = CPU
 ) -> str:
-    """Set GOMP_SPINCOUNT for libgomp, which reads it when torch is imported; what the user has set stays.
+    """Set GOMP_SPINCOUNT for libgomp, which reads it when torch is imported. A value set by the user is kept.
 
-    The layers of a small network take 0.1 ms, and threads that fell asleep in between have to be woken: a fifth slower
-    and more. Left to itself, libgomp spins for some 10 ms; where others want the cores, that is 10 ms of doing nothing
+    The layers of a small network take 0.1 ms, and waking threads that fell asleep between layers makes it at least a
+    fifth slower. By default, libgomp spins for about 10 ms; if other programs need the cores, those are 10 ms wasted
     for each layer.
 
     Returns:
-        What to tell the user when others are at work and threads will wait for one another; else "".
+        A warning for the user if other programs use the cores, so that threads will wait for one another; otherwise "".
     """
-    others, cores = _busy_threads(load), os.cpu_count() or 1  # both of the whole machine
-    crowded = others > 0 and others >= cores / 2
+    busy, cores = _busy_threads(load), os.cpu_count() or 1  # both of the whole machine
+    crowded = busy > 0 and busy >= cores / 2
     if "OMP_WAIT_POLICY" not in environment:
         spins = FEW if crowded else SPINS_OF_INTEL if "GenuineIntel" in _start_of(cpu) else SPINS
         environment.setdefault("GOMP_SPINCOUNT", str(spins))
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    if not crowded or ours == 1 or "OMP_NUM_THREADS" in environment:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    if not crowded or usable == 1 or "OMP_NUM_THREADS" in environment:
         return ""
     return (
-        f"others are using {others} of {cores} cores, and threads that wait for one another become many times slower; "
-        f"with OMP_NUM_THREADS={ours // 2} before each command they keep out of each other's way"
+        f"other programs are using {busy} of {cores} cores, and threads that wait for one another can become many "
+        f"times slower; put OMP_NUM_THREADS={usable // 2} in front of each command to use fewer cores"
     )
 
 
 def _busy_threads(load: Path) -> int:
-    """How many threads of other processes run, the least of some looks; 0 where the system does not say."""
+    """The number of running threads of other processes, the least of `SAMPLES` readings; 0 if unknown."""
     least = _running(load)
     for _ in range(SAMPLES - 1):
         if least > 0:

@@ -1,1 +1,1 @@
-"""Figures of samples, classifiers and point sets, from tensors alone."""
+"""Metrics of samples, classifiers and point sets, computed from tensors."""

@@ -1,4 +1,4 @@
-"""What a classifier says of a set of images. Probabilities are (N,K), rows that add up to 1."""
+"""Metrics from the predictions of a classifier. Probabilities are (N,K), with rows that sum to 1."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def marginal_entropy(probabilities: Tensor) -> float:
-    """H(mean of p), in bits: log2 K when all classes are as frequent, 0 when there is one."""
+    """H(mean of p), in bits: log2 K if all K classes are equally frequent, 0 if there is only one."""
     return float(_bits(probabilities.double().mean(0)))
 
 
 def mean_entropy(probabilities: Tensor) -> float:
-    """E H(p), in bits: 0 when the classifier is sure of every image."""
+    """E H(p), in bits: 0 if the classifier is certain of every image."""
     return float(_bits(probabilities.double()).mean())
 
 
@@ -27,14 +27,14 @@ def confidence(probabilities: Tensor) -> float:
 
 
 def confusion(labels: Tensor, answers: Tensor, classes: int) -> Tensor:
-    """(K,K) int64: how many images of class i were taken for class j."""
+    """(K,K) int64: entry [i, j] is the number of images of class i that were classified as class j (`answers`)."""
     return torch.bincount(labels * classes + answers, minlength=classes * classes).view(classes, classes)
 
 
 def per_class(matrix: Tensor) -> list[float | None]:
-    """Share of each row that is on the diagonal; None for a class without images."""
-    totals, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    return [r / n if n else None for r, n in zip(right, totals, strict=True)]
+    """The accuracy on each class: the fraction of each row on the diagonal; None for a class without images."""
+    totals, correct = matrix.sum(1).tolist(), matrix.diagonal().tolist()
+    return [c / n if n else None for c, n in zip(correct, totals, strict=True)]
 
 
 def _bits(p: Tensor) -> Tensor:

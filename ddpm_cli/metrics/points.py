@@ -1,4 +1,4 @@
-"""Distances between a set of points and a known distribution, or another set. Points are (N,D)."""
+"""Distances between a set of points and a known distribution or another set. Points are (N,D)."""
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ def covariance_error(points: Tensor, covariance: Tensor) -> float:
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 128, seed: int = 0) -> float:
-    """The 2-Wasserstein distance of the projections on random directions, root mean square over them.
+    """The root mean square over random directions of the 2-Wasserstein distance between projections on them.
 
-    Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters of measures". The sets have one size N.
+    Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters of measures". Both sets have the same size N.
 
     Raises:
-        ValueError: sizes that differ.
+        ValueError: the shapes differ.
     """
     if a.shape != b.shape:
-        raise ValueError(f"points: need two sets of one size, got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(f"points: both sets must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     g = torch.Generator().manual_seed(seed)
     axes = torch.randn(a.shape[1], directions, generator=g, dtype=a.dtype)
     axes = axes / axes.norm(dim=0)

@@ -1,4 +1,4 @@
-"""A figure and how far it would move with other images of the same kind."""
+"""A metric and its uncertainty, estimated by resampling the images."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """A figure of the full sample and what resamples of it gave.
+    """The value of a metric on all images, and its uncertainty from resamples of them.
 
     Args:
-        value: of the full sample.
-        spread: standard deviation over the resamples; None without any.
-        low, high: their 16 % and 84 % quantiles. A statistic that is biased in n, as the Frechet distance, has them
-            off `value`: a resample has fewer different images.
+        value: the value on all images.
+        spread: standard deviation over the resamples; None without resamples.
+        low, high: the 16 % and 84 % quantiles of the resamples. For a statistic that is biased in n, like the Frechet
+            distance, they are shifted from `value`, because a resample has fewer distinct images.
     """
 
     value: float
@@ -24,6 +24,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, value: float, resampled: Sequence[float]) -> "Estimate":
+        """The estimate from a value and the values of its resamples."""
         if len(resampled) < 2:
             return cls(value)
         values = torch.tensor(resampled, dtype=torch.float64)
@@ -32,25 +33,25 @@ class Estimate(NamedTuple):
 
 
 def bootstrap(statistic: Callable[..., float], *sets: Tensor, resamples: int, seed: int) -> Estimate:
-    """`statistic(*sets)`, and its spread when each set is drawn anew from itself with replacement (Efron 1979).
+    """`statistic(*sets)`, and its spread when each set is resampled with replacement (Efron 1979).
 
     Args:
-        sets: (N,...), the images first; each is resampled by itself to its own size.
-        resamples: how often; below 2 there is no spread.
+        sets: tensors (N,...) with one row per image; each is resampled independently, to its own size.
+        resamples: number of resamples; below 2 there is no spread.
 
     Raises:
-        ValueError: an empty set.
+        ValueError: a set is empty.
     """
     if any(not len(s) for s in sets):
-        raise ValueError("n: there are no images to resample; ask for some")
+        raise ValueError("n: must be at least 1, got no images to resample")
     g = torch.Generator().manual_seed(seed)
 
-    def recompute(some: Tensor) -> Tensor:
-        return some[torch.randint(len(some), (len(some),), generator=g).to(some.device)]
+    def resample(rows: Tensor) -> Tensor:
+        return rows[torch.randint(len(rows), (len(rows),), generator=g).to(rows.device)]
 
-    return Estimate.of(statistic(*sets), [statistic(*map(recompute, sets)) for _ in range(resamples)])
+    return Estimate.of(statistic(*sets), [statistic(*map(resample, sets)) for _ in range(resamples)])
 
 
 def mean(values: Tensor) -> float:
-    """Of numbers or of yes and no."""
+    """The mean of numbers or booleans."""
     return float(values.double().mean())

@@ -1,4 +1,4 @@
-"""What the image classifiers share: activations by name, their initialisation, and the way from images to logits."""
+"""The base classes of the image classifiers, their activations by name, and their initialisation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 TABULATED = {"relu": "relu", "leakyrelu": "leaky_relu", "tanh": "tanh"}
-"""Those whose gain torch.nn.init knows."""
+"""Activations whose gain torch.nn.init defines, and their names there."""
 
 
 class Act(nn.Module):
-    """The activation called `name`. Raises ValueError for one that is not there."""
+    """The activation `name`. Raises ValueError for an unknown name."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -41,7 +41,7 @@ class Act(nn.Module):
 def gain(activation: str) -> float:
     """g = E[f(z)^2]^(-1/2), z ~ N(0, 1): weights of variance g^2 / fan keep second moments (He et al. 2015, eq. 10).
 
-    torch's own number where it has one (tanh: 5/3), else the integral.
+    It is torch's value if there is one (tanh: 5/3), otherwise the integral.
     """
     if activation in TABULATED:
         return float(nn.init.calculate_gain(TABULATED[activation]))  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def gain(activation: str) -> float:
 
 
 def initialize(module: nn.Module, activation: str, fan: Literal["in", "out"]) -> None:
-    """Every convolution's weight ~ N(0, g^2 / fan) (He et al. 2015): fan `in` keeps activations, `out` gradients."""
+    """Convolution weights ~ N(0, g^2 / fan) (He et al. 2015): fan `in` preserves activations, `out` gradients."""
     g = gain(activation)
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -65,33 +65,33 @@ def norm_act(channels: int, activation: str) -> list[nn.Module]:
 
 
 class Classifier(nn.Module):
-    """x (B,C,H,W), c (B,) or None -> logits (B, num_classes). What is trained as a classifier derives from this.
+    """x (B,C,H,W), c (B,) or None -> logits (B, num_classes). The base class of all classifiers.
 
-    c is what a denoiser is told about t, 0 for images without noise; None is 0.
+    c is the time input of a denoiser, 0 for images without noise; None means 0.
     """
 
     timed = True
-    """Whether it looks at c, so that it can classify noisy images."""
+    """Whether it uses c, so that it can classify noisy images."""
     num_features: int
 
     def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """(B, num_features), what the last layer sees."""
+        """(B, num_features), the input of the last layer."""
         raise NotImplementedError
 
 
 class ImageClassifier(Classifier):
-    """x (B,C,H,W) in [-1, 1] -> logits (B, num_classes): statistics, `trunk`, mean over positions, a linear layer.
+    """x (B,C,H,W) in [-1, 1] -> logits (B, num_classes): normalisation, `trunk`, mean over positions, a linear layer.
 
     Subclasses set `trunk`, then call `finish`.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
-        num_classes: at least 1; None or 0 = the dataset has none.
-        mean: of each channel over the training images, in units of x; None = 0.
-        std: of each channel, in units of x; None = 1.
+        num_classes: at least 1; None or 0 = the dataset has no classes.
+        mean: mean of each channel over the training images, in units of x; None = 0.
+        std: standard deviation of each channel, in units of x; None = 1.
 
     Raises:
-        ValueError: no classes, statistics that are not one positive number (mean: one number) per channel.
+        ValueError: no classes, not one mean and std per channel, or a std that is not positive.
     """
 
     timed = False
@@ -104,11 +104,15 @@ class ImageClassifier(Classifier):
     ):
         super().__init__()
         if num_classes is None or num_classes < 1:
-            raise ValueError("num_classes: this dataset has no classes; a classifier needs some")
+            raise ValueError(
+                "num_classes: this dataset has no classes, but a classifier needs them; use a dataset with classes"
+            )
         mean, std = mean or [0.0] * in_channels, std or [1.0] * in_channels
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != in_channels:
-                raise ValueError(f"{name}: must be one number for each of {in_channels} channels, got {list(values)}")
+                raise ValueError(
+                    f"{name}: must be one number for each of the {in_channels} channels, got {list(values)}"
+                )
         if min(std) <= 0:
             raise ValueError(f"std: must be positive, got {list(std)}")
         self.num_classes = num_classes
@@ -117,17 +121,17 @@ class ImageClassifier(Classifier):
         self.trunk: nn.Module
 
     def finish(self, num_features: int, activation: str, fan: Literal["in", "out"]) -> None:
-        """The last layer, and the first weights of all."""
+        """Add the last layer and initialise all weights."""
         self.num_features = num_features
         self.out = nn.Linear(num_features, self.num_classes)
         initialize(self, activation, fan)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """c is what networks that are told the time take: not used."""
+        """c is ignored; it is there for the interface of `Classifier`."""
         return cast(Tensor, self.out(self.features(x, c)))
 
     def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """(B, num_features), what the last layer sees."""
+        """(B, num_features), the input of the last layer."""
         return cast(Tensor, self.trunk((x - self.mean) / self.std).mean((2, 3)))
 
 

@@ -9,7 +9,7 @@ from .classifier_layers import Activation, ImageClassifier, check_sizes, norm_ac
 
 
 class DenseLayer(nn.Module):
-    """norm-act-1x1 convolution-norm-act-3x3 convolution to `growth` channels, put before the input's."""
+    """norm-act-1x1 convolution-norm-act-3x3 convolution to `growth` channels, concatenated with the input."""
 
     def __init__(self, inputs: int, bottleneck: int, growth: int, activation: str):
         super().__init__()
@@ -25,18 +25,18 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(ImageClassifier):
-    """A 3x3 convolution and dense blocks, between which width and size are halved: 239,146 parameters.
+    """A 3x3 convolution and dense blocks; width and size are halved between blocks. 239,146 parameters.
 
     Args:
         in_channels, num_classes, mean, std: see `ImageClassifier`.
-        channels: before the first block.
-        blocks: layers of each dense block.
+        channels: width before the first block.
+        blocks: number of layers of each dense block.
         growth: channels that each layer adds.
-        bottleneck: width within a layer as a multiple of `growth`.
-        activation: see `classifier_layers.FUNCTIONS`; weights start for it (Kaiming, fan-in).
+        bottleneck: width inside a layer as a multiple of `growth`.
+        activation: see `classifier_layers.FUNCTIONS`; the initial weights are scaled for it (Kaiming, fan-in).
 
     Raises:
-        ValueError: a value out of range, named first.
+        ValueError: a value is out of range; the message starts with its name.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class DenseNet(ImageClassifier):
             layers += norm_act(current, activation)
             if i < len(blocks) - 1:
                 layers.append(nn.Conv2d(current, current // 2, 1, bias=False))
-                layers.append(nn.AvgPool2d(2, ceil_mode=True))  # odd sizes keep their border, one pixel stays one
+                layers.append(
+                    nn.AvgPool2d(2, ceil_mode=True)
+                )  # ceil_mode keeps the border of odd sizes and a single pixel
                 current //= 2
         self.trunk = nn.Sequential(*layers)
         self.finish(current, activation, "in")

@@ -1,4 +1,4 @@
-"""A Gaussian mixture as a generative model of images, exact density included."""
+"""A Gaussian mixture as a generative model of images, with exact density."""
 
 import math
 
@@ -9,20 +9,20 @@ from .mixture import Mixture
 
 
 class GMM(nn.Module):
-    """x = m + U^T c + r: c in k principal components from a mixture of full covariances, r the rest, of equal variance.
+    """x = m + U^T c + r: c in k principal components from a mixture of full covariances, r an isotropic residual.
 
-    As in probabilistic PCA (Tipping & Bishop 1999, eq. 8) the rest has the mean variance of the components left out,
-    s^2, so that p(x) = p(c) N(r; 0, s^2 I) is a density of all D = CHW pixels in [-1, 1]: a mixture of the covariances
-    U^T S U + s^2 (I - U^T U). Everything is float64 and on the host.
+    As in probabilistic PCA (Tipping & Bishop 1999, eq. 8), the residual has the mean variance s^2 of the omitted
+    components, so that p(x) = p(c) N(r; 0, s^2 I) is a density of all D = CHW pixels in [-1, 1]: a mixture of the
+    covariances U^T S U + s^2 (I - U^T U). Everything is computed in float64 on the host.
 
     Args:
         in_channels: C.
-        image_size: H and W, one number when square.
+        image_size: H and W, one number if square.
         components: K.
-        dimensions: k, 1..D; the rest has no structure.
+        dimensions: k, 1..D; the residual in the other dimensions is isotropic.
 
     Raises:
-        ValueError: a number out of range, named first.
+        ValueError: a number is out of range; the message starts with its name.
     """
 
     center: Tensor
@@ -41,7 +41,9 @@ class GMM(nn.Module):
         self.shape = in_channels, height, width
         pixels = in_channels * height * width
         if not 1 <= dimensions <= pixels:
-            raise ValueError(f"dimensions: must be between 1 and the images' {pixels}, got {dimensions}")
+            raise ValueError(
+                f"dimensions: must be between 1 and the {pixels} pixel values of an image, got {dimensions}"
+            )
         self.dimensions = dimensions
         self.mixture = Mixture(components, dimensions, torch.float64)
         self.register_buffer("center", torch.zeros(pixels, dtype=torch.float64))
@@ -49,26 +51,26 @@ class GMM(nn.Module):
         self.register_buffer("residual", torch.ones((), dtype=torch.float64))  # s^2
 
     def coordinates(self, x: Tensor) -> Tensor:
-        """c (B,k) of images (B,C,H,W)."""
+        """The principal components c (B,k) of images (B,C,H,W)."""
         return (x.flatten(1).double() - self.center) @ self.basis.T
 
     def log_rest(self, x: Tensor) -> Tensor:
-        """ln N(r; 0, s^2 I) of images (B,C,H,W), (B,) nats; 0 where nothing is left out."""
-        away = x.flatten(1).double() - self.center
-        left = self.center.numel() - self.dimensions
-        if not left:
+        """ln N(r; 0, s^2 I) of images (B,C,H,W), (B,) nats; 0 if there is no residual."""
+        centred = x.flatten(1).double() - self.center
+        omitted = self.center.numel() - self.dimensions
+        if not omitted:
             return torch.zeros(len(x), dtype=torch.float64)
-        squares = (away - away @ self.basis.T @ self.basis).square().sum(1)  # not a difference of sums: it can cancel
-        return -0.5 * (squares / self.residual + left * torch.log(2 * math.pi * self.residual))
+        squares = (centred - centred @ self.basis.T @ self.basis).square().sum(1)  # a difference of sums could cancel
+        return -0.5 * (squares / self.residual + omitted * torch.log(2 * math.pi * self.residual))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) of images (B,C,H,W) in [-1, 1], (B,) nats."""
         return self.mixture.log_prob(self.coordinates(x)) + self.log_rest(x)
 
     def sample(self, u: Tensor, eps: Tensor, rest: Tensor | None = None) -> Tensor:
-        """(B,C,H,W) float32 from u (B,) uniform, eps (B,k) normal and, for r, rest (B,C,H,W) normal (None: r = 0)."""
+        """(B,C,H,W) float32 from u (B,) uniform, eps (B,k) normal and, for r, rest (B,C,H,W) normal (None = no r)."""
         x = self.center + self.mixture.sample(u, eps) @ self.basis
         if rest is not None:
-            away = rest.flatten(1).double()
-            x = x + self.residual.sqrt() * (away - away @ self.basis.T @ self.basis)
+            noise = rest.flatten(1).double()
+            x = x + self.residual.sqrt() * (noise - noise @ self.basis.T @ self.basis)
         return x.view(-1, *self.shape).float()

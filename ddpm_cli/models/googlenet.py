@@ -20,16 +20,16 @@ WIDTHS: list[tuple[int, ...] | None] = [
     (48, 16, 32, 64, 16, 16),
     (48, 16, 32, 64, 16, 16),
 ]
-"""Of each block, with 64 channels before the first: reduced for 3x3 and 5x5; out of 1x1, 3x3, 5x5 and pooling."""
+"""Widths of each block if 64 channels precede the first: reduced for 3x3 and 5x5; outputs of 1x1, 3x3, 5x5, pooling."""
 
 
 class Inception(nn.Module):
-    """Four ways side by side, concatenated: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 maximum then 1x1.
+    """Four concatenated branches: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max pooling then 1x1.
 
     Each convolution (with bias) is followed by batch normalisation and the activation.
 
     Args:
-        widths: reduced for 3x3 and 5x5; out of 1x1, 3x3, 5x5 and pooling.
+        widths: reduced for 3x3 and 5x5; outputs of 1x1, 3x3, 5x5 and pooling.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], activation: str):
@@ -50,15 +50,15 @@ class Inception(nn.Module):
 
 
 class GoogleNet(ImageClassifier):
-    """A 3x3 convolution and eight inception blocks at the full, half and quarter size: 260,650 parameters.
+    """A 3x3 convolution and eight inception blocks at full, half and quarter size: 260,650 parameters.
 
     Args:
         in_channels, num_classes, mean, std: see `ImageClassifier`.
-        channels: before the first block; all other widths grow with it.
-        activation: see `classifier_layers.FUNCTIONS`; weights start for it (Kaiming, fan-in).
+        channels: width before the first block; all other widths are proportional to it.
+        activation: see `classifier_layers.FUNCTIONS`; the initial weights are scaled for it (Kaiming, fan-in).
 
     Raises:
-        ValueError: a value out of range, named first.
+        ValueError: a value is out of range; the message starts with its name.
     """
 
     def __init__(

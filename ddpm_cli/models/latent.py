@@ -1,4 +1,4 @@
-"""What variational autoencoders have in common: a latent space with a prior, and a likelihood with a variance."""
+"""The base class of the variational autoencoders."""
 
 from typing import Literal
 
@@ -9,27 +9,27 @@ from .mixture import Mixture
 
 Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian"]
 GAIN = 10.0
-"""Adam moves every weight equally fast: the one log-variance has several units to go, other weights a fraction."""
+"""Factor on the log-variance parameter: Adam moves all weights equally fast, but this one has to move much further."""
 
 
 class Autoencoder(nn.Module):
-    """x (B,C,H,W) in [-1, 1] -> mean and log-variance (B,L) of q(z|x), and z (B,L) -> what the likelihood needs.
+    """x (B,C,H,W) in [-1, 1] -> mean and log-variance (B,L) of q(z|x), and z (B,L) -> parameters of the likelihood.
 
-    Subclasses write `encode` and `decode`. The prior is N(0, I); with `prior` "gmm" there is also a mixture, which is
-    fitted to the latents of the training images when the training is over.
+    Subclasses implement `encode` and `decode`. The prior is N(0, I); with `prior` "gmm" there is also a mixture,
+    which is fitted to the latents of the training images at the end of training.
 
     Args:
         in_channels: C, 1 or 3.
-        image_size: H and W, one number when square.
+        image_size: H and W, one number if square.
         latent: L.
-        likelihood: what `decode` gives: logits for both kinds of Bernoulli; for a Gaussian mean = tanh(output / 2),
-            which is the tutorials' sigmoid on the scale [-1, 1].
-        variance: of the Gaussian, fixed; None = one number for all pixels, learned.
+        likelihood: how the output of `decode` is used: as logits for both kinds of Bernoulli; for a Gaussian,
+            mean = tanh(output / 2), which is the tutorials' sigmoid on the scale [-1, 1].
+        variance: fixed variance of the Gaussian; None = one learned number for all pixels.
         prior: normal or gmm.
-        prior_components: of the mixture.
+        prior_components: number of components of the mixture.
 
     Raises:
-        ValueError: a number out of range, named first.
+        ValueError: a number is out of range; the message starts with its name.
     """
 
     def __init__(
@@ -58,15 +58,17 @@ class Autoencoder(nn.Module):
 
     @property
     def log_variance(self) -> Tensor | None:
-        """ln of the learned variance of a pixel in [-1, 1], (); None where it is not learned."""
+        """ln of the learned variance of a pixel in [-1, 1], (); None if it is not learned."""
         return None if self.level is None else GAIN * self.level
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B,L) of q(z|x)."""
         raise NotImplementedError
 
     def decode(self, z: Tensor) -> Tensor:
+        """z (B,L) -> (B,C,H,W), the input of the likelihood."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the likelihood needs at the mean of q(z|x)."""
+        """The output of `decode` at the mean of q(z|x)."""
         return self.decode(self.encode(x)[0])

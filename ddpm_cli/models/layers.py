@@ -1,4 +1,4 @@
-"""Building blocks of the U-Nets. B batch, C channels, H and W height and width, E width of the time embedding."""
+"""Building blocks of the U-Nets. B batch, C channels, H height, W width, E width of the time embedding."""
 
 import math
 
@@ -11,15 +11,15 @@ from .kernels import DoublingConv2d, Dropout, GroupNorm, attention
 
 
 def normalize(channels: int, groups: int = 32) -> GroupNorm:
-    """GroupNorm with at most `groups` groups, of at least four channels each.
+    """GroupNorm with at most `groups` groups of at least four channels each.
 
-    Alone in its group, a channel would lose the time embedding that was added to it: the norm takes off a constant.
+    In a group of one channel, the norm would subtract the time embedding that was added to the channel.
     """
     return GroupNorm(math.gcd(channels, max(min(groups, channels // 4), 1)), channels, eps=1e-6)
 
 
 def zeroed(module: nn.Module) -> nn.Module:
-    """The last layer of a residual branch starts at zero, so that every block starts as the identity."""
+    """`module` with all parameters zero. As the last layer of a residual branch, it makes the block an identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -44,7 +44,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """A block that may compute its activations again in the backward pass, instead of keeping them."""
+    """A block that can recompute its activations in the backward pass instead of keeping them."""
 
     recompute = False
 
@@ -53,7 +53,7 @@ class ResidualBlock(Checkpointed):
     """norm, SiLU, conv, + time, norm, SiLU, dropout, conv, + shortcut (Ho et al. 2020, appendix B).
 
     With `scale_shift` the embedding scales and shifts the second norm instead (Dhariwal & Nichol 2021, "AdaGN"). With
-    `recompute` the backward pass computes anew what lies between input and output, instead of remembering it.
+    `recompute`, the backward pass recomputes the activations inside the block instead of keeping them.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ResidualBlock(Checkpointed):
         self.scale_shift = scale_shift
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x (B,C,H,W), embedding (B,E) already through SiLU."""
+        """x (B,C,H,W), embedding (B,E) after SiLU."""
         if self.recompute and torch.is_grad_enabled():
             random = self.dropout.p > 0
             out: Tensor = checkpoint(self.residual, x, embedding, use_reentrant=False, preserve_rng_state=random)
@@ -102,14 +102,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view when x is channels_last
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view if x is channels_last
         q, k, v = self.qkv(tokens).view(b, h * w, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         out = attention(q, k, v).transpose(1, 2).reshape(b, h * w, c)
         return x + self.project(out).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
 class Downsample(nn.Module):
-    """Strided 3x3 convolution. Padded below and to the right only, as the authors' 'SAME' padding does."""
+    """A 3x3 convolution with stride 2, padded only below and to the right, like the authors' 'SAME' padding."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -120,7 +120,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbour to twice the size, then a 3x3 convolution."""
+    """Nearest-neighbour upsampling by 2, then a 3x3 convolution."""
 
     def __init__(self, channels: int):
         super().__init__()

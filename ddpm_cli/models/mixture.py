@@ -1,4 +1,4 @@
-"""A mixture of Gaussians with full covariances, as buffers, so that checkpoints hold it."""
+"""A mixture of Gaussians with full covariances, stored in buffers, so that it is saved in checkpoints."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class Mixture(nn.Module):
-    """p(z) = sum_k w_k N(z; m_k, F_k F_k^T) in L dimensions, F_k lower triangular. Of weight 0 until `fill` is called.
+    """p(z) = sum_k w_k N(z; m_k, F_k F_k^T) in L dimensions, F_k lower triangular. w_k = 0 until `fill` is called.
 
     Args:
         components: K.
         dimensions: L.
-        dtype: of its buffers.
+        dtype: dtype of the buffers.
 
     Raises:
         ValueError: fewer than one component.
@@ -32,18 +32,19 @@ class Mixture(nn.Module):
 
     @property
     def fitted(self) -> bool:
+        """Whether `fill` has been called."""
         return bool(self.weights.sum() > 0)
 
     @property
     def covariances(self) -> Tensor:
-        """(K,L,L)"""
+        """F_k F_k^T, (K,L,L)."""
         return self.factors @ self.factors.mT
 
     def fill(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
-        """Take over (K',), (K',L), (K',L,L) with K' <= K; the other components get weight 0.
+        """Set the mixture from (K',), (K',L), (K',L,L) with K' <= K; the other components get weight 0.
 
         Raises:
-            torch.linalg.LinAlgError: a covariance that is not positive definite.
+            torch.linalg.LinAlgError: a covariance is not positive definite.
         """
         k = len(weights)
         factors = torch.linalg.cholesky(covariances.double())
@@ -53,12 +54,12 @@ class Mixture(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """ln p(z) of (B,L), (B,)."""
-        parts = [self._log_normal(z, k) for k in range(len(self.weights))]  # one by one: (B,K,L) may be large
-        return torch.logsumexp(torch.stack(parts, dim=1) + self.weights.log(), dim=1)
+        logs = [self._log_normal(z, k) for k in range(len(self.weights))]  # one at a time, because (B,K,L) may be large
+        return torch.logsumexp(torch.stack(logs, dim=1) + self.weights.log(), dim=1)
 
     def sample(self, u: Tensor, eps: Tensor) -> Tensor:
-        """(B,L) from u (B,) uniform in [0, 1), which decides the component, and eps (B,L) standard normal."""
-        edges = self.weights.cpu().double().cumsum(0)  # on the host, as not every device has float64
+        """Samples (B,L) from u (B,) uniform in [0, 1), which picks the component, and eps (B,L) standard normal."""
+        edges = self.weights.cpu().double().cumsum(0)  # on the host, because not every device has float64
         edges = edges / edges[-1]
         chosen = torch.searchsorted(edges, u.to(edges), right=True).clamp(max=len(edges) - 1).to(self.means.device)
         return self.means[chosen] + (self.factors[chosen] @ eps.to(self.means)[:, :, None])[:, :, 0]

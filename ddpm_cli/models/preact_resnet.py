@@ -1,4 +1,4 @@
-"""The residual network whose blocks begin with the activation (He et al. 2016b, "Identity mappings")."""
+"""The pre-activation residual network (He et al. 2016b, "Identity mappings")."""
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ class PreActBlock(nn.Module):
 
 
 class PreActResNet(ResNet):
-    """`ResNet` of such blocks: the first convolution stands alone, nothing follows the last: 272,250 parameters."""
+    """A `ResNet` of `PreActBlock`s, without norm and activation after the first convolution: 272,250 parameters."""
 
     block = PreActBlock
 

@@ -8,7 +8,7 @@ from .classifier_layers import Act, Activation, ImageClassifier, check_sizes, no
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """Without bias: a normalisation follows."""
+    """A 3x3 convolution without bias, because a norm follows."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
@@ -28,17 +28,17 @@ class Block(nn.Module):
 
 
 class ResNet(ImageClassifier):
-    """A 3x3 convolution, groups of blocks, each group at half the size of the one before: 272,378 parameters.
+    """A 3x3 convolution and groups of blocks; each group halves the size. 272,378 parameters.
 
     Args:
         in_channels, num_classes, mean, std: see `ImageClassifier`.
-        channels: of the first group.
+        channels: width of the first group.
         multipliers: width of every group as a multiple of `channels`.
-        blocks: per group.
-        activation: see `classifier_layers.FUNCTIONS`; weights start for it (Kaiming, fan-out).
+        blocks: blocks per group.
+        activation: see `classifier_layers.FUNCTIONS`; the initial weights are scaled for it (Kaiming, fan-out).
 
     Raises:
-        ValueError: a value out of range, named first.
+        ValueError: a value is out of range; the message starts with its name.
     """
 
     block: type[nn.Module] = Block
@@ -67,5 +67,5 @@ class ResNet(ImageClassifier):
         self.finish(current, activation, "out")
 
     def stem(self, inputs: int, outputs: int, activation: str) -> list[nn.Module]:
-        """What comes before the first block."""
+        """The layers before the first block."""
         return [conv3x3(inputs, outputs), *norm_act(outputs, activation)]

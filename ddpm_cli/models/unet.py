@@ -1,4 +1,4 @@
-"""The U-Net of Ho et al. 2020 (appendix B), with the options that later papers turned."""
+"""The U-Net of Ho et al. 2020 (appendix B), with options from later papers."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,32 +11,32 @@ from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, U
 
 
 class UNet(nn.Module):
-    """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); see `self_condition` and `learned_variance` for 2C.
+    """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `self_condition` (in) and `learned_variance` (out).
 
     The defaults are the authors' CIFAR-10 network: 35,746,307 parameters.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
-        image_size: H and W (one number when square); patch_size * 2^(levels - 1) must divide both.
+        image_size: H and W (one number if square); patch_size * 2^(levels - 1) must divide both.
         channels: width of the first level.
         multipliers: width of every level as a multiple of `channels`; each further level halves H and W.
-        blocks: residual blocks per level (the way up has one more).
-        attention_resolutions: levels whose height is listed have attention after each block; the middle always has.
-        heads: attention heads.
-        dropout: before the second convolution of each block, in [0, 1).
+        blocks: residual blocks per level (one more per level in the decoder).
+        attention_resolutions: levels with these heights have attention after each block; the middle always has it.
+        heads: number of attention heads.
+        dropout: dropout before the second convolution of each block, in [0, 1).
         scale_shift_norm: the embedding scales and shifts the norm (AdaGN) instead of being added.
-        class_conditional: add a learned embedding of the class to that of the time; None = when there are classes.
-        num_classes: how many classes there are; None or 0 = none.
-        patch_size: fold p x p pixels into channels first: p^2 times fewer positions to compute.
-        fine_channels: end with two convolutions of so many channels over the unfolded pixels, which see x as well, so
-            that no seams show between patches; 0 = unfold and be done.
-        norm_groups: at most so many groups in each group normalisation. With 16 channels and more in a group it is many
-            times faster on a CPU.
-        learned_variance: twice the channels come out: the target and where the variance is between its bounds.
-        self_condition: twice the channels go in: x_t and an earlier estimate of x0.
+        class_conditional: add a learned class embedding to that of the time; None = if there are classes.
+        num_classes: number of classes; None or 0 = none.
+        patch_size: p, folds p x p pixels into channels first, for p^2 times fewer positions.
+        fine_channels: end with two convolutions of this width at full resolution, which also get x, to avoid seams
+            between patches; 0 = no such convolutions.
+        norm_groups: maximum number of groups in each group normalisation. With at least 16 channels per group it is
+            many times faster on a CPU.
+        learned_variance: output twice the channels: the target, and the variance as a position between its bounds.
+        self_condition: input twice the channels: x_t and an earlier estimate of x0.
 
     Raises:
-        ValueError: for sizes that cannot be halved, widths that cannot be split and options out of range.
+        ValueError: a size cannot be halved, a width cannot be split into heads, or an option is out of range.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class UNet(nn.Module):
         initialize(self)
 
     def embed(self, c: Tensor, y: Tensor | None) -> Tensor:
-        """(B,), (B,) -> (B,E). A label of -1 means "no label", and so does y = None."""
+        """(B,), (B,) -> (B,E). A label of -1 or y = None means no label."""
         embedding = self.time(c)
         if self.label is not None and y is not None:
             embedding = embedding + self.label(y.clamp(min=0)) * (y >= 0)[:, None]
         return F.silu(embedding)
 
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
-        embedding, shown = self.embed(c, y), x
+        embedding, pixels = self.embed(c, y), x
         x = self.conv_in(F.pixel_unshuffle(x, self.patch_size) if self.patch_size > 1 else x)
         skips = [x]
         for stage in self.down:
@@ -143,7 +143,7 @@ class UNet(nn.Module):
             x = _run(stage, wide, embedding)
         x = self.conv_out(F.silu(self.norm_out(x)))
         x = F.pixel_shuffle(x, self.patch_size) if self.patch_size > 1 else x
-        return x if self.fine is None else self.fine(torch.cat([x, shown.to(x.dtype)], dim=1))
+        return x if self.fine is None else self.fine(torch.cat([x, pixels.to(x.dtype)], dim=1))
 
 
 def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
 
 
 def initialize(model: nn.Module) -> None:
-    """Glorot uniform weights, zero biases (the authors' fan-average scaling); layers that start at zero stay there."""
+    """Glorot uniform weights and zero biases (the authors' fan-average scaling), except for layers that are zero."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             if module.weight.count_nonzero():
@@ -172,11 +172,12 @@ def check_shape(
     dropout: float,
     patch_size: int,
 ) -> None:
+    """Raises ValueError, naming the option, if one is out of range or the image size does not fit."""
     for name, value in (("channels", channels), ("blocks", blocks), ("heads", heads), ("patch_size", patch_size)):
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
     if not multipliers or min(multipliers) < 1:
-        raise ValueError(f"multipliers: need one positive number per level, got {list(multipliers)}")
+        raise ValueError(f"multipliers: must be one positive number per level, got {list(multipliers)}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: must be in [0, 1), got {dropout}")
     step = patch_size * 2 ** (len(multipliers) - 1)

@@ -1,4 +1,4 @@
-"""The U-Net of the annotated DDPM (labml.ai), with its two peculiarities as options."""
+"""The U-Net of the annotated DDPM (labml.ai), with its two deviations from Ho et al. 2020 as options."""
 
 import math
 from collections.abc import Sequence
@@ -16,28 +16,28 @@ from .unet import check_shape
 class UNetAnnotated(nn.Module):
     """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `learned_variance`.
 
-    Each level has `blocks` residual blocks on the way down and, on the way up, as many again and one that leaves it.
-    With compound_multipliers=true attention_norm=false it is the tutorial's network: 167,777,987 parameters for 3
-    channels, 167,775,681 for 1. Layers keep PyTorch's initialisation; nothing starts at zero.
+    Each level has `blocks` residual blocks in the encoder and one more in the decoder. With compound_multipliers=true
+    attention_norm=false it is the tutorial's network: 167,777,987 parameters for 3 channels, 167,775,681 for 1. Layers
+    keep PyTorch's initialisation; no layer starts at zero.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
-        image_size: H and W (one number when square); 2^(levels - 1) must divide both.
+        image_size: H and W (one number if square); 2^(levels - 1) must divide both.
         channels: width of the first convolution.
         multipliers: one per level.
         attention: one flag per level; the middle always has attention.
         blocks: residual blocks per level.
-        heads: of attention, each as wide as the level.
-        dropout: before the second convolution of each block, in [0, 1).
-        compound_multipliers: each level multiplies the width of the one before (64 by 1, 2, 2, 4 is 64, 128, 256,
-            1024), as in the tutorial; false multiplies `channels` (64, 128, 128, 256), as Ho et al. do.
-        attention_norm: apply the group norm of the attention blocks, which the tutorial has and does not use.
-        class_conditional: add a learned embedding of the class to that of the time; None = when there are classes.
-        num_classes: how many classes there are; None or 0 = none.
-        learned_variance: twice the channels come out: the target and where the variance is between its bounds.
+        heads: number of attention heads, each as wide as the level.
+        dropout: dropout before the second convolution of each block, in [0, 1).
+        compound_multipliers: each level multiplies the width of the previous one (64 with 1, 2, 2, 4 gives 64, 128,
+            256, 1024), as in the tutorial; false multiplies `channels` (64, 128, 128, 256), as in Ho et al.
+        attention_norm: apply the group norm of the attention blocks, which the tutorial creates but does not use.
+        class_conditional: add a learned class embedding to that of the time; None = if there are classes.
+        num_classes: number of classes; None or 0 = none.
+        learned_variance: output twice the channels: the target, and the variance as a position between its bounds.
 
     Raises:
-        ValueError: for sizes that cannot be halved, lists of another length and options out of range.
+        ValueError: a size cannot be halved, a list has the wrong length, or an option is out of range.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class UNetAnnotated(nn.Module):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         check_shape(height, width, channels, multipliers, blocks, heads, dropout, 1)
         if len(attention) != len(multipliers):
-            raise ValueError(f"attention: needs one flag for each of the {len(multipliers)} levels, got {attention}")
+            raise ValueError(f"attention: must be one flag for each of the {len(multipliers)} levels, got {attention}")
         if class_conditional and not num_classes:
             raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
         self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
@@ -95,7 +95,7 @@ class UNetAnnotated(nn.Module):
         self.conv_out = nn.Conv2d(channels, in_channels * (1 + learned_variance), 3, padding=1)
 
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
-        """A label of -1 means "no label", and so does y = None."""
+        """A label of -1 or y = None means no label."""
         time = self.time(c)
         if self.label is not None and y is not None:
             time = time + self.label(y.clamp(min=0)) * (y >= 0)[:, None]
@@ -127,23 +127,23 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """x (B,C,H,W), time (B,T) already through SiLU."""
+        """x (B,C,H,W), time (B,T) after SiLU."""
         h = self.conv1(F.silu(self.norm1(x))) + self.time(time)[:, :, None, None]
         out: Tensor = self.conv2(self.dropout(F.silu(self.norm2(h)))) + self.shortcut(x)
         return out
 
 
 class Attention(nn.Module):
-    """x + W softmax(q k^T / sqrt(d)) v over the H*W positions, every head of width d = channels.
+    """x + W softmax(q k^T / sqrt(d)) v over the H*W positions, with heads of width d = channels.
 
-    One that is not `normed` has the norm all the same, as in the tutorial, whose count of parameters includes it.
+    Without `normed` the norm exists but is not applied, as in the tutorial, whose number of parameters includes it.
     """
 
     def __init__(self, channels: int, heads: int, normed: bool):
         super().__init__()
         self.heads, self.normed = heads, normed
         self.norm = group_norm(32, channels)
-        self.qkv = nn.Linear(channels, 3 * heads * channels)  # of each head q, k and v in turn
+        self.qkv = nn.Linear(channels, 3 * heads * channels)  # q, k and v of each head in turn
         self.project = nn.Linear(heads * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def widths_of(channels: int, multipliers: Sequence[int], compound: bool) -> list
 
 
 def group_norm(groups: int, channels: int) -> GroupNorm:
-    """Of `groups` groups; fewer where they do not divide the width, which the tutorial's widths never need."""
+    """GroupNorm with `groups` groups, or fewer if that does not divide `channels` (never for the tutorial's widths)."""
     return GroupNorm(math.gcd(groups, channels), channels)
 
 

@@ -1,4 +1,4 @@
-"""The way down of the U-Net as a classifier."""
+"""The encoder of the U-Net as a classifier."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -15,22 +15,22 @@ from .unet import check_shape, initialize
 class UNetClassifier(Classifier):
     """x (B,C,H,W), c (B,) -> logits (B, num_classes): residual blocks, mean over positions, a linear layer.
 
-    After Dhariwal & Nichol 2021, section 4.1, whose classifiers are the down part of their U-Net. c is what a denoiser
-    is told about t; a classifier of clean images is always told 0.
+    As in Dhariwal & Nichol 2021, section 4.1, whose classifiers are the downsampling half of their U-Net. c is the time
+    input of a denoiser; a classifier of clean images always gets 0.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
-        image_size: H and W (one number when square); 2^(levels - 1) must divide both.
+        image_size: H and W (one number if square); 2^(levels - 1) must divide both.
         channels: width of the first level.
         multipliers: width of every level as a multiple of `channels`.
         blocks: residual blocks per level.
-        attention_resolutions: levels whose height is listed have attention after each block.
-        heads: attention heads.
-        dropout: in each block, in [0, 1).
-        num_classes: at least 2.
+        attention_resolutions: levels with these heights have attention after each block.
+        heads: number of attention heads.
+        dropout: dropout in each block, in [0, 1).
+        num_classes: number of classes, at least 1.
 
     Raises:
-        ValueError: for sizes that cannot be halved, too few classes and options out of range.
+        ValueError: a size cannot be halved, there are no classes, or an option is out of range.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class UNetClassifier(Classifier):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         check_shape(height, width, channels, multipliers, blocks, heads, dropout, 1)
         if num_classes is None or num_classes < 1:
-            raise ValueError("num_classes: this dataset has no classes; a classifier needs some")
+            raise ValueError(
+                "num_classes: this dataset has no classes, but a classifier needs them; use a dataset with classes"
+            )
         embedding = 4 * channels
         self.time = nn.Sequential(
             SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -73,7 +75,7 @@ class UNetClassifier(Classifier):
         return cast(Tensor, self.out(self.features(x, c)))
 
     def features(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """(B, num_features), what the last layer sees. Without c it is told 0: the images are clean."""
+        """(B, num_features), the input of the last layer. Without c, the images are taken to be clean (c = 0)."""
         embedding = F.silu(self.time(torch.zeros(len(x), device=x.device) if c is None else c))
         x = self.conv_in(x)
         for layer in self.layers:

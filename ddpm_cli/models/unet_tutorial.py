@@ -5,27 +5,27 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 SIZE = 28
-"""Pixels each way: 28, 14, 7 and 3, where a 2x2 convolution takes 7 to 6."""
+"""Image size: the levels have 28, 14, 7 and 3 pixels; a 2x2 convolution first reduces 7 to 6."""
 WIDTH = 100
-"""Of the embedding of the time."""
+"""Width of the time embedding."""
 
 
 class UNetTutorial(nn.Module):
     """x (B,C,28,28), c (B,) the index 0..T-1 of the time -> (B,C,28,28); 2C with `learned_variance`.
 
-    Seven stages of three blocks, at 28, 14, 7, 3, 7, 14 and 28 pixels, the last three fed what the first three gave.
-    A time between two indices, which no training sees but some samplers visit, is interpolated. The defaults are the
-    tutorial's network: 606,852 parameters, of which 100,000 are the frozen table.
+    Seven stages of three blocks, at 28, 14, 7, 3, 7, 14 and 28 pixels, with skip connections from the first three to
+    the last three. Times between two indices, which occur in some samplers but not in training, are interpolated. The
+    defaults are the tutorial's network: 606,852 parameters, of which 100,000 are the frozen table.
 
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
         image_size: 28 (or [28, 28]).
-        n_steps: T, how many rows the table of times has: the schedule's `steps`. None = the schedule has none.
+        n_steps: T, the number of rows of the table of times: the schedule's `steps`. None = the schedule has no steps.
         channels: width of the first stage; the next two have twice and four times that.
-        learned_variance: twice the channels come out: the target and where the variance is between its bounds.
+        learned_variance: output twice the channels: the target, and the variance as a position between its bounds.
 
     Raises:
-        ValueError: images of another size, no table of steps, a number out of range.
+        ValueError: images of another size, a schedule without steps, or a number out of range.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class UNetTutorial(nn.Module):
     ):
         super().__init__()
         if image_size not in (SIZE, (SIZE, SIZE)):
-            raise ValueError(f"image_size: this network is made for {SIZE}, got {image_size}; set dataset.size={SIZE}")
+            raise ValueError(f"image_size: must be {SIZE} for this network, got {image_size}; set dataset.size={SIZE}")
         if n_steps is None:
-            raise ValueError("n_steps: this network knows the steps of a table alone; use schedule=linear or cosine")
+            raise ValueError(
+                "n_steps: this network needs a schedule with steps; use schedule=linear or schedule=cosine"
+            )
         for name, value in (("in_channels", in_channels), ("n_steps", n_steps), ("channels", channels)):
             if value < 1:
                 raise ValueError(f"{name}: must be at least 1, got {value}")
@@ -75,7 +77,7 @@ class UNetTutorial(nn.Module):
         self.conv_out = nn.Conv2d(a, in_channels * (1 + learned_variance), 3, padding=1)
 
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None = None) -> Tensor:
-        """y is not looked at: this network knows no classes."""
+        """y is ignored: this network does not use classes."""
         time = self.embed(c)
         skips = []
         for stage, down in zip(self.stages[:3], self.down, strict=True):
@@ -88,21 +90,23 @@ class UNetTutorial(nn.Module):
         return out
 
     def embed(self, c: Tensor) -> Tensor:
-        """(B,) -> (B,100): a row of the table, or on the line between two."""
+        """(B,) -> (B,100): a row of the table, or the interpolation of two."""
         whole = c.float().round()
-        c = torch.where((c - whole).abs() < 1e-2, whole, c.float()).clamp(0, self.n_steps - 1)  # k / T T is not quite k
+        c = torch.where((c - whole).abs() < 1e-2, whole, c.float()).clamp(
+            0, self.n_steps - 1
+        )  # k / T * T is not exactly k
         low = c.floor().long()
         high = (low + 1).clamp(max=self.n_steps - 1)
         return torch.lerp(self.table[low], self.table[high], (c - low)[:, None])
 
 
 class Stage(nn.Module):
-    """Three blocks of what comes in plus Linear(SiLU(Linear(time))).
+    """Three blocks applied to the input plus Linear(SiLU(Linear(time))).
 
     Args:
-        widths: what comes in and what each block gives.
+        widths: channels of the input and of the output of each block.
         size: H = W.
-        last: the third block is not normed.
+        last: the third block does not apply its norm.
     """
 
     def __init__(self, widths: tuple[int, int, int, int], size: int, last: bool = False):
@@ -120,7 +124,7 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """LayerNorm over (C,H,W), 3x3 conv, SiLU, 3x3 conv, SiLU.
 
-    One that is not `normed` has the norm all the same, as in the tutorial, whose count of parameters includes it.
+    Without `normed` the norm exists but is not applied, as in the tutorial, whose number of parameters includes it.
     """
 
     def __init__(self, in_channels: int, channels: int, size: int, normed: bool):

@@ -17,12 +17,12 @@ class VAE(Autoencoder):
 
     Args:
         in_channels, image_size, latent, likelihood, variance, prior, prior_components: see `Autoencoder`.
-        channels: of both convolutions.
-        encoder_width: of the hidden linear layer before z.
-        decoder_width: of the one after it.
+        channels: width of both convolutions.
+        encoder_width: width of the hidden linear layer before z.
+        decoder_width: width of the hidden linear layer after z.
 
     Raises:
-        ValueError: images below 5x5, a number out of range.
+        ValueError: the images are smaller than 5x5, or a number is out of range.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class VAE(Autoencoder):
         self.pixels = nn.Linear(decoder_width, in_channels * height * width)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The convolutions see grey levels in [0, 1], as in the tutorials."""
+        """Mean and log-variance of q(z|x). The convolutions get grey levels in [0, 1], as in the tutorials."""
         h = F.relu(self.conv2(F.relu(self.conv1((x + 1) / 2))))
         h = F.relu(self.hidden(h.flatten(1)))
         return self.mean(h), self.log_var(h)

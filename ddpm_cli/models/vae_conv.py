@@ -29,10 +29,10 @@ class Block(nn.Module):
 
 
 class ConvVAE(Autoencoder):
-    """Every level halves the image by a strided 4x4 convolution and has residual blocks; the decoder is its mirror.
+    """Every level halves the image with a strided 4x4 convolution and has residual blocks; the decoder mirrors this.
 
-    Sides that cannot be halved so often are padded by repeating the last row and column, and cut again in the end.
-    Nearly all work is done at half size and below, so that it is quick on a CPU as well.
+    Sides that cannot be halved that often are padded by repeating the last row or column, and cropped at the end.
+    Nearly all computation is at half size or below, so that it is also fast on a CPU.
 
     Args:
         in_channels, image_size, latent, likelihood, variance, prior, prior_components: see `Autoencoder`.
@@ -41,7 +41,7 @@ class ConvVAE(Autoencoder):
         blocks: residual blocks per level, in the encoder and in the decoder.
 
     Raises:
-        ValueError: no level, a number out of range.
+        ValueError: there are no levels, or a number is out of range.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ConvVAE(Autoencoder):
         widths = [channels * m for m in multipliers]
         _, height, width = self.shape
         unit = 2 ** len(widths)
-        self.padding = (-width % unit, -height % unit)  # to the right and below
+        self.padding = (-width % unit, -height % unit)  # right and bottom
         self.bottom = widths[-1], -(-height // unit), -(-width // unit)
         flat = self.bottom[0] * self.bottom[1] * self.bottom[2]
         self.encoder = nn.Sequential(*_down(in_channels, widths, blocks), normalize(widths[-1]), nn.SiLU())
@@ -92,7 +92,7 @@ def _down(channels: int, widths: Sequence[int], blocks: int) -> list[nn.Module]:
 
 
 def _up(channels: int, widths: Sequence[int], blocks: int) -> list[nn.Module]:
-    """From the last width back; at full size, where convolving costs most, with half the channels and no block."""
+    """The decoder, from the last width to the first; full size costs most, so it has half the channels and no block."""
     layers: list[nn.Module] = []
     for i in reversed(range(len(widths))):
         layers += [Block(widths[i]) for _ in range(blocks)]

@@ -1,4 +1,4 @@
-"""Random changes of training images, of a whole batch at a time on its device."""
+"""Random augmentation of training images, a whole batch at a time on its device."""
 
 import math
 
@@ -9,36 +9,36 @@ from torch import Tensor
 from .base import Random
 
 TRIES = 10
-"""As torchvision: so often is a part drawn that does not fit into the image."""
+"""Attempts to draw a crop that fits into the image, as in torchvision."""
 
 
 def random_resized_crop(x: Tensor, rng: Random, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
-    """A part of each image (B,C,H,W), stretched to the whole by bilinear interpolation.
+    """A random crop of each image (B,C,H,W), resized to (H, W) by bilinear interpolation.
 
-    The law is that of torchvision's RandomResizedCrop, without its rounding to whole pixels: area uniform in `scale`
-    (as a share of the image), ln(width / height) uniform in ln `ratio`, drawn again until the part fits, then its
-    place uniform. Where none of `TRIES` fits, the largest part in the middle whose width / height is in `ratio`.
+    The distribution is that of torchvision's RandomResizedCrop, without its rounding to whole pixels: area uniform in
+    `scale` (as a fraction of the image), ln(width / height) uniform in ln `ratio`, redrawn until the crop fits, then a
+    uniform position. If none of `TRIES` fits, the largest central crop whose width / height is in `ratio`.
     """
     height, width = x.shape[-2:]
     u = rng.uniform(2 * TRIES + 2)
     area = scale[0] + (scale[1] - scale[0]) * u[:, :TRIES]
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    # of the part, as shares of the image's width and height
+    # width / height of the crop, both as fractions of the image's
     aspect = torch.exp(low + (high - low) * u[:, TRIES : 2 * TRIES]) * (height / width)
     wide, tall = (area * aspect).sqrt(), (area / aspect).sqrt()
     fits = (wide <= 1) & (tall <= 1)
-    some, first = fits.any(1), fits.int().argmax(1, keepdim=True)
+    any_fits, first = fits.any(1), fits.int().argmax(1, keepdim=True)
     squeeze = min(max(width / height, ratio[0]), ratio[1]) * height / width
-    w = torch.where(some, wide.gather(1, first)[:, 0], min(1.0, squeeze))
-    h = torch.where(some, tall.gather(1, first)[:, 0], min(1.0, 1 / squeeze))
-    left, top = ((1 - size) * torch.where(some, place, 0.5) for size, place in ((w, u[:, -2]), (h, u[:, -1])))
+    w = torch.where(any_fits, wide.gather(1, first)[:, 0], min(1.0, squeeze))
+    h = torch.where(any_fits, tall.gather(1, first)[:, 0], min(1.0, 1 / squeeze))
+    left, top = ((1 - size) * torch.where(any_fits, v, 0.5) for size, v in ((w, u[:, -2]), (h, u[:, -1])))
     return crop_and_resize(x, left, top, w, h)
 
 
 def crop_and_resize(x: Tensor, left: Tensor, top: Tensor, w: Tensor, h: Tensor) -> Tensor:
-    """The part of each image with that corner and size, (B,) each as shares of the image, stretched to the whole."""
+    """Crop each image at `left`, `top` with size `w`, `h`, all (B,) fractions of the image, and resize it to (H, W)."""
     zero = torch.zeros_like(w)
-    # affine_grid puts the middle of the image at 0 and its borders at -1 and 1
+    # in affine_grid the centre of the image is 0 and its borders are -1 and 1
     across = torch.stack([w, zero, 2 * left + w - 1], 1)
     down = torch.stack([zero, h, 2 * top + h - 1], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), list(x.shape), align_corners=False)
@@ -46,7 +46,7 @@ def crop_and_resize(x: Tensor, left: Tensor, top: Tensor, w: Tensor, h: Tensor) 
 
 
 def check_crop(scale: tuple[float, float] | None, ratio: tuple[float, float]) -> None:
-    """Raises ValueError, naming the field, for what is no interval of areas or ratios."""
+    """Raises ValueError, naming the field, unless both are valid intervals."""
     if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
         raise ValueError(f"crop_scale: must be [low, high] with 0 < low <= high <= 1, or null, got {list(scale)}")
     if not 0 < ratio[0] <= ratio[1]:

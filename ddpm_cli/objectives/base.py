@@ -1,4 +1,4 @@
-"""What one training step minimises, as a protocol that DDPM, VAE and classifier can share."""
+"""The protocol of an objective, the loss that a training step minimises, for every kind of model."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,16 +9,16 @@ from ..diffusion.schedule import Schedule
 
 
 class Loss(NamedTuple):
-    """`value` is differentiated; `logs` stay on the device until they are written."""
+    """`value` is differentiated; `logs` are for the log and stay on the device until they are written."""
 
     value: Tensor
     logs: dict[str, Tensor]
 
 
 class Random(Protocol):
-    """Random numbers of one training step: functions of (seed, step), one row per image.
+    """The random numbers of one training step: functions of (seed, step), with one row per image.
 
-    `total` images make the whole batch, of which this call sees a part; `first` tells whether it is the first part.
+    The whole batch has `total` images, of which this call gets a part; `first` is True for the first part.
     """
 
     @property
@@ -28,11 +28,11 @@ class Random(Protocol):
     def first(self) -> bool: ...
 
     def index(self) -> Tensor:
-        """(B,) the place of each image in the whole batch, 0..total-1."""
+        """(B,) the index of each image in the whole batch, 0..total-1."""
         ...
 
     def coin(self) -> bool:
-        """Heads or tails, the same for every image of the step."""
+        """True or False with equal probability, the same for every image of the step."""
         ...
 
     def uniform(self, *shape: int) -> Tensor:
@@ -40,7 +40,7 @@ class Random(Protocol):
         ...
 
     def normal(self, *shape: int) -> Tensor:
-        """(B, *shape) standard normal."""
+        """(B, *shape) from a standard normal distribution."""
         ...
 
 
@@ -55,8 +55,10 @@ class LabelledBatch(Protocol):
 
 
 class Objective(Protocol):
+    """`wrap` turns a network into the model that the objective trains; a call computes the loss of a batch."""
+
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> nn.Module:
-        """What `__call__` takes for a model: the network with what gives it a meaning."""
+        """The model that `__call__` expects: the network with the schedule and so on that interpret its output."""
         ...
 
     def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss: ...

@@ -1,4 +1,4 @@
-"""Cross-entropy of a classifier, on noisy images or clean ones."""
+"""The cross-entropy of a classifier, on noisy or clean images."""
 
 from dataclasses import dataclass, field
 
@@ -19,15 +19,14 @@ class Classify:
     """-E ln p(y | x_t) (Dhariwal & Nichol 2021, section 4.1), or -E ln p(y | x_0) when not `noisy`.
 
     Args:
-        noisy: show x_t and t. Such a classifier guides at every t; a clean one is applied to estimates of x0.
-        times: which t are drawn.
+        noisy: train on x_t and t. Such a classifier can guide at every t; a clean one guides through estimates of x0.
+        times: how t is drawn.
         label_smoothing: in [0, 1).
-        crop_scale: show a part of each training image in place of the whole, with an area between these, in (0, 1];
-            None = the whole.
-        crop_ratio: width of that part over its height, between these.
+        crop_scale: train on random crops whose area is between these fractions of the image, in (0, 1]; None = no crop.
+        crop_ratio: width / height of the crops is between these.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     noisy: bool = True
@@ -42,12 +41,12 @@ class Classify:
         check_crop(self.crop_scale, self.crop_ratio)
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> NoisyClassifier:
-        """Raises ValueError unless the module is a `Classifier`, which looks at the time where it needs to."""
+        """Raises ValueError unless the module is a `Classifier`, which also takes the time if images are noisy."""
         return NoisyClassifier(as_classifier(module, self.noisy), schedule, autocast)
 
     def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         assert isinstance(model, NoisyClassifier)
-        times = self.times if model.training else Uniform()  # as in `Denoising`: validation remembers nothing
+        times = self.times if model.training else Uniform()  # as in `Denoising`: validation does not update `times`
         factor, x = None, batch.x
         if model.training and self.crop_scale is not None:
             x = random_resized_crop(x, rng, self.crop_scale, self.crop_ratio)
@@ -60,6 +59,6 @@ class Classify:
         each = F.cross_entropy(logits, batch.y, reduction="none", label_smoothing=smoothing)
         if self.noisy and model.training:
             times.observe(t, each.detach(), rng)
-        right = (logits.argmax(1) == batch.y).float().mean()
+        accuracy = (logits.argmax(1) == batch.y).float().mean()
         value = (each if factor is None else each * factor).mean()
-        return Loss(value, {"loss": value.detach(), "accuracy": right})
+        return Loss(value, {"loss": value.detach(), "accuracy": accuracy})

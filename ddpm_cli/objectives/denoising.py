@@ -24,16 +24,16 @@ class Denoising:
     L_hybrid of Nichol & Dhariwal 2021, eq. 16.
 
     Args:
-        target: what the network regresses; the same object reads its output when sampling.
-        weighting: how much each noise level counts.
-        times: which t are drawn. Validation draws them evenly whatever this says, so that runs compare.
-        label_dropout: share of the images whose class is hidden, for classifier-free guidance (Ho & Salimans 2022).
-        learned_variance: the network says the variance of each step as well.
+        target: what the network regresses; the same object interprets its output when sampling.
+        weighting: the weight of each noise level.
+        times: how t is drawn. Validation always draws it uniformly, so that runs can be compared.
+        label_dropout: fraction of the images whose class is hidden, for classifier-free guidance (Ho & Salimans 2022).
+        learned_variance: the network also predicts the variance of each step.
         bound_weight: lambda of L_hybrid.
         zero_to_one: diffuse images in [0, 1] instead of [-1, 1], as the annotated DDPM does; see `ZeroToOne`.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     target: Target
@@ -51,7 +51,7 @@ class Denoising:
             raise ValueError(f"bound_weight: must be at least 0, got {self.bound_weight}")
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> Denoiser:
-        """Raises ValueError, naming the objective, for another kind of network and a target the schedule rules out."""
+        """Raises ValueError, naming the objective, for a network or a schedule that does not fit."""
         check_denoiser(module)
         if self.zero_to_one:
             schedule = stretched(schedule, self.target)
@@ -85,11 +85,11 @@ class Denoising:
         return Loss(value, {"loss": value.detach(), **logs})
 
     def _labels(self, y: Tensor, rng: Random) -> Tensor:
-        """Some of them hidden: -1 is "no label"."""
+        """The labels (B,), a random fraction of them replaced by -1, which means no label."""
         return torch.where(rng.uniform() < self.label_dropout, -1, y)
 
     def _x0_estimate(self, model: Denoiser, x_t: Tensor, t: Tensor, y: Tensor, rng: Random) -> Tensor | None:
-        """The network's own x0 estimate in every other step, no gradient through it (Chen et al. 2022, algorithm 1)."""
+        """The network's x0 estimate in half of the steps, without gradient (Chen et al. 2022, algorithm 1)."""
         if not model.self_condition or (model.training and rng.coin()):
             return None
         with torch.no_grad():

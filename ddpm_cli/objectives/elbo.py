@@ -16,20 +16,20 @@ from .networks import as_autoencoder
 class ELBO:
     """-E_q ln p(x|z) + beta KL(q(z|x) || N(0, I)) with z = mean + exp(log_var / 2) eps (Kingma & Welling 2014, eq. 10).
 
-    Logs are nats of one image, summed over its pixels and averaged over the batch. What is differentiated is that per
-    pixel and channel. The tutorials sum over the batch as well: Adam makes the same step of both, up to its epsilon,
-    and `trainer.grad_clip` means the same for all image sizes.
+    The logs are nats per image, summed over pixels and averaged over the batch. The differentiated value is per pixel
+    and channel, so that `trainer.grad_clip` means the same for all image sizes. (The tutorials sum over the batch as
+    well; Adam takes the same step, up to its epsilon.)
 
     Args:
         likelihood: bernoulli: cross-entropy of grey levels in [0, 1]; continuous_bernoulli: the same, normalised;
             gaussian: squared error.
-        variance: of the Gaussian, of pixels in [-1, 1]; None = one number that is learned (Rybkin et al. 2021).
+        variance: variance of the Gaussian, for pixels in [-1, 1]; None = one learned number (Rybkin et al. 2021).
         beta: weight of the KL divergence (Higgins et al. 2017); 1 = the bound.
-        free_bits: nats that each latent dimension may cost, on average over the batch, before more of them count
-            (Kingma et al. 2016, appendix C.8). With micro-batches the average is over those.
+        free_bits: KL divergence of each latent dimension in nats, averaged over the batch (or micro-batch), below which
+            it does not count (Kingma et al. 2016, appendix C.8).
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     likelihood: Literal["bernoulli", "continuous_bernoulli", "gaussian"] = "bernoulli"
@@ -45,7 +45,7 @@ class ELBO:
                 raise ValueError(f"{name}: must be at least 0, got {value}")
 
     def wrap(self, module: nn.Module, schedule: Schedule, autocast: torch.dtype | None = None) -> LatentModel:
-        """Raises ValueError, naming the objective, unless the module is an autoencoder. It needs no schedule."""
+        """Raises ValueError, naming the objective, unless the module is an autoencoder. The schedule is not used."""
         return LatentModel(as_autoencoder(module), self.likelihood, self.variance, autocast)
 
     def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:

@@ -1,4 +1,4 @@
-"""Maximum likelihood of a Gaussian mixture by expectation maximisation."""
+"""Maximum likelihood of a Gaussian mixture by expectation-maximisation."""
 
 import math
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from .networks import as_mixture
 
 
 class Exact(Protocol):
-    """A model whose density is in closed form."""
+    """A model with an exact log-density."""
 
     def log_prob(self, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class EM:
-    """-E ln p(x) of dequantised images; E and M steps lower it instead of gradients (Dempster et al. 1977).
+    """-E ln p(x) of dequantised images, minimised by EM instead of gradients (Dempster et al. 1977).
 
     Args:
-        tol: it ends when an iteration gains less than so many nats per image.
-        floor: added to the variances after each M step, against components that shrink onto a few images. With it an
-            iteration may lose a little; then EM ends before that one.
-        images: at most so many training images, drawn with the seed; None = all.
+        tol: EM stops when an iteration gains less than this many nats per image.
+        floor: added to the variances after each M step, so that components do not shrink onto a few images. With it, an
+            iteration can lose a little; EM then stops before that iteration.
+        images: maximum number of training images, drawn with the seed; None = all.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     tol: float = 0.001
@@ -51,7 +51,7 @@ class EM:
         return as_mixture(module)
 
     def __call__(self, model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
-        """At images x in [-1, 1] spread evenly over their bins."""
+        """The loss on images x in [-1, 1], dequantised uniformly over their bins."""
         x = batch.x + (2 * rng.uniform(*batch.x.shape[1:]) - 1) * HALF_BIN
         log_p = cast(Exact, model).log_prob(x).mean()
         bits = bits_per_dimension(log_p, batch.x[0].numel())

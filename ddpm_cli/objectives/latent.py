@@ -1,4 +1,4 @@
-"""A variational autoencoder together with the likelihood that gives its output a meaning, and its bounds."""
+"""A variational autoencoder with the likelihood of its pixels, and its bounds on ln p(x)."""
 
 import math
 from typing import NamedTuple, Protocol
@@ -10,11 +10,11 @@ from ..models.latent import Autoencoder
 from .likelihoods import Bernoulli, Gaussian, PixelLikelihood
 
 WIDEST = 10.0
-"""|log-variance| of q(z|x) at most: beyond it, numbers overflow before the loss can push back."""
+"""Limit of |log-variance| of q(z|x): beyond it, values overflow before the loss can correct them."""
 
 
 class Density(Protocol):
-    """A mixture over z: ln p and exact draws."""
+    """A mixture over z with exact log-density and samples."""
 
     @property
     def fitted(self) -> bool: ...
@@ -29,8 +29,8 @@ class LatentModel(nn.Module):
 
     Args:
         likelihood: bernoulli, continuous_bernoulli or gaussian.
-        variance: of the Gaussian; None = the backbone's own.
-        autocast: run the backbone, and nothing else, in this lower precision (None: as it is).
+        variance: variance of the Gaussian; None = the learned one of the backbone.
+        autocast: lower precision for the backbone alone; None = full precision.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class LatentModel(nn.Module):
 
     @property
     def mixture(self) -> Density | None:
-        """The fitted prior; None where there is none or it has not been fitted yet."""
-        found = self.backbone.mixture
-        return found if found is not None and found.fitted else None
+        """The fitted prior; None if there is none or it has not been fitted yet."""
+        mixture = self.backbone.mixture
+        return mixture if mixture is not None and mixture.fitted else None
 
     @property
     def likelihood(self) -> PixelLikelihood:
@@ -65,25 +65,25 @@ class LatentModel(nn.Module):
         return mean.float(), log_var.float().clamp(-WIDEST, WIDEST)
 
     def decode(self, z: Tensor) -> Tensor:
-        """What the likelihood needs, (B,C,H,W) float32."""
+        """The output of the decoder, (B,C,H,W) float32, which the likelihood interprets."""
         with torch.autocast(z.device.type, self.autocast, enabled=self.autocast is not None):
             return self.backbone.decode(z).float()
 
     def image(self, z: Tensor) -> Tensor:
-        """The expected image of z (B,L), (B,C,H,W) in [-1, 1]."""
+        """The expected image (B,C,H,W) in [-1, 1], given z (B,L)."""
         return self.likelihood.mean(self.decode(z))
 
     def reconstruct(self, x: Tensor, eps: Tensor) -> Tensor:
-        """The expected image at a draw of q(z|x) from eps (B,L) standard normal.
+        """The expected image for a sample of q(z|x), made from eps (B,L) standard normal.
 
-        Not at its mean: where q hardly knows more than the prior, that is far shorter than any z the decoder was shown.
+        It does not use the mean of q: where q is close to the prior, the mean is far shorter than any z in training.
         """
         mean, log_var = self.encode(x)
         return self.image(mean + (0.5 * log_var).exp() * eps)
 
 
 class LogWeights(NamedTuple):
-    """Of K draws from q(z|x) for each of B images, (K,B) nats each.
+    """Log-densities of K samples from q(z|x) for each of B images, (K,B) nats each.
 
     reconstruction: ln p(x|z); log_q: ln q(z|x); normal: ln N(z; 0, I); mixture: ln p(z) of the fitted prior, or None.
     """
@@ -102,14 +102,14 @@ class LatentNoise(Protocol):
     def __call__(self, like: Tensor) -> Tensor: ...
 
 
-def log_weights(model: LatentModel, x: Tensor, spread: Tensor, samples: int, noise: LatentNoise) -> LogWeights:
-    """Draw z `samples` times from q(z|x) and weigh them, on the host in float64.
+def log_weights(model: LatentModel, x: Tensor, dequantized: Tensor, samples: int, noise: LatentNoise) -> LogWeights:
+    """Draw z `samples` times from q(z|x) and compute their log-weights, on the host in float64.
 
     Args:
-        x: images (B,C,H,W) in [-1, 1], which the encoder sees.
-        spread: the same dequantised, on the host, whose density counts. q may know of x alone: the bound holds for
-            any q.
-        noise: gives standard normal noise like (B,L), new at each call.
+        x: images (B,C,H,W) in [-1, 1], the input of the encoder.
+        dequantized: the same images dequantised, on the host, whose density is measured. q only sees x, which is
+            allowed, because the bound holds for any q.
+        noise: returns standard normal noise like (B,L), new at each call.
     """
     mean, log_var = model.encode(x)
     likelihood, mixture = model.likelihood, model.mixture
@@ -118,7 +118,7 @@ def log_weights(model: LatentModel, x: Tensor, spread: Tensor, samples: int, noi
         eps = noise(mean)
         z = mean + (0.5 * log_var).exp() * eps
         row = [
-            likelihood.log_density(model.decode(z).cpu().double(), spread.double()),
+            likelihood.log_density(model.decode(z).cpu().double(), dequantized.double()),
             (log_normal(eps) - 0.5 * log_var.sum(1)).cpu().double(),
             log_normal(z).cpu().double(),
         ]

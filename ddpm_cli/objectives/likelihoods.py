@@ -1,7 +1,7 @@
-"""How probable pixels are, given what a decoder says of them.
+"""The likelihood of pixels given the output of a decoder.
 
-Training looks at the grey levels as they are; a likelihood in bits needs a density, of pixels spread evenly over their
-bins, so that it compares with other models' (Theis et al. 2016, section 3.1).
+Training uses the grey levels as they are. A likelihood in bits needs the density of pixels dequantised uniformly over
+their bins, so that it is comparable with other models (Theis et al. 2016, section 3.1).
 """
 
 import math
@@ -14,18 +14,18 @@ from torch import Tensor
 
 LEVELS = 256
 NEARLY_FLAT = 0.02
-"""|logit| below which the series is as exact as float32 and the formula would cancel."""
+"""|logit| below which the series is exact in float32, and the formula would lose precision by cancellation."""
 
 
 class PixelLikelihood(Protocol):
-    """out (B,C,H,W) is the decoder's, x (B,C,H,W) in [-1, 1]."""
+    """out (B,C,H,W) is the output of the decoder, x (B,C,H,W) is in [-1, 1]."""
 
     def nats(self, out: Tensor, x: Tensor) -> Tensor:
-        """What training maximises, (B,)."""
+        """The quantity that training maximises, (B,) nats."""
         ...
 
     def log_density(self, out: Tensor, x: Tensor) -> Tensor:
-        """ln p(x | z) (B,) of dequantised x, which is up to half a bin outside [-1, 1]."""
+        """ln p(x | z) (B,) of dequantised x, which can be half a bin outside [-1, 1]."""
         ...
 
     def mean(self, out: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class PixelLikelihood(Protocol):
         ...
 
     def draw(self, out: Tensor, u: Tensor) -> Tensor:
-        """An image from u (B,C,H,W) uniform in (0, 1)."""
+        """A sample of the image, made from u (B,C,H,W) uniform in (0, 1)."""
         ...
 
 
@@ -41,8 +41,8 @@ class PixelLikelihood(Protocol):
 class Bernoulli:
     """Cross-entropy of grey levels v = (x + 1) / 2 in [0, 1], as if they were probabilities; out is the logit.
 
-    That is no density: its integral over v is not 1. The one of the same shape is the continuous Bernoulli
-    (Loaiza-Ganem & Cunningham 2019, eq. 6-8), by which images are judged and, with `normalized`, trained.
+    This is not a density: its integral over v is not 1. The density of the same shape is the continuous Bernoulli
+    (Loaiza-Ganem & Cunningham 2019, eq. 6-8), which is used for evaluation and, with `normalized`, for training.
     """
 
     normalized: bool = False
@@ -53,7 +53,7 @@ class Bernoulli:
         return each.flatten(1).sum(1)
 
     def log_density(self, out: Tensor, x: Tensor) -> Tensor:
-        """The density is one of w in [0, 1], where 256 bins are 1/256 wide; ln |dw/dx| makes it one of x."""
+        """The density of w in [0, 1], where each of the 256 bins is 1/256 wide, times |dw/dx| for the density of x."""
         w = ((x + 1) / 2 * (LEVELS - 1) + 0.5) / LEVELS
         scale = math.log((LEVELS - 1) / (2 * LEVELS))
         return (w * out - log_integral(out) + scale).flatten(1).sum(1)
@@ -62,16 +62,16 @@ class Bernoulli:
         return 2 * (_mean(out) if self.normalized else torch.sigmoid(out)) - 1
 
     def draw(self, out: Tensor, u: Tensor) -> Tensor:
-        """By the inverse of the continuous Bernoulli's distribution function, ln(1 + u (e^out - 1)) / out."""
+        """Uses the inverse distribution function of the continuous Bernoulli, ln(1 + u (e^out - 1)) / out."""
         size = out.abs().clamp(min=1e-4)
-        mirrored = torch.where(out > 0, 1 - u, u)  # a positive logit is a negative one, seen from the other end
+        mirrored = torch.where(out > 0, 1 - u, u)  # a positive logit is the mirror image of a negative one
         w = torch.log1p(mirrored * torch.expm1(-size)) / -size
         return 2 * torch.where(out > 0, 1 - w, w) - 1
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(x; tanh(out / 2), variance) for every pixel; the variance a number or () tensor."""
+    """N(x; tanh(out / 2), variance) for every pixel; the variance is a number or a () tensor."""
 
     variance: float | Tensor
 
@@ -80,7 +80,7 @@ class Gaussian:
         if isinstance(variance, Tensor):
             variance = variance.to(out)
             log: float | Tensor = torch.log(2 * math.pi * variance)
-        else:  # a number stays one: to send it to the device would be to wait for it in every step
+        else:  # keep a number a number: sending it to the device would wait for the device in every step
             log = math.log(2 * math.pi * variance)
         each = -0.5 * ((x - self.mean(out)).square() / variance + log)
         return each.flatten(1).sum(1)
@@ -96,9 +96,9 @@ class Gaussian:
 
 
 def log_integral(logit: Tensor) -> Tensor:
-    """ln of the integral of e^(logit v) over v in [0, 1], ln((e^l - 1) / l): the continuous Bernoulli's constant.
+    """ln of the integral of e^(logit v) over v in [0, 1], ln((e^l - 1) / l): normalises the continuous Bernoulli.
 
-    In the terms of Loaiza-Ganem & Cunningham 2019, softplus(l) - ln C(sigmoid(l)).
+    In the notation of Loaiza-Ganem & Cunningham 2019, softplus(l) - ln C(sigmoid(l)).
     """
     flat = logit.abs() < NEARLY_FLAT
     size = torch.where(flat, 1.0, logit.abs())

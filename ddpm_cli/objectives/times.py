@@ -1,7 +1,7 @@
-"""Which times a training step looks at. All of them estimate the same sum over times or an openly different one.
+"""How the times t of a training step are drawn.
 
-Each returns t (B,) and the factor (B,) that corrects for having drawn it more or less often than evenly; `LogNormal`
-and `LogitNormal` do not correct: they are a weighting by how often.
+Each class returns t (B,) and a factor (B,) that corrects the loss for a non-uniform distribution, so that its
+expectation stays the same. `LogNormal` and `LogitNormal` do not correct: there the distribution acts as a weighting.
 """
 
 import math
@@ -17,11 +17,11 @@ from .base import Random
 
 class Times(Protocol):
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
-        """t (B,) and its factor (B,), None = 1."""
+        """t (B,) and the factor (B,) on the loss; None = 1."""
         ...
 
     def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
-        """What the loss (B,) was at t (B,), both detached and on the device."""
+        """Take note of the loss (B,) at t (B,), both detached and on the device."""
         ...
 
 
@@ -32,7 +32,7 @@ class _NonAdaptive:
 
 @dataclass(frozen=True)
 class Uniform(_NonAdaptive):
-    """Every training time alike (Ho et al. 2020, algorithm 1)."""
+    """All training times are equally likely (Ho et al. 2020, algorithm 1)."""
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
         return schedule.training_time(rng.uniform()), None
@@ -40,7 +40,7 @@ class Uniform(_NonAdaptive):
 
 @dataclass(frozen=True)
 class Stratified(_NonAdaptive):
-    """Uniform, but image i of a batch of B draws from [i/B, (i+1)/B): a less noisy loss (cf. Kingma et al. 2021)."""
+    """Uniform, but image i of B draws from [i/B, (i+1)/B), which makes the loss less noisy (cf. Kingma et al. 2021)."""
 
     def draw(self, schedule: Schedule, rng: Random) -> tuple[Tensor, Tensor | None]:
         return schedule.training_time((rng.index() + rng.uniform()) / rng.total), None
@@ -78,14 +78,14 @@ class LogitNormal(_NonAdaptive):
 class Importance(nn.Module):
     """p(t) ~ sqrt(E[loss_t^2]), which minimises the variance of the loss (Nichol & Dhariwal 2021, eq. 18).
 
-    The second moment is kept for `bins` equal parts of the even draw as a moving average over the steps that saw the
-    bin, in buffers that a checkpoint holds. Until every bin has been seen `seen` times, draws are uniform.
+    The second moment is a moving average for each of `bins` equal parts of [0, 1), over the steps that drew from the
+    bin, in buffers that are saved in checkpoints. Draws are uniform until every bin has had `seen` images.
 
     Args:
-        bins: parts of [0, 1).
-        decay: of the moving average.
-        floor: share of the draws that stays uniform, so that no time is forgotten.
-        seen: images each bin wants before its moment counts.
+        bins: number of parts of [0, 1).
+        decay: decay of the moving average.
+        floor: fraction of the draws that stays uniform, so that every time is drawn now and then.
+        seen: images per bin before the moments are used.
     """
 
     moment: Tensor
@@ -107,7 +107,7 @@ class Importance(nn.Module):
         self._last = torch.zeros(0, dtype=torch.int64)
 
     def probabilities(self) -> Tensor:
-        """How probable each bin is, (bins,), summing to 1."""
+        """The probability of each bin, (bins,)."""
         even = torch.full_like(self.moment, 1 / self.bins)
         root = self.moment.sqrt()
         skewed = (1 - self.floor) * root / root.sum().clamp(min=1e-30) + self.floor * even
@@ -126,17 +126,17 @@ class Importance(nn.Module):
         return schedule.training_time((bin_ + inside) / self.bins), 1 / (p[bin_] * self.bins)
 
     def observe(self, t: Tensor, loss: Tensor, rng: Random) -> None:
-        """Of the images that `draw` was last called for. One-hot products, as scattered sums differ from run to run."""
-        here = (self._last[:, None] == torch.arange(self.bins, device=loss.device)).float()
-        self.fresh += loss.float().square() @ here
-        self.fresh_images += here.sum(0)
+        """Record the loss of the images of the last `draw`, without scattered sums, which are not deterministic."""
+        one_hot = (self._last[:, None] == torch.arange(self.bins, device=loss.device)).float()
+        self.fresh += loss.float().square() @ one_hot
+        self.fresh_images += one_hot.sum(0)
 
     def _update_moments(self) -> None:
-        """Take in the step before; all its parts at once, so that accumulation changes nothing."""
-        there = self.fresh_images > 0
+        """Add the previous step, all micro-batches at the same time, so that accumulation gives the same result."""
+        observed = self.fresh_images > 0
         mean = self.fresh / self.fresh_images.clamp(min=1)
         old = torch.where(self.images > 0, self.moment, mean)
-        self.moment.copy_(torch.where(there, self.decay * old + (1 - self.decay) * mean, self.moment))
+        self.moment.copy_(torch.where(observed, self.decay * old + (1 - self.decay) * mean, self.moment))
         self.images += self.fresh_images
         self.fresh.zero_()
         self.fresh_images.zero_()

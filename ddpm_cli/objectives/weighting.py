@@ -1,8 +1,8 @@
-"""How much the error at each noise level counts.
+"""The weight of the error at each noise level.
 
-Each weighting is written for the error of x0, where all targets agree; the loss divides by the target's `gain`, so that
-min_snr means the same whether the network predicts eps, x0, v or a velocity. `Simple` alone counts the error of
-whatever is predicted. snr = alpha^2 / sigma^2.
+Each weighting is defined for the error of x0 and divided by the target's `gain`, so that min_snr means the same whether
+the network predicts eps, x0, v or a velocity. Only `Simple` weights the error of the predicted quantity itself.
+snr = alpha^2 / sigma^2.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 
 class Weighting(Protocol):
     def __call__(self, alpha: Tensor, sigma: Tensor, gain: Tensor) -> Tensor:
-        """The factor on the squared error of the target; gain = |d target / d x0|^2. All of one shape."""
+        """The factor on the squared error of the target; gain = |d target / d x0|^2. All have the same shape."""
         ...
 
 
@@ -24,7 +24,7 @@ def snr(alpha: Tensor, sigma: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Simple:
-    """1 for the predicted quantity itself (Ho et al. 2020, eq. 14)."""
+    """1, for the error of the predicted quantity itself (Ho et al. 2020, eq. 14)."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor, gain: Tensor) -> Tensor:
         return torch.ones_like(gain)
@@ -32,7 +32,7 @@ class Simple:
 
 @dataclass(frozen=True)
 class SNR:
-    """snr |x0 error|^2, which is |eps error|^2 whatever is predicted (Kingma et al. 2021; Salimans & Ho 2022)."""
+    """snr |x0 error|^2, which is |eps error|^2 for every target (Kingma et al. 2021; Salimans & Ho 2022)."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor, gain: Tensor) -> Tensor:
         return snr(alpha, sigma) / gain
@@ -72,7 +72,7 @@ class P2:
 class EDMWeight:
     """(sigma^2 + s^2) / (sigma s)^2 |x0 error|^2 at noise level sigma / alpha (Karras et al. 2022, table 1).
 
-    With the edm target of the same sigma_data it is 1 for F: every noise level counts alike at the start.
+    With the edm target of the same sigma_data, the weight on the network output F is 1 at every noise level.
     """
 
     sigma_data: float = 0.5

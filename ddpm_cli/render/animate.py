@@ -1,4 +1,4 @@
-"""Frames -> an animation: GIF that everything shows, MP4 that is small."""
+"""Frames -> an animation: a GIF, which every program shows, or an MP4, which is small."""
 
 import io
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from .gif import encode_gif
 from .pixels import as_rgb
 
 SLOWEST, LONGEST = 0.01, 600.0
-"""Frames a second and seconds of hold: GIF cannot say more than 655 s."""
+"""Frames per second and seconds of hold: a GIF cannot hold a frame for more than 655 s."""
 
 
 def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: float, format: str = "gif") -> None:
-    """frames (H,W), (H,W,1) or (H,W,3) uint8, all of one size; the last one stays for `hold` seconds.
+    """frames (H,W), (H,W,1) or (H,W,3) uint8, all of one size; the last one is held for `hold` seconds.
 
-    A GIF tells time in hundredths of a second and is shown at 50 frames a second at most.
+    A GIF rounds durations to hundredths of a second and runs at 50 frames per second at most.
 
     Raises:
-        ValueError: an unknown format, no frames or unlike ones, fps or hold out of range, MP4 without its extra.
-        OSError: it cannot be written; then nothing is left behind.
+        ValueError: unknown format, no frames, frames of different shapes, fps or hold out of range, no package for MP4.
+        OSError: the file cannot be written; nothing is left behind.
     """
     if not frames:
-        raise ValueError("frames: there are none to write")
+        raise ValueError("frames: must not be empty")
     if any(frame.shape != frames[0].shape for frame in frames):
         raise ValueError("frames: must all have the same shape")
     if not SLOWEST <= fps <= 1000:
@@ -51,12 +51,12 @@ def encode_animation(frames: Sequence[np.ndarray], fps: float, hold: float) -> b
 
 
 def encode_mp4(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:
-    """H.264 in the colour format that every player knows, by the package av.
+    """The bytes of an H.264 video in yuv420p, which every player supports; uses the package av.
 
-    frames (H,W), (H,W,1) or (H,W,3) uint8; the last one is repeated until it has stayed for `hold` seconds.
+    frames (H,W), (H,W,1) or (H,W,3) uint8; the last one is repeated to last `hold` seconds.
     """
     height, width = frames[0].shape[:2]
-    # its colours are stored for two by two pixels, so sides must be even; the margin grows by one pixel
+    # yuv420p stores colours per 2x2 pixels, so the sides must be even; if necessary, add one pixel of margin
     even = [np.pad(as_rgb(f), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") for f in frames]
     even += [even[-1]] * max(0, round(hold * fps) - 1)
     encoded = iio.imwrite(

@@ -1,4 +1,4 @@
-"""The frames of a denoising: x_t on the left, what the network believes x_0 is on the right."""
+"""The frames of a denoising animation: x_t on the left, the network's estimate of x_0 on the right."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -13,36 +13,36 @@ from .pixels import MARGIN, fitting_scale, sheet, to_uint8
 from .time_label import AlphaSigma, TimeLabel
 
 GUTTER = 32
-"""Between the two halves."""
+"""Pixels between the two halves."""
 FrameSpacing = Literal["motion", "even"]
-"""Of an animation's frames: the picture changes, or t falls, about as much between any two."""
+"""How frames are spaced: the picture changes equally between frames (motion), or t does (even)."""
 
 
 def spaced(times: Tensor, schedule: AlphaSigma, count: int, spacing: FrameSpacing) -> list[int]:
-    """At most `count` indices of `times` (decreasing), the first and the last always among them; 1 leaves the last."""
+    """At most `count` indices of `times` (decreasing), including the first and the last; count 1 gives the last."""
     return evenly_visible(times, schedule, count) if spacing == "motion" else _nearest(times, count)
 
 
 def evenly_visible(times: Tensor, schedule: AlphaSigma, count: int) -> list[int]:
-    """At most `count` indices of `times` (decreasing), such that the picture changes about as much between any two.
+    """At most `count` indices of `times` (decreasing) between which the picture changes about equally.
 
-    The angle atan2(sigma, alpha) measures how far x_t has turned from noise to image: evenly spaced angles, the
-    first and the last time always among them; a count of 1 leaves only the last.
+    The angle atan2(sigma, alpha) measures how far x_t is between noise and image; the indices are evenly spaced in it
+    and include the first and the last; count 1 gives the last.
     """
     alpha, sigma = schedule(times)
     return _nearest(torch.atan2(sigma, alpha), count)
 
 
 def _nearest(values: Tensor, count: int) -> list[int]:
-    """The places of those of `values` (falling or level) that are nearest to `count` even steps from first to last."""
+    """The indices of the `values` (non-increasing) nearest to `count` evenly spaced ones from the first to the last."""
     last = len(values) - 1
     if len(values) <= count:
         return list(range(len(values)))
     if count < 2:
         return [last]
-    wanted = torch.linspace(float(values[0]), float(values[-1]), count, dtype=values.dtype, device=values.device)
-    nearest = (values[None] - wanted[:, None]).abs().argmin(1)
-    nearest[0], nearest[-1] = 0, last  # several may share the value of an end
+    targets = torch.linspace(float(values[0]), float(values[-1]), count, dtype=values.dtype, device=values.device)
+    nearest = (values[None] - targets[:, None]).abs().argmin(1)
+    nearest[0], nearest[-1] = 0, last  # several may have the same value as an end
     return sorted(set(nearest.tolist()))
 
 
@@ -53,34 +53,33 @@ def denoise_frames(
     scale: int | None = None,
     given: Tensor | None = None,
 ) -> list[np.ndarray]:
-    """One picture (H,W,C) uint8 for each frame, all laid out alike.
+    """One picture (H,W,C) uint8 for each frame, all with the same layout.
 
     Args:
-        frames: x and x0 (N,C,H,W) in [-1, 1] nominally; beyond that they are clipped, always at the same values. Or
-            uint8 already.
-        total_steps: T, for the caption "t = 640 / 1000", or what else it should say.
-        columns: of tiles in either half; None = near to a square.
-        scale: pixels for one pixel of the model; None = one that suits.
-        given: (K,C,H,W) in [-1, 1], what it was made from: stands to the left of both halves in every frame.
+        frames: x and x0 (N,C,H,W), uint8 or clipped to [-1, 1], the same range in every frame.
+        total_steps: T, for the caption "t = 640 / 1000", or another label.
+        columns: columns of tiles in each half; None = nearly a square.
+        scale: size of one pixel of the model in pixels; None = chosen to fit.
+        given: (K,C,H,W) in [-1, 1], the input images, shown to the left of both halves in every frame.
     """
-    shown = list(frames)
-    pictures = [_picture(frame, total_steps, columns, scale) for frame in shown]
+    frames = list(frames)
+    pictures = [_picture(frame, total_steps, columns, scale) for frame in frames]
     if given is None or not pictures:
         return pictures
-    factor = fitting_scale(shown[0].x, columns, scale, panels=2)
-    return [np.concatenate([_given(given, factor, picture.shape[0]), picture], axis=1) for picture in pictures]
+    factor = fitting_scale(frames[0].x, columns, scale, panels=2)
+    return [np.concatenate([_inputs(given, factor, picture.shape[0]), picture], axis=1) for picture in pictures]
 
 
-def _given(images: Tensor, factor: int, height: int) -> np.ndarray:
-    """One above the other, or in as many columns as it takes, under a caption of their own."""
+def _inputs(images: Tensor, factor: int, height: int) -> np.ndarray:
+    """The input images in as many columns as `height` requires, with a caption above them."""
     pixels = to_uint8(images)
-    most = max(1, (height - caption.LINE - 2 * MARGIN) // (factor * (pixels.shape[-2] + 1)))
-    tiles = sheet(pixels, -(-len(pixels) // most), factor)
-    width = max(tiles.shape[1], caption.width_of("given"))
+    rows = max(1, (height - caption.LINE - 2 * MARGIN) // (factor * (pixels.shape[-2] + 1)))
+    tiles = sheet(pixels, -(-len(pixels) // rows), factor)
+    width = max(tiles.shape[1], caption.width_of("input"))
     picture = caption.canvas(height, MARGIN + width + GUTTER - MARGIN, tiles.shape[2])
-    caption.write(picture, "given", MARGIN, MARGIN)
-    room = picture[MARGIN + caption.LINE :, MARGIN:]
-    room[: tiles.shape[0], : tiles.shape[1]] = tiles[: room.shape[0], : room.shape[1]]
+    caption.write(picture, "input", MARGIN, MARGIN)
+    region = picture[MARGIN + caption.LINE :, MARGIN:]
+    region[: tiles.shape[0], : tiles.shape[1]] = tiles[: region.shape[0], : region.shape[1]]
     return picture
 
 
@@ -89,12 +88,12 @@ def _picture(frame: Frame, total_steps: int | TimeLabel, columns: int | None, sc
     left, right = (sheet(to_uint8(x), columns, factor) for x in (frame.x, frame.x0))
     height, width, channels = left.shape
     column = max(width, caption.width_of("x_t") + 2 * MARGIN + caption.step_width(total_steps))
-    beside = MARGIN + column + GUTTER
-    last = max(width, caption.width_of("x_0 estimate"))
-    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, beside + last + MARGIN, channels)
-    for tiles, x in ((left, MARGIN), (right, beside)):
+    second = MARGIN + column + GUTTER
+    second_width = max(width, caption.width_of("x_0 estimate"))
+    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, second + second_width + MARGIN, channels)
+    for tiles, x in ((left, MARGIN), (right, second)):
         picture[MARGIN + caption.LINE :, x:][:height, :width] = tiles
     caption.write(picture, "x_t", MARGIN, MARGIN)
     caption.write_step(picture, frame.t, total_steps, MARGIN + column, MARGIN)
-    caption.write(picture, "x_0 estimate", beside, MARGIN)
+    caption.write(picture, "x_0 estimate", second, MARGIN)
     return picture

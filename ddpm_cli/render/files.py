@@ -1,4 +1,4 @@
-"""PNG and npz files, complete or absent."""
+"""Writes PNG and npz files that are complete or absent."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ..files import write_atomically
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """(H,W), (H,W,1) or (H,W,3) uint8. Raises OSError; then nothing is left behind."""
+    """Write (H,W), (H,W,1) or (H,W,3) uint8. Raises OSError if it cannot be written; nothing is left behind."""
     write_atomically(path, lambda p: p.write_bytes(png_bytes(picture)))
 
 
@@ -23,23 +23,23 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 
 def write_images(folder: Path, images: Tensor, start: int = 0) -> None:
-    """(N,C,H,W) uint8 -> 000000.png, 000001.png, ... in `folder`, which exists; the first has the number `start`."""
+    """Write (N,C,H,W) uint8 as 000000.png, 000001.png, ... in the existing `folder`, numbered from `start`."""
     for number, image in enumerate(_channels_last(images), start=start):
         write_png(folder / f"{number:06d}.png", image)
 
 
 def write_npz(path: Path, images: Tensor, labels: Tensor | None = None) -> None:
-    """arr_0 (N,H,W,C) uint8 and, with labels, arr_1 (N,) int64: what the evaluator of Dhariwal & Nichol 2021 reads.
+    """Write arr_0 (N,H,W,C) uint8 and, with labels, arr_1 (N,) int64, as the evaluator of Dhariwal & Nichol 2021 reads.
 
     Raises:
-        OSError: it cannot be written; then nothing is left behind.
+        OSError: the file cannot be written; nothing is left behind.
     """
     arrays = [_channels_last(images)]
     if labels is not None:
         arrays.append(labels.cpu().numpy().astype(np.int64))
 
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a name, numpy would add .npz to it
+        with temporary.open("wb") as file:  # numpy appends .npz to a file name, but not to an open file
             np.savez(file, *arrays)
 
     write_atomically(path, write)

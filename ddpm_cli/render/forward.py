@@ -1,4 +1,4 @@
-"""Real images dissolving: x_t = alpha_t x_0 + sigma_t eps with one eps for each image, so that nothing flickers."""
+"""Real images turning into noise: x_t = alpha_t x_0 + sigma_t eps, with one eps per image so that nothing flickers."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from .pixels import GAP, MARGIN, fitting_scale, sheet, to_uint8
 from .time_label import AlphaSigma, TimeLabel, as_time_label, explodes, visible
 
 SHARES = (0, 25, 50, 75, 100)
-"""Per cent of the way, in the strip."""
+"""Per cent of the way from image to noise, one column of the strip each."""
 
 
 def forward_frames(
@@ -28,11 +28,11 @@ def forward_frames(
 
     Args:
         images: (N,C,H,W) in [-1, 1].
-        seed: of the noise; image i gets that of seed + i.
-        total_steps: T, for the caption "t = 250 / 1000", or what else it should say.
-        columns: of tiles; None = near to a square.
-        scale: pixels for one pixel of the model; None = one that suits.
-        spacing: `motion` = each differs from the one before about equally, `even` = t rises evenly.
+        seed: seed of the noise; image i uses seed + i.
+        total_steps: T, for the caption "t = 250 / 1000", or another label.
+        columns: columns of tiles; None = nearly a square.
+        scale: size of one pixel of the model in pixels; None = chosen to fit.
+        spacing: `motion` = the picture changes about equally between frames, `even` = t does.
     """
     eps = _noise(images, seed)
     times = _descending(as_time_label(total_steps).grid)
@@ -43,10 +43,10 @@ def forward_frames(
 def forward_strip(
     images: Tensor, schedule: AlphaSigma, seed: int, scale: int | None = None, rows: int = 8
 ) -> np.ndarray:
-    """The first `rows` images (N,C,H,W) at 0, 25, 50, 75 and 100 % of the way, a column each. (H,W,C) uint8.
+    """The first `rows` images (N,C,H,W) at 0, 25, 50, 75 and 100 % of the way to noise, a column each. (H,W,C) uint8.
 
-    The noise is that of `forward_frames` with the same seed. The way is measured in t, or, where the noise explodes and
-    hides everything early, in the angle of `evenly_visible`.
+    The noise is the same as in `forward_frames` with the same seed. The fraction is measured in t, or, for a
+    variance-exploding schedule, which hides everything early, in the angle of `evenly_visible`.
     """
     images = images[:rows]
     eps = _noise(images, seed)
@@ -54,8 +54,8 @@ def forward_strip(
     columns = [sheet(to_uint8(_diffuse(images, eps, t, schedule)), 1, factor) for t in _strip_times(schedule)]
     height, width, channels = columns[0].shape
     cell = max(width, caption.width_of("100 %"))
-    across = len(SHARES) * (cell + GAP) - GAP
-    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, across + 2 * MARGIN, channels)
+    total_width = len(SHARES) * (cell + GAP) - GAP
+    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, total_width + 2 * MARGIN, channels)
     for i, (share, column) in enumerate(zip(SHARES, columns, strict=True)):
         x = MARGIN + i * (cell + GAP)
         picture[MARGIN + caption.LINE :, x + (cell - width) // 2 :][:height, :width] = column
@@ -66,8 +66,8 @@ def forward_strip(
 def _picture(x: Tensor, t: float, total_steps: int | TimeLabel, columns: int | None, scale: int | None) -> np.ndarray:
     tiles = sheet(to_uint8(x), columns, fitting_scale(x, columns, scale))
     height, width, channels = tiles.shape
-    across = max(width, caption.step_width(total_steps))
-    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, across + 2 * MARGIN, channels)
+    total_width = max(width, caption.step_width(total_steps))
+    picture = caption.canvas(height + caption.LINE + 2 * MARGIN, total_width + 2 * MARGIN, channels)
     picture[MARGIN + caption.LINE :, MARGIN:][:height, :width] = tiles
     caption.write_step(picture, t, total_steps, MARGIN + caption.step_width(total_steps), MARGIN)
     return picture
@@ -87,7 +87,7 @@ def _strip_times(schedule: AlphaSigma) -> list[float]:
 
 
 def _descending(grid: int) -> Tensor:
-    """1 to 0 in even steps, (grid + 1,)."""
+    """(grid + 1,) times from 1 down to 0, evenly spaced."""
     return torch.arange(grid, -1, -1, dtype=torch.float64) / grid
 
 

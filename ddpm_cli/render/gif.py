@@ -1,9 +1,9 @@
-"""GIF: at most 256 colours a frame. Grey frames keep every shade; colour frames get a palette each.
+"""GIF encoding: at most 256 colours per frame. Grey frames keep every shade; colour frames get a palette each.
 
-One palette for all frames has to serve the noise as well as the pictures, and speckles both. With palettes of their
-own, frames that hardly differ would shimmer: so a pixel whose colour on the screen is still right is left as it is,
-and the palette serves those that are not. What stands still is drawn once and then only refined. There is no
-dithering: its dots would break the sharp squares and crawl from frame to frame.
+A single palette for all frames would have to fit the noise as well as the pictures, and neither would look smooth. With
+a palette per frame, frames that hardly differ would shimmer. So a pixel whose displayed colour is still right is left
+unchanged, and the palette is made for the other pixels. Static areas are drawn once and then only refined. There is no
+dithering, because its dots would blur the sharp squares and move from frame to frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,21 +17,21 @@ from .caption import INK
 from .pixels import BACKGROUND, EDGE
 
 TICK = 10
-"""Milliseconds: GIF counts time in hundredths of a second."""
+"""Milliseconds: GIF durations are in hundredths of a second."""
 FASTEST = 20
-"""Milliseconds: browsers slow down what is faster."""
+"""Milliseconds: browsers slow down animations with shorter frames."""
 SAMPLE = 10_000
-"""Pixels that a palette is made from."""
+"""Number of pixels that a palette is made from."""
 TOLERANCE = 3 * 3**2
-"""Squared distance in RGB: three levels in each channel, which nobody sees."""
+"""Squared distance in RGB: three levels in each channel, which is not visible."""
 GREYS = np.unique([*np.linspace(INK, BACKGROUND, 16).round(), EDGE]).astype(np.uint8)
-"""Background, tile edges, letters and their smooth outlines: in every palette, at the same places."""
+"""Colours of the background, tile edges and antialiased letters: in every palette, at the same indices."""
 STAYS = 255
-"""The transparent colour: what was there stays."""
+"""The index of the transparent colour: the pixel keeps its previous colour."""
 
 
 def encode_gif(target: Path | BinaryIO, frames: Sequence[np.ndarray], fps: float, hold: float) -> None:
-    """An endless loop. frames (H,W), (H,W,1) or (H,W,3) uint8; the last one stays for `hold` seconds."""
+    """Write an endless loop. frames (H,W), (H,W,1) or (H,W,3) uint8; the last one is held for `hold` seconds."""
     grey = frames[0].ndim == 2 or frames[0].shape[2] == 1
     images = [Image.fromarray(f.reshape(f.shape[:2])) for f in frames] if grey else list(_paletted(frames))
     each = max(FASTEST, round(1000 / fps / TICK) * TICK)
@@ -42,7 +42,7 @@ def encode_gif(target: Path | BinaryIO, frames: Sequence[np.ndarray], fps: float
 
 
 def _paletted(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:
-    """Frames (H,W,3) in at most 255 colours each; all but the first only where they differ from what is shown."""
+    """Frames (H,W,3) in at most 255 colours each; after the first, only the pixels that differ from those displayed."""
     shown: np.ndarray | None = None
     for frame in frames:
         error = np.full(frame.shape[:2], np.inf) if shown is None else _distance(frame, shown)
@@ -60,34 +60,34 @@ def _paletted(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:
 
 
 def _palette(pixels: np.ndarray) -> np.ndarray:
-    """Colours (256,3) for pixels (N,3): first `GREYS`, then those that suit the others; `STAYS` is not to be used."""
-    others = pixels[~_is_plain(pixels)]
-    room = STAYS - len(GREYS)
+    """Colours (256,3) for pixels (N,3): first `GREYS`, then colours for the other pixels; `STAYS` is unused."""
+    coloured = pixels[~_is_plain(pixels)]
+    free = STAYS - len(GREYS)
     colours = np.zeros((0, 3), np.uint8)
-    if len(others):
-        sample = np.ascontiguousarray(others[:: max(1, len(others) // SAMPLE)])
-        found = Image.fromarray(sample[None]).quantize(room, Image.Quantize.MEDIANCUT, kmeans=2)
-        colours = np.array(found.getpalette(), np.uint8).reshape(-1, 3)[:room]
+    if len(coloured):
+        sample = np.ascontiguousarray(coloured[:: max(1, len(coloured) // SAMPLE)])
+        quantized = Image.fromarray(sample[None]).quantize(free, Image.Quantize.MEDIANCUT, kmeans=2)
+        colours = np.array(quantized.getpalette(), np.uint8).reshape(-1, 3)[:free]
     white = np.full((256 - len(GREYS) - len(colours), 3), BACKGROUND, np.uint8)
     return np.concatenate([np.repeat(GREYS[:, None], 3, axis=1), colours, white])
 
 
 def _nearest(frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Where in the palette each pixel of (H,W,3) is, (H,W) uint8."""
+    """The index in the palette of each pixel of (H,W,3), (H,W) uint8."""
     holder = Image.new("P", (1, 1))
     holder.putpalette(palette.tobytes())
     index = np.array(Image.fromarray(frame).quantize(palette=holder, dither=Image.Dither.NONE))
-    # Pillow looks colours up in steps of 4, so that a near one could take the background's place
+    # Pillow looks colours up in steps of 4, so a similar colour could replace the background
     plain = _is_plain(frame)
     index[plain] = np.searchsorted(GREYS, frame[plain][:, 0])
     return np.where(index == STAYS, len(GREYS) - 1, index)  # both are white
 
 
 def _is_plain(pixels: np.ndarray) -> np.ndarray:
-    """Whether each of (..., 3) is one of `GREYS`."""
+    """Whether each pixel of (..., 3) is one of `GREYS`, (...) bool."""
     return (pixels == pixels[..., :1]).all(-1) & np.isin(pixels[..., 0], GREYS)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared, (H,W)."""
+    """Squared distance in RGB, (H,W)."""
     return np.square(a.astype(np.int32) - b).sum(-1)

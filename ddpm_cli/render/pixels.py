@@ -1,4 +1,4 @@
-"""Tensors -> pixels, on one fixed scale: the same value is the same grey in every picture and every frame."""
+"""Tensors -> pixels on one fixed scale: a value has the same grey in every picture and every frame."""
 
 import math
 
@@ -8,23 +8,23 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 BACKGROUND = 255
-"""Between and around tiles: white."""
+"""White, between and around tiles."""
 EDGE = 208
-"""Grey next to tiles, without which their white pixels would be one with the background."""
+"""Grey around each tile, which separates white pixels from the background."""
 LEGIBLE = 80
-"""Pixels that a tile should be wide, at least."""
+"""Minimum size of a tile, in pixels."""
 MARGIN = 16
-"""Around everything."""
+"""Pixels around everything."""
 GAP = 4
-"""Between tiles; the same at any scale."""
+"""Pixels between tiles, at any scale."""
 WIDEST = 720
-"""No picture is made wider by enlarging it, unless the user names the scale: a GIF grows with every pixel."""
+"""Pictures are not enlarged beyond this width unless the user sets the scale, because large GIFs are large files."""
 
 
 def quantized(x: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255 by round((x + 1) * 127.5), clipped; same shape, uint8, where it is. NaN becomes 0.
+    """[-1, 1] -> 0..255 by round((x + 1) * 127.5), clipped; uint8 of the same shape, on the same device. NaN becomes 0.
 
-    What is uint8 already stays as it is.
+    A uint8 tensor is returned unchanged.
     """
     if x.dtype == torch.uint8:
         return x
@@ -40,7 +40,7 @@ def to_uint8(x: Tensor) -> Tensor:
 def grid(images: Tensor, columns: int | None = None, pad: int = 1, background: int = BACKGROUND) -> np.ndarray:
     """(N,C,H,W) uint8 -> one picture (rows * (H + pad) + pad, columns * (W + pad) + pad, C), row by row.
 
-    Without `columns`, a layout near to a square with few holes (64 -> 8x8, 10 -> 5x2); never more columns than images.
+    Without `columns`, the layout is nearly square with few holes (64 -> 8x8, 10 -> 5x2) and at most N columns.
 
     Raises:
         ValueError: columns below 1.
@@ -56,7 +56,7 @@ def grid(images: Tensor, columns: int | None = None, pad: int = 1, background: i
 
 
 def layout(n: int, columns: int | None = None) -> int:
-    """How many columns `grid` uses for n tiles."""
+    """The number of columns that `grid` uses for n tiles."""
     if columns is None:
         return balanced(n)
     if columns < 1:
@@ -65,7 +65,7 @@ def layout(n: int, columns: int | None = None) -> int:
 
 
 def balanced(n: int) -> int:
-    """Columns for n tiles, at least as wide as high: weighs empty places against being long and thin."""
+    """A number of columns for n tiles, at least as wide as high, with few empty cells and not too long and thin."""
 
     def cost(columns: int) -> float:
         rows = math.ceil(n / columns)
@@ -76,10 +76,10 @@ def balanced(n: int) -> int:
 
 
 def default_scale(height: int, width: int, wanted: int | None = None) -> int:
-    """Pixels of the picture for one pixel of the model: `wanted`, or so many that a tile is legible (8 -> 10, 32 -> 3).
+    """Size of one pixel of the model in pixels: `wanted`, or large enough for a legible tile (8 -> 10, 32 -> 3).
 
     Raises:
-        ValueError: wanted below 1.
+        ValueError: `wanted` is below 1.
     """
     if wanted is None:
         return math.ceil(LEGIBLE / max(height, width))
@@ -101,23 +101,23 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def sheet(images: Tensor, columns: int | None, scale: int) -> np.ndarray:
-    """(N,C,H,W) uint8 -> (H',W',C): enlarged tiles with a thin edge, nothing around the outermost."""
+    """(N,C,H,W) uint8 -> (H',W',C): enlarged tiles with thin edges, without an outer margin."""
     sharp = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     framed = F.pad(sharp, (1, 1, 1, 1), value=EDGE)
     return grid(framed, columns, pad=GAP)[GAP:-GAP, GAP:-GAP]
 
 
 def fitting_scale(images: Tensor, columns: int | None, scale: int | None, panels: int = 1) -> int:
-    """`scale`, or the one that suits a tile unless `panels` sheets beside one another get too wide with it."""
+    """`scale`, or one that makes tiles legible and `panels` sheets side by side no wider than `WIDEST`."""
     n, _, height, width = images.shape
-    suited = default_scale(height, width, scale)
+    preferred = default_scale(height, width, scale)
     if scale is not None:
-        return suited
-    return max(1, min(suited, WIDEST // (panels * layout(n, columns) * width)))
+        return preferred
+    return max(1, min(preferred, WIDEST // (panels * layout(n, columns) * width)))
 
 
 def columns_by_class(labels: Tensor | None) -> int | None:
-    """How many pictures a row of the grid should have: with up to 16 classes in turn, each column is of one class."""
+    """The number of columns for images whose labels cycle through 2 to 16 classes, so that each column is one class."""
     classes = len(labels.unique()) if labels is not None else 0
     if labels is None or not 2 <= classes <= 16:
         return None

@@ -1,4 +1,4 @@
-"""A picture as characters. Plain values: the console gives them colour."""
+"""Pictures as characters for the terminal. Returns plain values; the console adds the colour."""
 
 import numpy as np
 from PIL import Image
@@ -8,23 +8,23 @@ from .pixels import as_rgb, grid, layout
 
 Colour = tuple[int, int, int]
 Cell = tuple[Colour, Colour]
-"""One character: its upper and its lower half."""
+"""The colours of the upper and the lower half of one character."""
 
 RAMP = " .:-=+*#%@"
 """From dark to bright, on a dark terminal."""
 LUMA = np.array([0.299, 0.587, 0.114])
-"""How bright red, green and blue look (ITU-R BT.601)."""
+"""Perceived brightness of red, green and blue (ITU-R BT.601)."""
 
 
 LEGIBLE = 16
-"""Pixels that a thumbnail should be wide; smaller pictures are never shrunk."""
+"""Minimum width of a thumbnail in pixels; smaller pictures are never shrunk."""
 
 
 def thumbnails(pixels: Tensor, columns: int | None, width: int, height: int) -> np.ndarray:
-    """(N,C,H,W) uint8 -> one picture of the first few, as many as are legible in `width` x `height` pixels.
+    """(N,C,H,W) uint8 -> one picture of the first images, as many as are legible in `width` x `height` pixels.
 
     Args:
-        columns: wanted in a row; fewer where so many would be shrunk below what can be read.
+        columns: preferred number in a row; there are fewer if they would not be legible.
     """
     tile = min(pixels.shape[-1], LEGIBLE)
     across = max(1, min(layout(len(pixels), columns), (width - 1) // (tile + 1)))
@@ -42,14 +42,14 @@ def half_blocks(picture: np.ndarray, columns: int) -> list[list[Cell]]:
 
 
 def shades(picture: np.ndarray, columns: int) -> list[str]:
-    """(H,W,C) uint8 -> lines of at most `columns` characters; two for each pixel, as one is half as wide as high."""
+    """(H,W,C) uint8 -> lines of at most `columns` characters; two per pixel, as one is twice as high as wide."""
     light = _fit(picture, columns // 2) @ LUMA
     index = (light / 256 * len(RAMP)).astype(int)
     return ["".join(RAMP[i] * 2 for i in row).rstrip() for row in index]
 
 
 def _fit(picture: np.ndarray, width: int) -> np.ndarray:
-    """(H,W,3), shrunk by averaging until it is at most `width` pixels wide (1 at least)."""
+    """(H,W,3), shrunk by averaging to at most max(1, `width`) pixels wide."""
     picture, width = as_rgb(picture), max(1, width)
     if picture.shape[1] <= width:
         return picture

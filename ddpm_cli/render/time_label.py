@@ -1,4 +1,4 @@
-"""What a caption says of the time: "t = 637 / 1000", "t = 0.64" or "sigma = 1.23"."""
+"""The time in a caption: "t = 637 / 1000", "t = 0.64" or "sigma = 1.23"."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class AlphaSigma(Protocol):
-    """What of a schedule is needed here: t (*) in [0, 1] -> alpha (*), sigma (*)."""
+    """The part of a schedule that is used here: t (*) in [0, 1] -> alpha (*), sigma (*)."""
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class TimeLabel(Protocol):
-    """`name` value `after`; the value is `places` characters long at most."""
+    """A label made of `name`, a value of at most `places` characters, and `after`."""
 
     @property
     def name(self) -> str: ...
@@ -27,7 +27,7 @@ class TimeLabel(Protocol):
 
     @property
     def grid(self) -> int:
-        """How many even parts of [0, 1] an animation chooses its times from."""
+        """The number of equal parts of [0, 1] whose ends are the times of an animation's frames."""
         ...
 
     def value(self, t: float) -> str: ...
@@ -35,7 +35,7 @@ class TimeLabel(Protocol):
 
 @dataclass(frozen=True)
 class StepLabel:
-    """Of a table with `total` steps."""
+    """The label for a schedule table of `total` steps."""
 
     total: int
 
@@ -61,7 +61,7 @@ class StepLabel:
 
 @dataclass(frozen=True)
 class FractionLabel:
-    """Of a schedule that has no steps."""
+    """The label for a schedule without steps."""
 
     name: str = "t ="
     after: str = ""
@@ -74,13 +74,13 @@ class FractionLabel:
 
 @dataclass(frozen=True)
 class NoiseLevelLabel:
-    """Of a schedule whose time is the noise itself."""
+    """The label for a schedule whose time is the noise level."""
 
     schedule: AlphaSigma
     name: str = "sigma ="
     after: str = ""
     places: int = 5
-    grid: int = 20_000  # the picture changes in the lowest hundredth of [0, 1]
+    grid: int = 20_000  # fine, because the picture only changes in the lowest hundredth of [0, 1]
 
     def value(self, t: float) -> str:
         _, sigma = self.schedule(torch.tensor(t, dtype=torch.float64))
@@ -89,12 +89,12 @@ class NoiseLevelLabel:
 
 
 def explodes(schedule: AlphaSigma) -> bool:
-    """Whether sigma grows beyond the images' own scale, which is 2 from black to white."""
+    """Whether sigma grows beyond 2, the range of the images from black to white."""
     return float(schedule(torch.ones((), dtype=torch.float64))[1]) > 2
 
 
 def time_label_of(schedule: AlphaSigma, steps: int | None = None) -> TimeLabel:
-    """What suits a schedule; `steps` of its table, if it has one."""
+    """The label for a schedule; `steps` is the length of its table, if it has one."""
     return StepLabel(steps) if steps else NoiseLevelLabel(schedule) if explodes(schedule) else FractionLabel()
 
 
@@ -103,6 +103,6 @@ def as_time_label(total: int | TimeLabel) -> TimeLabel:
 
 
 def visible(x: Tensor, t: float, schedule: AlphaSigma) -> Tensor:
-    """x_t / max(1, sqrt(alpha^2 + sigma^2)): noise that explodes would be black and white only."""
+    """x_t / max(1, sqrt(alpha^2 + sigma^2)): otherwise variance-exploding noise would be clipped to black and white."""
     alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
     return x / max(1.0, float((alpha.square() + sigma.square()).sqrt()))

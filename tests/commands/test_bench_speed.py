@@ -141,7 +141,7 @@ def test_a_command_that_fails_gives_no_figure(cli: Cli, tmp_path: Path, monkeypa
         (["what=sample", "sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule"),
         (["what=sample", "model=vae"], "model: is not sampled step by step"),
         (["what=train", "model=gmm"], "objective: EM takes no gradient steps"),
-        (["what=train", "schedule=flow"], "objective: v means"),
+        (["what=train", "schedule=flow"], "objective: v needs"),
         (["what=train", "seed=-1"], "seed: must be at least 0"),
         (["what=startup", "windows=0"], "windows: must be positive"),
         (["what=train", "trainer.batch_sise=2"], "did you mean 'trainer.batch_size'"),

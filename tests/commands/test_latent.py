@@ -246,7 +246,10 @@ def test_what_is_refused(command: str, run: str, arguments: list[str], says: str
         (["model=unet_tiny", "objective=elbo"], "objective: elbo needs an autoencoder"),
         (["model=unet_tiny", "objective=em"], "objective: em needs a Gaussian mixture"),
         (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM looks at all images in each step"),
-        (["model=gmm", "model.dimensions=65"], "model.dimensions: must be between 1 and the images' 64"),
+        (
+            ["model=gmm", "model.dimensions=65"],
+            "model.dimensions: must be between 1 and the 64 pixel values of an image",
+        ),
         (["model=vae", "objective.beta=-1"], "objective.beta: must be at least 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Caches of decoded pictures: the same pixels, made once, never taken for whole when they are not."""
+"""Caches of decoded pictures: the same pixels as without, made once, never used when damaged or incomplete."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_pixels_and_their_order_are_the_same(folder: Folder, options: dict[str, Any]) -> None:
+def test_a_cache_gives_the_same_pixels_in_the_same_order(folder: Folder, options: dict[str, Any]) -> None:
     for _ in range(2):  # made, then reused
         for split in ("train", "val"):
             kept, plain = folder.load(split, **options), folder.plain(split, **options)
@@ -85,13 +85,13 @@ def test_the_pixels_and_their_order_are_the_same(folder: Folder, options: dict[s
             assert [b.y.tolist() for b in kept.chunks(7)] == [b.y.tolist() for b in plain.chunks(7)]
             assert all(a.x.equal(b.x) for a, b in zip(kept.chunks(7), plain.chunks(7), strict=True))
             assert same(kept.take(5), plain.take(5))
-            some = torch.tensor([3, 0, 3])
+            rows = torch.tensor([3, 0, 3])
             if len(plain):
-                assert same(kept.subset(some), plain.subset(some))
-                assert same(kept.subset(some).subset(some[1:2]), plain.subset(some).subset(some[1:2]))
+                assert same(kept.subset(rows), plain.subset(rows))
+                assert same(kept.subset(rows).subset(rows[1:2]), plain.subset(rows).subset(rows[1:2]))
 
 
-def test_splits_are_choices_of_one_file(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_both_splits_share_one_cache_file(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     train, val = folder.load(), folder.load("val")
     assert train.mapped and val.mapped and train.mapped.path == val.mapped.path
     assert train.rows is not None and val.rows is not None
@@ -104,10 +104,10 @@ def test_splits_are_choices_of_one_file(folder: Folder, caplog: pytest.LogCaptur
     assert len(caplog.messages) == 1
     folder.load()
     assert caplog.messages[1].startswith(f"reused the cache {path}")
-    assert np.load(path).shape == (N, 3, 8, 8)  # a file that anyone can read
+    assert np.load(path).shape == (N, 3, 8, 8)  # a plain .npy file
 
 
-def test_another_size_has_a_cache_of_its_own(folder: Folder) -> None:
+def test_each_size_has_its_own_cache(folder: Folder) -> None:
     folder.load()
     folder.load(size=6)
     assert len(folder.files(".npy")) == 2
@@ -131,13 +131,13 @@ def renamed(root: Path) -> None:
     (root / "ant" / "000.png").rename(root / "ant" / "zzz.png")
 
 
-def pages_read(root: Path) -> None:
+def touched(root: Path) -> None:
     file = root / "ant" / "000.png"
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
 
-def overwritten_in_secret(root: Path) -> None:
-    """With the size and the time as they were, which the beginning of the first file gives away."""
+def changed_with_old_size_and_time(root: Path) -> None:
+    """Change one byte but keep the size and the modification time; only the hashed first bytes of the file differ."""
     file = root / "ant" / "000.png"
     before, data = file.stat(), bytearray(file.read_bytes())
     data[-20] ^= 255
@@ -145,21 +145,23 @@ def overwritten_in_secret(root: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("change", [changed, added, removed, renamed, pages_read])
-def test_another_content_is_decoded_anew_and_replaces_the_old(folder: Folder, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("change", [changed, added, removed, renamed, touched])
+def test_changed_pictures_are_decoded_again_and_replace_the_old_cache(
+    folder: Folder, change: Callable[[Path], None]
+) -> None:
     old = folder.load()
     before, (path,) = old.pixels.clone(), folder.files(".npy")
     change(folder.root)
     for split in ("train", "val"):
         assert same(folder.load(split), folder.plain(split))
     assert len(folder.files()) == 2 and folder.files(".npy") != [path]
-    again = torch.cat(list(old.raw(10)))  # who reads the old one keeps it
+    again = torch.cat(list(old.raw(10)))  # a run that uses the old cache can still read it
     assert again.equal(before)
 
 
-def test_folders_whose_files_all_have_one_time_are_told_apart(folder: Folder) -> None:
+def test_folders_whose_files_have_the_same_sizes_and_times_have_different_caches(folder: Folder) -> None:
     folder.load(skip_damaged=True)
-    overwritten_in_secret(folder.root)
+    changed_with_old_size_and_time(folder.root)
     folder.load(skip_damaged=True)
     assert same(folder.load(skip_damaged=True), folder.plain(skip_damaged=True))
 
@@ -193,8 +195,8 @@ def spoil_shape(npy: Path, manifest: Path) -> None:
 
 
 def spoil_manifest(npy: Path, manifest: Path) -> None:
-    told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(told | {"damaged": {"1": "made up"}}))
+    contents = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(contents | {"damaged": {"1": "made up"}}))
 
 
 def cut_manifest(npy: Path, manifest: Path) -> None:
@@ -206,20 +208,20 @@ def lose_pictures(npy: Path, manifest: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, spoil, spoil_shape, spoil_manifest, cut_manifest, lose_pictures])
-def test_damage_is_found_and_mended(
+def test_a_damaged_cache_is_detected_and_made_again(
     folder: Folder, damage: Callable[[Path, Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.load()
     damage(folder.files(".npy")[0], folder.files(".json")[0])
     assert same(folder.load(), folder.plain())
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert "is of no use" in warning and warning.endswith("decoding again")
+    assert "is invalid: " in warning and warning.endswith("decoding again")
     caplog.clear()
     folder.load()
     assert [m.split(" /")[0] for m in caplog.messages] == ["reused the cache"]
 
 
-def test_pictures_without_a_manifest_do_not_count(folder: Folder) -> None:
+def test_a_cache_without_a_manifest_is_not_used(folder: Folder) -> None:
     folder.load()
     npy, manifest = folder.files(".npy")[0], folder.files(".json")[0]
     manifest.unlink()
@@ -250,7 +252,7 @@ def start(folder: Folder, kill: bool = False) -> subprocess.Popen[str]:
     )
 
 
-def test_two_runs_at_once_make_it_once(folder: Folder) -> None:
+def test_two_concurrent_runs_make_the_cache_once(folder: Folder) -> None:
     folder.load()
     (path,) = folder.files(".npy")
     for file in folder.files():
@@ -259,27 +261,27 @@ def test_two_runs_at_once_make_it_once(folder: Folder) -> None:
         runs = [start(folder) for _ in range(2)]
         lines = [run.stdout.readline() for run in runs if run.stdout]
         assert all("another run is decoding" in line and "waiting for it" in line for line in lines)
-    told = [run.communicate(timeout=600)[0].splitlines() for run in runs]
-    assert sorted(lines[0].split(" /")[0] for lines in told) == ["made the cache", "reused the cache"]
-    assert told[0][-1] == told[1][-1] == str(int(folder.plain().pixels.long().sum()))
+    outputs = [run.communicate(timeout=600)[0].splitlines() for run in runs]
+    assert sorted(lines[0].split(" /")[0] for lines in outputs) == ["made the cache", "reused the cache"]
+    assert outputs[0][-1] == outputs[1][-1] == str(int(folder.plain().pixels.long().sum()))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kills")
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 @pytest.mark.parametrize("then", [lambda root: None, added])
-def test_a_killed_run_leaves_nothing_that_counts(folder: Folder, then: Callable[[Path], None]) -> None:
+def test_the_leftovers_of_a_killed_run_are_removed(folder: Folder, then: Callable[[Path], None]) -> None:
     killed = start(folder, kill=True)
     killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL
     assert [p.suffix for p in folder.kept.iterdir() if p.name.startswith(".lock-") is False] == [".part"]
     (part,) = folder.kept.glob(".*.part")
     with FileLock(folder.kept / f".lock-{part.name.split('-')[1][:2]}", timeout=600):
-        pass  # its copies notice that it is gone, and let go of its lock
+        pass  # its forks notice that it is gone and release the lock
     then(folder.root)
     assert same(folder.load(), folder.plain())
     assert not list(folder.kept.glob(".*.part")) and len(folder.files()) == 2
 
 
-def test_a_build_under_way_is_left_alone(folder: Folder) -> None:
+def test_a_cache_that_another_run_is_writing_is_left_alone(folder: Folder) -> None:
     folder.load()
     own = folder.files(".npy")[0].stem.split("-")[1][:2]
     for file in folder.files():
@@ -302,7 +304,7 @@ def full(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
 
-def full_on_the_way(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def full_while_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = cache_file._begin
 
     def onto_full(part: Path, shape: tuple[int, ...]) -> int:
@@ -321,26 +323,26 @@ def no_locks(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_store.FileLock, "acquire", refuse)
 
 
-@pytest.mark.parametrize("trouble", [under_a_file, full, full_on_the_way, no_locks])
-def test_what_cannot_be_kept_is_decoded_into_memory(
+@pytest.mark.parametrize("trouble", [under_a_file, full, full_while_writing, no_locks])
+def test_pictures_that_cannot_be_cached_are_decoded_into_memory(
     folder: Folder,
     trouble: Callable[[Folder, pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    if trouble is full_on_the_way and not Path("/dev/full").exists():
-        pytest.skip("has no /dev/full")
+    if trouble is full_while_writing and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
     trouble(folder, monkeypatch)
     images = folder.load()
     assert images.mapped is None and same(images, folder.plain())
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith("no cache of decoded pictures") and record.getMessage().count("\n") == 0
+    assert record.getMessage().startswith("cannot cache the decoded pictures") and record.getMessage().count("\n") == 0
     assert not folder.kept.is_dir() or not folder.files()
 
 
-def test_a_cache_that_is_there_is_read_without_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from a place where nothing can be written, of which a test by root knows nothing."""
+def test_an_existing_cache_is_read_without_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a read-only folder, which a test that runs as root cannot set up."""
     folder.load()
     before = sorted((p.name, p.stat().st_mtime_ns) for p in folder.kept.iterdir())
     monkeypatch.setattr(cache_store, "_lock", lambda *_: pytest.fail("locks"))
@@ -348,18 +350,20 @@ def test_a_cache_that_is_there_is_read_without_writing(folder: Folder, monkeypat
     assert sorted((p.name, p.stat().st_mtime_ns) for p in folder.kept.iterdir()) == before
 
 
-def test_never_among_the_pictures(
+def test_a_cache_is_never_inside_the_folder_of_pictures(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     inside = folder.root / "cache"
-    with pytest.raises(ConfigError, match=r"^dataset\.cache: .* lies among the pictures; name a folder elsewhere$"):
+    with pytest.raises(
+        ConfigError, match=r"^dataset\.cache: .* is inside the folder of pictures; choose another folder$"
+    ):
         folder.load(cache=str(inside))
     monkeypatch.setenv("XDG_CACHE_HOME", str(inside))
-    assert folder.load(cache=True).mapped is None and "among the pictures" in caplog.text
+    assert folder.load(cache=True).mapped is None and "inside the folder of pictures" in caplog.text
     assert not inside.exists()
 
 
-def test_auto_where_it_pays(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_caches_many_or_large_files(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home" / "ddpm-cli" / "pictures"
     assert folder.load(cache="auto").mapped is None and not home.exists()
     monkeypatch.setattr(cache, "MANY", N)
@@ -372,8 +376,8 @@ def test_auto_where_it_pays(folder: Folder, tmp_path: Path, monkeypatch: pytest.
     assert folder.load(cache=True).mapped and not folder.kept.exists()
 
 
-def test_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # which the specification says to ignore
+def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # the XDG specification says to ignore relative paths
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert cache.folder_of(True) == tmp_path / "me" / ".cache" / "ddpm-cli" / "pictures"
     assert cache.folder_of("~/there") == tmp_path / "me" / "there"
@@ -391,7 +395,7 @@ def test_damaged_pictures_are_left_out_or_refused_as_without_a_cache(
             assert same(folder.load(split, skip_damaged=True), folder.plain(split, skip_damaged=True))
     assert len(folder.files(".npy")) == 1
     left_out = [m for m in caplog.messages if m.startswith("left out")]
-    assert left_out and left_out[::2] == left_out[1::2]  # what one way says the other says
+    assert left_out and left_out[::2] == left_out[1::2]  # the same messages with and without a cache
     with pytest.raises(DataError) as kept:
         [folder.load(split) for split in ("train", "val")]
     with pytest.raises(DataError) as plain:
@@ -399,7 +403,7 @@ def test_damaged_pictures_are_left_out_or_refused_as_without_a_cache(
     assert str(kept.value) == str(plain.value)
 
 
-def test_damage_in_the_other_part_of_the_split_is_no_hindrance(folder: Folder) -> None:
+def test_a_damaged_held_out_picture_does_not_stop_training(folder: Folder) -> None:
     held_out = folder.load("val").rows
     assert held_out is not None
     files = sorted(folder.root.rglob("*.png"))
@@ -409,7 +413,7 @@ def test_damage_in_the_other_part_of_the_split_is_no_hindrance(folder: Folder) -
         folder.load("val")
 
 
-def test_a_refused_picture_leaves_no_cache(folder: Folder) -> None:
+def test_a_damaged_picture_leaves_no_cache(folder: Folder) -> None:
     (folder.root / "ant" / "000.png").write_text("no picture")
     (folder.root / "ant" / "002.png").write_text("no picture")
     with pytest.raises(DataError, match="is not a readable picture"):
@@ -417,7 +421,7 @@ def test_a_refused_picture_leaves_no_cache(folder: Folder) -> None:
     assert not folder.files() and not list(folder.kept.glob(".*.part"))
 
 
-def test_a_picture_that_can_be_read_again_comes_back(
+def test_a_picture_that_becomes_readable_is_added(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(self: Decoder, files: Any, out: Any, first: int = 0) -> dict[int, str]:
@@ -430,7 +434,7 @@ def test_a_picture_that_can_be_read_again_comes_back(
     assert "can be read now" in caplog.text and len(folder.files()) == 2
 
 
-def test_a_killed_decoder_is_one_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_decoding_process_is_one_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("decodes by threads")
     me = os.getpid()
@@ -441,12 +445,12 @@ def test_a_killed_decoder_is_one_line(folder: Folder, monkeypatch: pytest.Monkey
         return {}
 
     monkeypatch.setattr(Decoder, "block", die)
-    with pytest.raises(DataError, match=r"^dataset: a process that decoded pictures was killed"):
+    with pytest.raises(DataError, match=r"^dataset: a process that decodes pictures was killed \(exit code -9\)"):
         folder.load()
     assert not list(folder.kept.glob(".*.part"))
 
 
-def test_the_parts_of_celeba_do_not_replace_each_other(tmp_path: Path) -> None:
+def test_the_caches_of_celebas_splits_do_not_replace_each_other(tmp_path: Path) -> None:
     base = tmp_path / "celeba"
     for i in range(12):
         picture(base / "img_align_celeba" / f"{i:06}.png", i)

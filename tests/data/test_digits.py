@@ -1,4 +1,4 @@
-"""The offline default: real digits, fixed split, other sizes and channels, field checks."""
+"""The digits, the offline default: pixels, labels, the fixed split, other sizes and channels, field checks."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ddpm_cli.data.convert import fit, split_indices
 from ddpm_cli.data.digits import Digits
 
 
-def test_native_digits_are_scikit_learns() -> None:
+def test_the_pixels_are_scikit_learns() -> None:
     train, val = Digits().load("train"), Digits().load("val")
     assert train.shape == (1, 8, 8) and train.classes == 10 and not train.flip
     assert len(train) + len(val) == 1797 and len(val) == 180
@@ -21,7 +21,7 @@ def test_native_digits_are_scikit_learns() -> None:
     assert train.pixels.min() == 0 and train.pixels.max() == 255
 
 
-def test_labels_go_with_their_pictures() -> None:
+def test_labels_match_their_pictures() -> None:
     data, target = load_digits(return_X_y=True)
     known = np.round(data * 255 / 16).astype(np.uint8)
     lookup = {pixels.tobytes(): label for pixels, label in zip(known, target, strict=True)}
@@ -43,7 +43,7 @@ def test_classes_zero_ignores_the_labels() -> None:
     assert images.classes == 0 and not images.labels.any()
 
 
-def test_nothing_held_out() -> None:
+def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert len(Digits(val_fraction=0.0).load("train")) == 1797
     assert len(Digits(val_fraction=0.0).load("val")) == 0
 
@@ -70,14 +70,14 @@ def test_errors_name_the_field_first(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 100])
-def test_a_split_is_disjoint_and_whole(n: int, fraction: float) -> None:
+def test_a_split_is_disjoint_and_complete(n: int, fraction: float) -> None:
     train, val = (split_indices(n, fraction, held_out).tolist() for held_out in (False, True))
     assert sorted(train + val) == list(range(n))
     assert (len(val) >= 1) == (n >= 2 and fraction > 0)
     assert len(train) >= min(n, 1)
 
 
-def test_grey_is_pillows_and_a_grey_picture_stays_as_it_is() -> None:
+def test_grey_is_the_same_as_pillows_and_grey_pictures_do_not_change() -> None:
     from PIL import Image
 
     rgb = torch.randint(0, 256, (1, 3, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

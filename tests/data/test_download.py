@@ -1,4 +1,4 @@
-"""torchvision's own download against a server of ours: success, failure, halves, what is kept."""
+"""torchvision's own download from a local server: success, failure, incomplete files, what is kept."""
 
 import gzip
 import hashlib
@@ -53,7 +53,9 @@ def mnist(root: Path) -> TorchvisionSet:
     return TorchvisionSet(name="mnist", root=str(root), size=28, channels=1, classes=10)
 
 
-def test_a_download_reports_and_prints_nothing(served: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_download_reports_progress_and_prints_nothing(
+    served: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     calls: list[tuple[str, int, int]] = []
     tqdm = utils.tqdm
     images = mnist(tmp_path / "data").load("train", lambda *call: calls.append(call))
@@ -68,7 +70,7 @@ def ordered(folder: Path) -> list[Path]:
     return [folder / name for name, _ in datasets.MNIST.resources]
 
 
-def test_the_second_time_needs_no_server(served: Path, tmp_path: Path) -> None:
+def test_the_second_load_needs_no_server(served: Path, tmp_path: Path) -> None:
     mnist(tmp_path / "data").load("train")
     for file in served.iterdir():
         file.unlink()
@@ -85,12 +87,12 @@ def test_a_failed_download_is_one_line_that_names_files_and_folder(served: Path,
     assert message.startswith(f"{root}: could not download MNIST (") and "404" in message
     assert message.endswith(
         "; put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, "
-        f"t10k-labels-idx1-ubyte.gz into {root}/MNIST/raw or set dataset.root"
+        f"t10k-labels-idx1-ubyte.gz into {root}/MNIST/raw or set dataset.root=FOLDER"
     )
     assert not (tmp_path / "new").exists()
 
 
-def test_damaged_halves_go_whole_files_stay_and_the_next_try_works(served: Path, tmp_path: Path) -> None:
+def test_incomplete_files_are_removed_complete_ones_stay_and_the_next_try_works(served: Path, tmp_path: Path) -> None:
     bad = served / "t10k-images-idx3-ubyte.gz"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:-9])
@@ -102,7 +104,7 @@ def test_damaged_halves_go_whole_files_stay_and_the_next_try_works(served: Path,
     assert len(mnist(tmp_path / "data").load("val")) == 5
 
 
-def test_an_interrupted_download_leaves_no_halves(served: Path, tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_no_incomplete_files(served: Path, tmp_path: Path) -> None:
     def interrupt(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -112,7 +114,7 @@ def test_an_interrupted_download_leaves_no_halves(served: Path, tmp_path: Path) 
     assert len(mnist(tmp_path / "data").load("train")) == 30
 
 
-def test_a_server_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.SVHN, "split_list", {"train": ["http://127.0.0.1:9/x.mat", "x.mat", "0" * 32]})
     with pytest.raises(DataError, match=r"could not download SVHN \(.*refused.*\); put x\.mat into"):
         TorchvisionSet(name="svhn", root=str(tmp_path)).load("train")
@@ -128,7 +130,7 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         mnist(tmp_path / "data").load("train")
 
 
-def test_celeba_without_gdown_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celeba_without_gdown_names_the_files_and_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "gdown", None)

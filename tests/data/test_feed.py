@@ -1,4 +1,4 @@
-"""How batches reach the device: the same ones on every path, and a thread that ends when it should."""
+"""How batches reach the device: every path gives the same batches, and the prefetching thread ends."""
 
 import gc
 import threading
@@ -26,7 +26,7 @@ def in_memory() -> Images:
 
 
 def in_file(path: Path) -> Images:
-    """The same as a choice, out of order, of a file that holds more."""
+    """The same pictures, as a shuffled selection of a file that holds more."""
     plain = in_memory()
     order = torch.randperm(N + 9, generator=torch.Generator().manual_seed(1))[:N]
     stored = torch.zeros(N + 9, 3, 4, 5, dtype=torch.uint8)
@@ -36,7 +36,7 @@ def in_file(path: Path) -> Images:
     return Images(file.pixels, plain.labels, plain.class_names, True, order, file)
 
 
-def some(images: Images, start: int = 0) -> list[Batch]:
+def first_batches(images: Images, start: int = 0) -> list[Batch]:
     return list(islice(images.batches(7, 3, start), 20))
 
 
@@ -53,23 +53,23 @@ def test_memory_file_and_device_give_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
     plain, file = in_memory(), in_file(tmp_path / "x.npy")
-    expected = some(plain, start)
-    assert equal(some(file, start), expected)
+    expected = first_batches(plain, start)
+    assert equal(first_batches(file, start), expected)
     monkeypatch.setattr(images, "fits", lambda *_: True)
-    assert equal(some(plain, start), expected) and equal(some(file, start), expected)
+    assert equal(first_batches(plain, start), expected) and equal(first_batches(file, start), expected)
     assert not readers()
 
 
-def test_the_same_as_gathered_by_hand() -> None:
-    """Against the definition: order, then flips, then floats."""
+def test_batches_follow_their_definition() -> None:
+    """Order, then flips, then floats."""
     plain = in_memory()
-    for batch, draw in zip(some(plain), batch_indices(N, 7, 3, 0, True), strict=False):
+    for batch, draw in zip(first_batches(plain), batch_indices(N, 7, 3, 0, True), strict=False):
         assert draw.mirrored is not None
         rows = [p.flip(-1) if m else p for p, m in zip(plain.pixels[draw.chosen], draw.mirrored, strict=True)]
         assert batch.x.equal(torch.stack(rows).float() / 127.5 - 1) and batch.y.equal(draw.chosen)
 
 
-def test_only_a_gpu_with_room_keeps_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_stay_only_on_a_gpu_with_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = in_memory()
     needed = plain.pixels.numel()
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4 * needed, 0))
@@ -78,12 +78,12 @@ def test_only_a_gpu_with_room_keeps_pictures(monkeypatch: pytest.MonkeyPatch) ->
     assert not feed.fits(plain, torch.device("cuda"))
 
 
-def test_resident_pictures_are_those_chosen(tmp_path: Path) -> None:
+def test_resident_pictures_are_the_selected_ones(tmp_path: Path) -> None:
     resident = Resident(in_file(tmp_path / "x.npy"), torch.device("cpu"))
     assert resident.pixels.equal(in_memory().pixels) and resident.labels.tolist() == list(range(N))
 
 
-def test_a_thread_only_where_there_is_something_to_wait_for(tmp_path: Path) -> None:
+def test_only_a_mapped_file_needs_a_thread(tmp_path: Path) -> None:
     plain, file = in_memory().batches(7, 3), in_file(tmp_path / "x.npy").batches(7, 3)
     next(plain)
     assert not readers()
@@ -93,7 +93,7 @@ def test_a_thread_only_where_there_is_something_to_wait_for(tmp_path: Path) -> N
     assert not readers()
 
 
-def test_the_thread_ends_with_the_loop_however_it_ends(tmp_path: Path) -> None:
+def test_the_thread_ends_when_the_loop_ends_or_fails(tmp_path: Path) -> None:
     file = in_file(tmp_path / "x.npy")
     for _ in file.batches(7, 3):
         break
@@ -109,12 +109,12 @@ def test_the_thread_ends_with_the_loop_however_it_ends(tmp_path: Path) -> None:
     assert not readers()
 
 
-def test_ahead_keeps_order_and_ends() -> None:
+def test_prefetching_keeps_the_order_and_ends() -> None:
     assert list(prefetched(iter(range(100)))) == list(range(100))
     assert list(prefetched(iter([]))) == [] and not readers()
 
 
-def test_ahead_is_ahead_and_no_further() -> None:
+def test_prefetching_runs_ahead_but_not_further_than_depth() -> None:
     made: list[int] = []
     second = threading.Event()
 
@@ -127,14 +127,14 @@ def test_ahead_is_ahead_and_no_further() -> None:
 
     stream = prefetched(items(), depth=2)
     assert next(stream) == 0
-    assert next(stream) == 1 and second.wait(30)  # while nobody asks for it
+    assert next(stream) == 1 and second.wait(30)  # made before it is requested
     time.sleep(0.05)
     assert len(made) <= 4
     stream.close()  # type: ignore[attr-defined]
     assert not readers()
 
 
-def test_errors_surface_in_their_turn() -> None:
+def test_an_error_is_raised_when_its_item_is_due() -> None:
     def items() -> Iterator[int]:
         yield from range(3)
         raise OSError("the disk is gone")
@@ -147,7 +147,7 @@ def test_errors_surface_in_their_turn() -> None:
 
 
 def resident_bytes(path: Path) -> int:
-    """How much of a mapped file lies in this process."""
+    """The number of bytes of a mapped file that are resident in this process."""
     total, mine = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:
@@ -157,8 +157,8 @@ def resident_bytes(path: Path) -> int:
     return total
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="counts pages as Linux does")
-def test_what_was_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads /proc/self/smaps")
+def test_pages_that_were_read_are_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, n = tmp_path / "x.npy", 8000
     np.save(path, np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), dtype=np.uint8))
     file = Mapped(path)
@@ -167,14 +167,14 @@ def test_what_was_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert resident_bytes(path) == 0
     everything = Images(file.pixels, torch.zeros(n, dtype=torch.int64), (), mapped=file)
     monkeypatch.setattr(mapped, "_KEPT", 2**20)
-    half = path.stat().st_size // 2  # what four pictures and their surroundings, 2 MiB at most, do not reach
+    half = path.stat().st_size // 2  # more than four pictures and the up to 2 MiB that Linux maps around each
     for _ in islice(everything.batches(4, 0), 100):
         assert resident_bytes(path) < half
     for part in everything.raw(100):
         assert int(part.sum()) and resident_bytes(path) < half
 
 
-def test_choices_of_a_file_are_no_copies(tmp_path: Path) -> None:
+def test_selections_of_a_file_are_not_copied(tmp_path: Path) -> None:
     file = in_file(tmp_path / "x.npy")
     for view in (file, file.take(5), file.subset(torch.arange(30)), file.subset(torch.arange(30)).take(2)):
         assert view.stored.data_ptr() == file.stored.data_ptr() and view.mapped is file.mapped
@@ -184,7 +184,7 @@ def test_choices_of_a_file_are_no_copies(tmp_path: Path) -> None:
         assert "pixels" not in vars(view)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_pictures_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(3))
     with pytest.raises(ValueError, match="is not an array of pictures"):
         Mapped(tmp_path / "x.npy")

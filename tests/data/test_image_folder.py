@@ -1,4 +1,4 @@
-"""Any folder of pictures: what is found, how it is decoded, what is said about damage."""
+"""Any folder of pictures: which files are found, how they are decoded, what happens with damaged ones."""
 
 import itertools
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_class_folders_give_the_labels(tmp_path: Path) -> None:
     assert load(tmp_path, classes=0).classes == 0
 
 
-def test_no_classes_from_a_wrapper_or_with_pictures_on_top(tmp_path: Path) -> None:
+def test_no_classes_with_a_single_folder_or_with_pictures_beside_the_folders(tmp_path: Path) -> None:
     save(tmp_path / "all" / "a" / "x.png")
     save(tmp_path / "all" / "b" / "x.png")
     assert load(tmp_path).classes == 0
@@ -68,7 +68,7 @@ def test_only_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     assert load(tmp_path).pixels.unique().tolist() == [250]
 
 
-def test_what_is_no_picture_is_ignored(tmp_path: Path) -> None:
+def test_other_files_and_hidden_names_are_ignored(tmp_path: Path) -> None:
     save(tmp_path / "x.png")
     save(tmp_path / ".hidden.png")
     save(tmp_path / ".git" / "x.png")
@@ -84,7 +84,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     save(root / "b" / "x.png", (1, 1, 1))
     save(tmp_path / "elsewhere" / "y.png", (2, 2, 2))
     (root / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    (root / "a").symlink_to(root / "b", target_is_directory=True)  # a second way to b
+    (root / "a").symlink_to(root / "b", target_is_directory=True)  # a second path to b
     (root / "b" / "up").symlink_to(root, target_is_directory=True)
     (root / "broken.png").symlink_to(tmp_path / "gone.png")
     images = load(root)
@@ -102,7 +102,7 @@ def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
     assert (upright[:4] == 255).all() and (upright[4:] == 0).all()
 
 
-def test_broken_exif_does_not_matter(tmp_path: Path) -> None:
+def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     save(tmp_path / "x.jpg", exif=b"Exif\x00\x00MM\x00*garbage")
     assert len(load(tmp_path)) == 1
 
@@ -170,7 +170,7 @@ def test_a_large_jpeg_is_close_to_the_exact_reduction(tmp_path: Path) -> None:
     assert np.abs(ours - exact).max() <= 2
 
 
-def test_a_text_file_named_png_is_damage(tmp_path: Path) -> None:
+def test_a_text_file_named_png_is_damaged(tmp_path: Path) -> None:
     save(tmp_path / "good.png")
     bad = tmp_path / "bad.png"
     bad.write_text("not a picture")
@@ -181,7 +181,7 @@ def test_a_text_file_named_png_is_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif"])
-def test_truncated_pictures_are_damage(tmp_path: Path, suffix: str) -> None:
+def test_truncated_pictures_are_damaged(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / f"x.{suffix}")
     data = (tmp_path / f"x.{suffix}").read_bytes()
@@ -190,13 +190,15 @@ def test_truncated_pictures_are_damage(tmp_path: Path, suffix: str) -> None:
         load(tmp_path)
 
 
-def test_an_empty_file_is_damage(tmp_path: Path) -> None:
+def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
     with pytest.raises(DataError, match=r"x\.png: is not a readable picture"):
         load(tmp_path)
 
 
-def test_skipping_damage_keeps_the_rest_and_its_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipping_damaged_files_keeps_the_rest_and_their_labels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name, value in (("a", 1), ("b", 2)):
         for i in range(40):
             save(tmp_path / name / f"{i}.png", (value, value, value))
@@ -207,15 +209,17 @@ def test_skipping_damage_keeps_the_rest_and_its_labels(tmp_path: Path, caplog: p
     assert "left out 2 of 80 pictures" in caplog.text
 
 
-def test_nothing_but_damage(tmp_path: Path) -> None:
+def test_only_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("bad")
     with pytest.raises(DataError, match="has no readable pictures"):
         load(tmp_path, skip_damaged=True)
 
 
-def test_a_bomb_is_refused_and_a_large_picture_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decompression_bomb_is_refused_and_a_large_picture_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / "x.png", size=(30, 30))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)  # 900 is between once and twice this: Pillow warns
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)  # Pillow warns for 900, between one and two times the limit
     assert len(load(tmp_path)) == 1
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     with pytest.raises(DataError, match=r"is not a readable picture .*decompression bomb"):
@@ -234,7 +238,7 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         ImageFolder().load("train")
 
 
-def test_splits_are_disjoint_whole_and_repeatable(tmp_path: Path) -> None:
+def test_splits_are_disjoint_complete_and_repeatable(tmp_path: Path) -> None:
     for i in range(40):
         save(tmp_path / f"{i:02}.png", (i, i, i))
     values = {split: load(tmp_path, split, val_fraction=0.05).pixels[:, 0, 0, 0].tolist() for split in ("train", "val")}
@@ -243,7 +247,7 @@ def test_splits_are_disjoint_whole_and_repeatable(tmp_path: Path) -> None:
     assert load(tmp_path, "val", val_fraction=0.05).pixels[:, 0, 0, 0].tolist() == values["val"]
 
 
-def test_one_picture_is_for_training(tmp_path: Path) -> None:
+def test_a_single_picture_is_for_training(tmp_path: Path) -> None:
     save(tmp_path / "x.png")
     assert len(load(tmp_path, "train", val_fraction=0.05)) == 1
     val = load(tmp_path, "val", val_fraction=0.05)

@@ -1,4 +1,4 @@
-"""Batches are a function of (seed, step); values, flips, chunks."""
+"""Batches are functions of (seed, step); pixel values, flips, chunks."""
 
 from itertools import islice
 
@@ -29,7 +29,7 @@ def test_values_map_to_exactly_minus_one_and_one() -> None:
     assert torch.equal(back, torch.arange(256, dtype=torch.uint8))
 
 
-def test_a_batch_has_the_promised_shape_and_types() -> None:
+def test_the_shape_and_types_of_a_batch() -> None:
     (batch,) = first(numbered(10), 4, 1)
     assert batch.x.shape == (4, 1, 2, 3) and batch.x.dtype == torch.float32
     assert batch.y.shape == (4,) and batch.y.dtype == torch.int64
@@ -92,7 +92,7 @@ def test_chunks_are_in_order_once_and_unflipped() -> None:
     assert torch.equal(torch.cat([chunk.x for chunk in chunks]), to_float(numbered(10).pixels))
 
 
-def test_the_pictures_are_left_as_they_were() -> None:
+def test_the_pictures_do_not_change() -> None:
     images = numbered(5, flip=True)
     before = images.pixels.clone()
     first(images, 5, 3)

@@ -1,4 +1,4 @@
-"""Which pictures are for training, for choosing and for reporting."""
+"""The training, validation and test pictures of each dataset."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_the_official_test_pictures_are_always_the_same(tmp_path: Path, fraction
     assert len(source.load("train")) + (0 if fraction is None else len(val)) == 20
 
 
-def test_celeba_has_them_too(tmp_path: Path) -> None:
+def test_celebas_official_test_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     lines = []
@@ -41,7 +41,7 @@ def test_celeba_has_them_too(tmp_path: Path) -> None:
         assert len(source.load("val")) == (3 if fraction is None else 2)
 
 
-def test_sets_without_say_so(tmp_path: Path) -> None:
+def test_datasets_without_test_pictures(tmp_path: Path) -> None:
     for i in range(4):
         Image.new("L", (8, 8)).save(tmp_path / f"{i}.png")
     for source in (Digits(), ImageFolder(root=str(tmp_path), size=8)):
@@ -50,7 +50,7 @@ def test_sets_without_say_so(tmp_path: Path) -> None:
             source.load("test")
 
 
-def test_a_seed_splits_as_torch_does() -> None:
+def test_a_seeded_split_is_the_same_as_torchs() -> None:
     """45,000 and 5,000 with seed 42, as `random_split` with a generator makes them."""
     train, val = random_split(range(50_000), [45_000, 5_000], generator=torch.Generator().manual_seed(42))  # type: ignore[arg-type,var-annotated]
     assert split_indices(50_000, 0.1, False, 42).tolist() == sorted(train.indices)
@@ -60,11 +60,11 @@ def test_a_seed_splits_as_torch_does() -> None:
 
 @pytest.mark.parametrize(("n", "fraction", "held"), [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (10, 0.0, 0)])
 def test_a_seeded_split_is_never_empty(n: int, fraction: float, held: int) -> None:
-    train, val = (split_indices(n, fraction, part, 7) for part in (False, True))
+    train, val = (split_indices(n, fraction, held_out, 7) for held_out in (False, True))
     assert len(val) == held and sorted([*train.tolist(), *val.tolist()]) == list(range(n))
 
 
-def test_every_set_takes_a_seed(tmp_path: Path) -> None:
+def test_every_dataset_accepts_a_seed(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     for make_one in (lambda s: Digits(split_seed=s), lambda s: make("mnist", tmp_path, val_fraction=0.2, split_seed=s)):
         ours, seven, again = (make_one(seed).load("val").pixels for seed in (None, 7, 7))

@@ -1,4 +1,4 @@
-"""torchvision's sets from small files in its layouts: reading, damage, what is missing. Downloads: test_download.py."""
+"""torchvision's datasets from small files in its layouts: reading, damaged and missing files."""
 
 import gzip
 import hashlib
@@ -58,7 +58,7 @@ def test_mnist_family(tmp_path: Path, name: str, title: str, zipped: bool) -> No
     assert train.labels.tolist() == [i % 10 for i in range(20)]
     assert train.class_names[0] == {"mnist": "0", "fashion_mnist": "T-shirt/top"}[name]
     assert train.classes == 10 and train.flip and not val.flip
-    assert sorted(tmp_path.rglob("*")) == before  # the .gz are read where they lie, also in a read-only folder
+    assert sorted(tmp_path.rglob("*")) == before  # the .gz files are not unpacked, so that the folder may be read-only
 
 
 def test_a_fraction_is_held_out_of_the_training_pictures(tmp_path: Path) -> None:
@@ -86,17 +86,19 @@ def test_a_truncated_idx_file_is_named(tmp_path: Path, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not here</html>", idx(np.zeros(3, np.uint8))])
-def test_what_is_not_idx_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_idx_is_named(tmp_path: Path, content: bytes) -> None:
     write_mnist(tmp_path)
     (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(DataError, match="train-images-idx3-ubyte: is not an idx file"):
         make("mnist", tmp_path, **GREY).load("train")
 
 
-def test_labels_of_another_length(tmp_path: Path) -> None:
+def test_a_different_number_of_labels(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
-    with pytest.raises(DataError, match="train-labels-idx1-ubyte: has another length"):
+    with pytest.raises(
+        DataError, match="train-labels-idx1-ubyte: has 3 labels but train-images-idx3-ubyte has 20 pictures"
+    ):
         make("mnist", tmp_path, **GREY).load("train")
 
 
@@ -115,7 +117,7 @@ def md5(data: bytes) -> str:
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, title: str, packed: bool = False) -> np.ndarray:
-    """Two training batches, a test batch and the names, and torchvision told to expect just these."""
+    """Write two training batches, a test batch and the class names, and make torchvision expect just these."""
     cls = getattr(datasets, title)
     key = "labels" if title == "CIFAR10" else "fine_labels"
     pixels = RNG.integers(0, 256, (30, 3 * 32 * 32), dtype=np.uint8)
@@ -181,7 +183,7 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = write_svhn(tmp_path, monkeypatch)
     train = make("svhn", tmp_path).load("train")
     assert np.array_equal(train.pixels.numpy(), pixels)
-    assert train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 1]  # ten stands for zero
+    assert train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 1]  # 10 stands for the digit 0
     assert train.class_names == tuple("0123456789")
     assert make("svhn", tmp_path, channels=1, size=16).load("val").shape == (1, 16, 16)
 
@@ -213,7 +215,7 @@ def test_celeba(tmp_path: Path) -> None:
     assert train.shape == (3, 16, 16) and train.classes == 0
     assert (train.pixels[:, 0, 8, 8].int() - torch.arange(8) * 20).abs().max() <= 2
     assert (len(train), len(val)) == (8, 3)
-    assert train.pixels.max() < 160  # nothing of the white edges
+    assert train.pixels.max() < 160  # the white edges are cropped
     assert calls[-1] == ("decoding", 8, 8)
     held = CelebA(root=str(tmp_path), size=8, download=False, val_fraction=0.25)
     assert (len(held.load("train")), len(held.load("val"))) == (6, 2)
@@ -231,7 +233,7 @@ def test_celeba_is_unpacked_from_its_zip(tmp_path: Path) -> None:
     assert names == {"img_align_celeba", "img_align_celeba.zip", "list_eval_partition.txt"}
 
 
-def test_celeba_with_a_picture_or_all_missing(tmp_path: Path) -> None:
+def test_celeba_with_one_or_all_pictures_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no CelebA; put img_align_celeba\.zip, .* into .*celeba or set"):
         CelebA(root=str(tmp_path), download=False).load("train")
     write_celeba(tmp_path)

@@ -1,7 +1,7 @@
-"""Wrong maths on purpose: one sign, index or factor of a formula changed at a time, and the tests that must notice.
+"""Mutation tests: changes of one sign, index or factor of a formula, and the tests that must fail then.
 
-Run as a program it prints which mutants survive: `python -m tests.diffusion.mutants`. Each runs in a fork of its own,
-so that torch is imported once.
+`python -m tests.diffusion.mutants` prints which mutants survive. Each runs in its own fork, so that torch is imported
+only once.
 """
 
 import importlib.abc
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Mutant(NamedTuple):
-    """`old` stands once in the module and becomes `new`; `tests` are pytest's arguments, below tests/."""
+    """`old` occurs once in the module and is replaced by `new`; `tests` are pytest arguments relative to tests/."""
 
     module: str
     old: str
@@ -116,7 +116,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the mutant in place of its module."""
+    """Imports the mutant in place of its module."""
 
     def __init__(self, mutant: Mutant):
         self.name = f"ddpm_cli.{mutant.module}"
@@ -137,15 +137,15 @@ def source_of(mutant: Mutant) -> Path:
 
 
 def mutated(mutant: Mutant) -> str:
-    """Raises ValueError when `old` does not stand in the module exactly once: a stale mutant catches nothing."""
+    """The mutated source. Raises ValueError unless `old` occurs exactly once: a stale mutant would test nothing."""
     text = source_of(mutant).read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.module}: {mutant.old!r} stands there {text.count(mutant.old)} times")
+        raise ValueError(f"{mutant.module}: {mutant.old!r} occurs {text.count(mutant.old)} times")
     return text.replace(mutant.old, mutant.new)
 
 
 def child(mutant: Mutant | None, tests: Sequence[str]) -> int:
-    """In the fork: run the tests against the mutant (None: against the program as it is). pytest's exit code."""
+    """Run the tests on the mutant (None = the unchanged program), in the fork. Returns pytest's exit code."""
     import pytest
 
     if mutant is not None:
@@ -157,7 +157,7 @@ def child(mutant: Mutant | None, tests: Sequence[str]) -> int:
 
 
 def fork(mutant: Mutant | None, tests: Sequence[str]) -> int:
-    """The process that runs it, silenced."""
+    """Start a silent process that runs the tests. Returns its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -172,7 +172,7 @@ def fork(mutant: Mutant | None, tests: Sequence[str]) -> int:
 
 
 def survivors(mutants: Sequence[Mutant], at_once: int = 2) -> list[str]:
-    """Those whose tests pass, and those whose tests fail on the program as it is or do not run at all."""
+    """Mutants whose tests pass, and tests that fail on the unchanged program or do not run."""
     import hydra  # noqa: F401
     import pytest  # noqa: F401
     import torch
@@ -181,7 +181,7 @@ def survivors(mutants: Sequence[Mutant], at_once: int = 2) -> list[str]:
     jobs: list[tuple[Mutant | None, tuple[str, ...]]] = [(None, t) for t in dict.fromkeys(m.tests for m in mutants)]
     jobs += [(m, m.tests) for m in mutants]
     running: dict[int, tuple[Mutant | None, tuple[str, ...]]] = {}
-    bad = []
+    problems = []
     while jobs or running:
         while jobs and len(running) < at_once:
             job = jobs.pop(0)
@@ -190,13 +190,14 @@ def survivors(mutants: Sequence[Mutant], at_once: int = 2) -> list[str]:
         mutant, tests = running.pop(pid)
         code = os.waitstatus_to_exitcode(status)
         if mutant is None and code != 0:
-            bad.append(f"{' '.join(tests)}: fails on the program as it is (pytest's code {code})")
+            problems.append(f"{' '.join(tests)}: fails on the unchanged program (pytest exit code {code})")
         if mutant is not None and code != 1:
-            bad.append(f"{mutant.module}: {mutant.old!r} -> {mutant.new!r} survives {' '.join(tests)} (code {code})")
-    return bad
+            change = f"{mutant.old!r} -> {mutant.new!r}"
+            problems.append(f"{mutant.module}: {change} survives {' '.join(tests)} (exit code {code})")
+    return problems
 
 
 if __name__ == "__main__":
-    found = survivors(MUTANTS)
-    sys.stdout.write("".join(f"{line}\n" for line in found) + f"{len(MUTANTS)} mutants, {len(found)} survive\n")
-    sys.exit(bool(found))
+    problems = survivors(MUTANTS)
+    sys.stdout.write("".join(f"{line}\n" for line in problems) + f"{len(MUTANTS)} mutants, {len(problems)} survive\n")
+    sys.exit(bool(problems))

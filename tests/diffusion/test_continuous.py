@@ -1,4 +1,4 @@
-"""Schedules without a table, and the options of those with one."""
+"""Schedules without a table, and the options of all schedules."""
 
 import math
 
@@ -35,7 +35,7 @@ def noise(schedule: Schedule, t: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_snr_falls_from_a_clean_image(schedule: Schedule) -> None:
+def test_snr_decreases_from_a_clean_image(schedule: Schedule) -> None:
     t = torch.linspace(0, 1, 4001, dtype=torch.float64)
     alpha, sigma = schedule(t)
     assert float(alpha[0]) == 1 and float(sigma[0]) == 0
@@ -44,14 +44,14 @@ def test_snr_falls_from_a_clean_image(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_time_of_undoes_the_noise_level(schedule: Schedule) -> None:
+def test_time_of_noise_level_inverts_the_noise_level(schedule: Schedule) -> None:
     t = torch.linspace(0.0005, 1, 997, dtype=torch.float64)
     torch.testing.assert_close(schedule.time_of_noise_level(noise(schedule, t)), t, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_drawn_times_can_be_read(schedule: Schedule) -> None:
-    """Never the clean image, whose eps nobody can tell; every draw is a time that `nearest_training_time` keeps."""
+def test_training_times_are_valid(schedule: Schedule) -> None:
+    """They are never 0, where eps is undefined, and `nearest_training_time` does not change them."""
     t = schedule.training_time(torch.linspace(0, 1 - 2**-24, 2000))
     assert float(t.min()) > 0 and float(t.max()) == pytest.approx(1)
     torch.testing.assert_close(schedule.nearest_training_time(t), t)
@@ -64,12 +64,12 @@ def test_drawn_times_can_be_read(schedule: Schedule) -> None:
      (FlowSchedule(), FlowSchedule(shift=2.0))],
     ids=["linear", "edm", "flow"],
 )  # fmt: skip
-def test_shift_multiplies_the_noise(pair: tuple[Schedule, Schedule]) -> None:
+def test_shift_multiplies_the_noise_level(pair: tuple[Schedule, Schedule]) -> None:
     t = torch.arange(1, 1000, dtype=torch.float64) / 1000
     torch.testing.assert_close(noise(pair[1], t), 2 * noise(pair[0], t), rtol=1e-9, atol=0)
 
 
-def test_flow_shift_is_that_of_the_paper() -> None:
+def test_flow_shift_equals_the_papers() -> None:
     """t' = s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23)."""
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     _, sigma = FlowSchedule(shift=3.0)(t)
@@ -78,7 +78,7 @@ def test_flow_shift_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("kind", [LinearSchedule, CosineSchedule, SigmoidSchedule, ScaledLinearSchedule])
 def test_zero_terminal_snr(kind: type[DiscreteSchedule]) -> None:
-    """Algorithm 1 of Lin et al. 2023: nothing is left at T, the first step stays, sqrt(abar) is an affine image."""
+    """Algorithm 1 of Lin et al. 2023: no signal at T, the same first step, sqrt(abar) transformed affinely."""
     plain, scaled = kind(), kind(zero_terminal_snr=True)
     a, b = plain.alphas_cumprod[1:].sqrt(), scaled.alphas_cumprod[1:].sqrt()
     alpha, sigma = scaled(torch.ones((), dtype=torch.float64))
@@ -96,8 +96,8 @@ def test_scaled_linear_is_the_table_of_latent_diffusion() -> None:
     torch.testing.assert_close(ScaledLinearSchedule().betas, expected, rtol=1e-9, atol=0)
 
 
-def test_edm_visits_the_noise_levels_of_the_paper() -> None:
-    """Karras et al. 2022, eq. 5, computed here from its own formula with N = 18, then 0."""
+def test_edm_has_the_noise_levels_of_the_paper() -> None:
+    """Karras et al. 2022, eq. 5, computed here from the formula with N = 18, then 0."""
     schedule, n = EDMSchedule(), 18
     _, sigma = schedule(schedule.times(n))
     low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)

@@ -1,4 +1,4 @@
-"""Every sampler on the exact mixture: errors fall at the sampler's order, random ones have the right moments."""
+"""Every sampler on an exact mixture: errors decrease with the sampler's order, random samplers have exact moments."""
 
 import math
 from functools import cache
@@ -36,18 +36,18 @@ def final(sampler: Sampler, schedule: Schedule, x: Tensor, mixture: GaussianMixt
 
 @cache
 def exact() -> Tensor:
-    """dx / dsigma = eps from sigma_max to 0 (Karras et al. 2022, eq. 1), to eleven digits, by scipy."""
+    """dx / dsigma = eps from sigma_max to 0 (Karras et al. 2022, eq. 1), to eleven digits, solved by scipy."""
     x = EXPLODING.sigma_max * normal(100, 2).numpy()
 
     def slope(sigma: float, flat: np.ndarray) -> np.ndarray:
         return (-sigma * FULL.score(torch.tensor(flat).view(-1, 2), 1.0, sigma)).flatten().numpy()
 
-    found = solve_ivp(slope, (EXPLODING.sigma_max, 0.0), x.flatten(), method="DOP853", rtol=1e-11, atol=1e-12)
-    return torch.tensor(found.y[:, -1]).view(-1, 2)
+    solution = solve_ivp(slope, (EXPLODING.sigma_max, 0.0), x.flatten(), method="DOP853", rtol=1e-11, atol=1e-12)
+    return torch.tensor(solution.y[:, -1]).view(-1, 2)
 
 
 def moments(x: Tensor) -> Tensor:
-    """Mean and covariance, in one vector."""
+    """Mean and covariance in one vector."""
     return torch.cat([x.mean(0), x.T.cov().flatten()])
 
 
@@ -55,9 +55,9 @@ def errors(sampler_of, measure, steps=STEPS) -> list[float]:  # type: ignore[no-
     return [float(measure(final(sampler_of(n), EXPLODING, normal(100, 2)))) for n in steps]
 
 
-def order(found: list[float], steps: tuple[int, ...] = STEPS) -> float:
-    """The slope of ln error over ln steps, with the sign turned."""
-    return -float(np.polyfit(np.log(steps), np.log(found), 1)[0])
+def order(deviations: list[float], steps: tuple[int, ...] = STEPS) -> float:
+    """Minus the slope of ln error over ln steps."""
+    return -float(np.polyfit(np.log(steps), np.log(deviations), 1)[0])
 
 
 ORDERS = [
@@ -70,7 +70,7 @@ ORDERS = [
 
 @pytest.mark.parametrize(("sampler_of", "expected"), ORDERS, ids=["euler", "ddim", "heun", "dpmpp_2m"])
 def test_the_error_falls_at_the_order(sampler_of, expected: int) -> None:  # type: ignore[no-untyped-def]
-    """Of the moments, and of every single trajectory, from the same starting points: nothing here is random."""
+    """The error of the moments and of the single trajectories, from the same starting points; nothing is random."""
     of_moments = order(errors(sampler_of, lambda x: (moments(x) - moments(exact())).norm()))
     of_points = order(errors(sampler_of, lambda x: (x - exact()).square().mean().sqrt()))
     assert of_moments == pytest.approx(expected, rel=0.15)
@@ -80,13 +80,13 @@ def test_the_error_falls_at_the_order(sampler_of, expected: int) -> None:  # typ
 @pytest.mark.parametrize(("order_of", "least"), [(1, 1.7), (2, 1.7), (3, 1.7)])
 def test_unipc_is_of_second_order_at_least(order_of: int, least: float) -> None:
     """A predictor of order 1 with its corrector is of order 2 (Zhao et al. 2023, theorem 3.1)."""
-    steps = (20, 40, 80)  # with more, the last step from sigma_min, which is of first order, is all that is left
+    steps = (20, 40, 80)  # with more steps, the first-order last step from sigma_min dominates the error
 
     def deviation(x: Tensor) -> Tensor:
         return (x - exact()).square().mean().sqrt()
 
-    found = errors(lambda n: UniPC(steps=n, order=order_of, clip=False), deviation, steps)
-    assert order(found, steps) > least
+    deviations = errors(lambda n: UniPC(steps=n, order=order_of, clip=False), deviation, steps)
+    assert order(deviations, steps) > least
 
 
 RANDOM = [
@@ -103,7 +103,7 @@ RANDOM = [
 
 @pytest.mark.parametrize(("sampler", "schedule"), RANDOM, ids=lambda v: f"{type(v).__name__}")
 def test_random_samplers_have_the_mean_and_the_covariance(sampler: Sampler, schedule: Schedule) -> None:
-    """Within five standard errors of 10,000 draws, and what so many steps leave of the discretisation (2 %)."""
+    """Within five standard errors of 10,000 samples plus a discretisation error of 2 %."""
     n = 10_000
     x = final(sampler, schedule, normal(n, 2, seed=3))
     deviation = FULL.covariance.diagonal().sqrt()
@@ -113,7 +113,7 @@ def test_random_samplers_have_the_mean_and_the_covariance(sampler: Sampler, sche
 
 
 class Exploding:
-    """The variance-preserving schedule seen in x / alpha."""
+    """A variance-preserving schedule in the coordinates x / alpha."""
 
     variance_preserving = False
 
@@ -136,8 +136,8 @@ class Exploding:
     ],
     ids=lambda s: type(s).__name__,
 )  # fmt: skip
-def test_preserving_rescaled_to_exploding_gives_the_same_samples(sampler: Sampler) -> None:
-    """The same noises, the same answers of the network: x / alpha walks the same way."""
+def test_a_schedule_rescaled_to_variance_exploding_gives_the_same_samples(sampler: Sampler) -> None:
+    """With the same noise and the same predictions, x / alpha follows the same trajectory."""
     preserving = LinearSchedule()
     exploding: Schedule = Exploding(preserving)  # type: ignore[assignment]
     alpha, _ = preserving(torch.ones((), dtype=torch.float64))
@@ -145,5 +145,5 @@ def test_preserving_rescaled_to_exploding_gives_the_same_samples(sampler: Sample
     one = list(run_sampler(Oracle(FULL, preserving), preserving, sampler, x, noise()))
     two = list(run_sampler(Oracle(FULL, exploding), exploding, sampler, x / alpha, noise()))
     for a, b in zip(one, two, strict=True):
-        at, _ = preserving(torch.tensor(a.t, dtype=torch.float64))
-        torch.testing.assert_close(a.x / at, b.x, rtol=1e-7, atol=1e-8)
+        alpha_t, _ = preserving(torch.tensor(a.t, dtype=torch.float64))
+        torch.testing.assert_close(a.x / alpha_t, b.x, rtol=1e-7, atol=1e-8)

@@ -1,4 +1,4 @@
-"""Tasks that steer a sampler, against plain sampling and against a Gaussian whose conditional mean is known."""
+"""Editing tasks, compared with plain sampling and with a Gaussian whose conditional mean is known."""
 
 import math
 from itertools import pairwise
@@ -58,12 +58,12 @@ def test_shortened_keeps_the_last_steps(schedule: Schedule, strength: float, kep
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.1, 1.01])
-def test_strength_has_a_range(strength: float) -> None:
+def test_strength_out_of_range(strength: float) -> None:
     with pytest.raises(ValueError, match="^strength: "):
         Shortened(CosineSchedule(), strength)
 
 
-def test_slerp_ends_and_lengths() -> None:
+def test_the_ends_and_norms_of_slerp() -> None:
     g = torch.Generator().manual_seed(0)
     a, b = (torch.randn(3, 2, 4, 4, generator=g, dtype=torch.float64) for _ in "ab")
     assert torch.equal(slerp(a, b, 0.0), a) and torch.equal(slerp(a, b, 1.0), b)
@@ -73,17 +73,17 @@ def test_slerp_ends_and_lengths() -> None:
         assert torch.allclose(x.flatten(1).norm(dim=1), a.flatten(1).norm(dim=1))
         angle, whole = (
             torch.acos(torch.cosine_similarity(a.flatten(1), y.flatten(1))) for y in (x, b)
-        )  # the way is walked at one speed
+        )  # the speed is constant
         assert torch.allclose(angle, w * whole)
 
 
-def test_slerp_takes_a_weight_for_each_and_parallel_vectors() -> None:
+def test_slerp_accepts_a_weight_per_vector_and_parallel_vectors() -> None:
     a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     b = torch.tensor([[0.0, 1.0], [3.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])
     x = slerp(a, b, torch.tensor([0.5, 0.25, 0.5, 0.5]))
     half = math.sqrt(0.5)
     assert torch.allclose(x, torch.tensor([[half, half], [1.5, 0.0], [0.0, 0.0], [0.0, 1.0]]), atol=1e-6)
-    one = slerp(a[:1], b[:1], torch.tensor([0.0, 0.5, 1.0]))  # one pair, many weights
+    one = slerp(a[:1], b[:1], torch.tensor([0.0, 0.5, 1.0]))  # one pair, several weights
     assert torch.allclose(one, torch.tensor([[1.0, 0.0], [half, half], [0.0, 1.0]]), atol=1e-6)
 
 
@@ -96,32 +96,32 @@ def test_full_strength_is_plain_sampling(schedule: Schedule, sampler: Sampler) -
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_weaker_the_nearer(schedule: Schedule) -> None:
-    image = torch.tensor([0.9, -0.9]).view(1, 1, 1, 2)  # far from what the mixture draws
+def test_a_lower_strength_stays_closer_to_the_image(schedule: Schedule) -> None:
+    image = torch.tensor([0.9, -0.9]).view(1, 1, 1, 2)  # far from typical samples of the mixture
     sampler = DDIM(steps=500, clip=False)
-    away = [
+    distances = [
         float((last(vary(Oracle(PAIR, schedule), schedule, sampler, image, s, *noise(64))) - image).abs().mean())
         for s in (0.001, 0.3, 0.6, 1.0)
     ]
-    assert away[0] < 0.01 and all(less < more for less, more in pairwise(away))
+    assert distances[0] < 0.01 and all(a < b for a, b in pairwise(distances))
 
 
-def test_a_variation_has_the_law_of_sdedit() -> None:
-    """At t the posterior of a Gaussian is known: with DDIM's exact flow, a linear map of alpha x0 + sigma eps."""
+def test_a_variation_equals_the_closed_form_of_sdedit() -> None:
+    """For a Gaussian, DDIM's exact flow is a known linear map of alpha x0 + sigma eps."""
     schedule, sampler = CosineSchedule(), DDIM(steps=500, clip=False)
     image, wide = torch.tensor([0.7, 0.1]).view(1, 1, 1, 2), torch.tensor(MEAN).view(1, 1, 1, 2)
     eps, stream = noise(3)
     x = last(vary(Oracle(PAIR, schedule), schedule, sampler, image, 0.5, eps, stream)) - wide
     alpha, sigma = (float(v) for v in schedule(torch.tensor(0.5, dtype=torch.float64)))
-    begun = alpha * (image - wide) + sigma * eps
+    start_x = alpha * (image - wide) + sigma * eps
     rotation = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
     variances = 0.25 * torch.tensor([1 + RHO, 1 - RHO])
     gain = (variances / (alpha**2 * variances + sigma**2)).sqrt()  # along each principal axis
-    assert torch.allclose(x.flatten(1), (begun.flatten(1) @ rotation * gain) @ rotation, atol=0.01)
+    assert torch.allclose(x.flatten(1), (start_x.flatten(1) @ rotation * gain) @ rotation, atol=0.01)
 
 
 @pytest.mark.parametrize("sampler", [DDIM(steps=10), DDPM(steps=10)])
-def test_between_seeds_ends_are_plain_samples(sampler: Sampler) -> None:
+def test_the_ends_between_two_seeds_are_plain_samples(sampler: Sampler) -> None:
     schedule = CosineSchedule()
     stream = BetweenNoise([3] * 2, [17] * 2, torch.tensor([0.0, 1.0]))
     x = start(schedule, stream.first((1, 1, 2), "cpu"))
@@ -136,27 +136,27 @@ def test_noise_between_seeds_is_standard_normal() -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_between_images_ends_are_variations(schedule: Schedule) -> None:
+def test_the_ends_between_two_images_are_variations(schedule: Schedule) -> None:
     one, other = (torch.tensor(v).view(1, 1, 1, 2) for v in ([0.9, 0.5], [-0.4, -0.9]))
     sampler, denoise = DDPM(steps=20, clip=False), Oracle(PAIR, schedule)
     same, weights = [5] * 5, torch.linspace(0, 1, 5)
     streams = [ImageNoise(same) for _ in range(3)]
     eps = [s.first((1, 1, 2), "cpu") for s in streams]
-    way = last(interpolate(denoise, schedule, sampler, (one, other), weights, 0.4, eps[0], streams[0]))
-    a, b = (last(vary(denoise, schedule, sampler, x, 0.4, eps[i], streams[i])) for i, x in ((1, one), (2, other)))
-    assert torch.equal(way[0], a[0]) and torch.equal(way[-1], b[0])
-    assert not torch.allclose(way[2], way[0]) and not torch.allclose(way[2], way[-1])
+    x = last(interpolate(denoise, schedule, sampler, (one, other), weights, 0.4, eps[0], streams[0]))
+    a, b = (last(vary(denoise, schedule, sampler, end, 0.4, eps[i], streams[i])) for i, end in ((1, one), (2, other)))
+    assert torch.equal(x[0], a[0]) and torch.equal(x[-1], b[0])
+    assert not torch.allclose(x[2], x[0]) and not torch.allclose(x[2], x[-1])
 
 
-def test_moves_walk_every_part_as_often_as_asked() -> None:
+def test_moves_repeat_every_part_of_the_path_as_configured() -> None:
     assert moves(3, 1, 1) == [(0, 1), (1, 2), (2, 3)]
     assert moves(3, 2, 1) == [(0, 1), (1, 2), (2, 1), (1, 2), (2, 3), (3, 2), (2, 3)]
     for steps, resample, jump in ((50, 10, 10), (7, 3, 2), (4, 5, 10), (1, 4, 3)):
-        way = moves(steps, resample, jump)
-        assert way[0][0] == 0 and way[-1][1] == steps
-        assert all(a[1] == b[0] for a, b in pairwise(way))
-        assert all(j == i + 1 or j == i - min(jump, max(steps - 1, 1)) for i, j in way)
-        downs = [i for i, j in way if j > i]
+        path = moves(steps, resample, jump)
+        assert path[0][0] == 0 and path[-1][1] == steps
+        assert all(a[1] == b[0] for a, b in pairwise(path))
+        assert all(j == i + 1 or j == i - min(jump, max(steps - 1, 1)) for i, j in path)
+        downs = [i for i, j in path if j > i]
         assert max(downs.count(i) for i in range(steps)) == (resample if steps > 1 else 1)
     with pytest.raises(ValueError, match="^jump: "):
         RePaint(resample=2, jump=0)
@@ -165,7 +165,7 @@ def test_moves_walk_every_part_as_often_as_asked() -> None:
 
 
 def painted(known: float, sampler: Sampler, repaint: RePaint, n: int, schedule: Schedule) -> Tensor:
-    """The second pixel of n images, (n,), given the first."""
+    """The second pixel of n inpainted images, (n,), given the first pixel."""
     image, mask = torch.tensor([known, 0.0]).view(1, 1, 1, 2), torch.tensor([False, True]).view(1, 1, 1, 2)
     g = torch.Generator().manual_seed(7)
     eps = torch.randn(n, 1, 1, 2, generator=g)
@@ -178,12 +178,12 @@ def painted(known: float, sampler: Sampler, repaint: RePaint, n: int, schedule: 
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_repaint_finds_the_conditional_mean_by_resampling(schedule: Schedule) -> None:
-    """Walked once, the unknown pixel leans back towards its mean without the known one, 0.56 away."""
-    sampler, wanted = DDPM(steps=80, variance="beta_tilde", clip=False), MEAN[1] + RHO * (0.9 - MEAN[0])
+def test_repaint_with_resampling_has_the_conditional_mean(schedule: Schedule) -> None:
+    """Without resampling, the unknown pixel is biased towards its unconditional mean, which is 0.56 away."""
+    sampler, expected = DDPM(steps=80, variance="beta_tilde", clip=False), MEAN[1] + RHO * (0.9 - MEAN[0])
     once, often = (painted(0.9, sampler, RePaint(r, 4), 1000, schedule) for r in (1, 15))
-    assert abs(float(often.mean()) - wanted) < 0.05
-    assert float(once.mean()) - wanted < -0.1
+    assert abs(float(often.mean()) - expected) < 0.05
+    assert float(once.mean()) - expected < -0.1
     assert abs(float(often.std()) - 0.5 * math.sqrt(1 - RHO**2)) < 0.07
 
 
@@ -204,7 +204,7 @@ def test_repaint_frames_and_steps() -> None:
     assert len(steps) == 6 + 2 * 2 * 2 and all(sampler.length(s) == 1 for s in steps)
 
 
-def test_there_and_back() -> None:
+def test_ping_pong_weights() -> None:
     w = ping_pong(8)
     assert w[0] == 0 and w[4] == 1 and torch.equal(w[1:4], w[5:].flip(0))
     assert (w[1:5] > w[:4]).all()
@@ -213,24 +213,26 @@ def test_there_and_back() -> None:
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), *SCHEDULES])
 @pytest.mark.parametrize("strength", [0.1, 0.4, 1.0])
-def test_between_images_is_as_noisy_as_the_network_expects(schedule: Schedule, strength: float) -> None:
+def test_interpolation_between_images_has_the_noise_that_the_network_expects(
+    schedule: Schedule, strength: float
+) -> None:
     """The first x_t is alpha ((1 - w) a + w b) + sigma eps, also between an image and its negative."""
     one = torch.tensor([0.9, 0.5]).view(1, 1, 1, 2)
     sampler, weights = DDIM(steps=10, clip=False), torch.linspace(0, 1, 5)
     eps, stream = noise(5)
-    way = interpolate(Oracle(PAIR, schedule), schedule, sampler, (one, -one), weights, strength, eps, stream)
-    frame = next(way)
+    frames = interpolate(Oracle(PAIR, schedule), schedule, sampler, (one, -one), weights, strength, eps, stream)
+    frame = next(frames)
     alpha, sigma = schedule(torch.tensor(frame.t, dtype=torch.float64))
     middle = one * (1 - 2 * weights.view(-1, 1, 1, 1)) if strength < 1 else torch.zeros(())
-    wanted = alpha * middle + (sigma * eps if strength < 1 else start(schedule, eps))
-    assert torch.allclose(frame.x, wanted.float(), atol=1e-5)
+    expected = alpha * middle + (sigma * eps if strength < 1 else start(schedule, eps))
+    assert torch.allclose(frame.x, expected.float(), atol=1e-5)
 
 
-def test_a_variation_depends_on_its_image_however_few_the_steps() -> None:
+def test_a_variation_depends_on_its_image_even_with_one_step() -> None:
     schedule, sampler = CosineSchedule(), DDIM(steps=1, clip=False)
-    begun = []
+    starts = []
     for value in (-1.0, 1.0):
         eps, stream = noise(2)
         image = torch.full((1, 1, 1, 2), value)
-        begun.append(next(vary(Oracle(PAIR, schedule), schedule, sampler, image, 0.2, eps, stream)).x)
-    assert not torch.equal(*begun)
+        starts.append(next(vary(Oracle(PAIR, schedule), schedule, sampler, image, 0.2, eps, stream)).x)
+    assert not torch.equal(*starts)

@@ -1,4 +1,4 @@
-"""q(x_t | x_0) and q(x_{t-1} | x_t, x_0), against simulation and against the paper's closed form."""
+"""q(x_t | x_0) and q(x_{t-1} | x_t, x_0), compared with simulation and with the paper's closed form."""
 
 import torch
 
@@ -8,7 +8,7 @@ from ddpm_cli.diffusion.schedule import CosineSchedule, LinearSchedule
 from ddpm_cli.diffusion.target import Epsilon
 
 
-def test_moments_of_q_by_running_the_chain() -> None:
+def test_the_moments_of_q_agree_with_a_simulated_chain() -> None:
     """x_k = sqrt(1 - beta_k) x_{k-1} + sqrt(beta_k) z, step by step, has the schedule's mean and variance."""
     schedule, g = LinearSchedule(steps=50, beta_start=1e-3, beta_end=0.2), torch.Generator().manual_seed(0)
     n, start = 200_000, 0.7
@@ -30,7 +30,7 @@ def test_diffuse_scales_each_image_by_its_own_time() -> None:
     assert torch.allclose(out[1], torch.full((1, 2, 2), 4.0358e-5**0.5 * 0.5 + (1 - 4.0358e-5) ** 0.5 * 2.0), atol=1e-5)
 
 
-def test_posterior_is_the_closed_form_of_the_paper() -> None:
+def test_the_posterior_equals_the_closed_form_of_the_paper() -> None:
     """mu-tilde and beta-tilde of Ho et al. 2020, eq. 7, written there in betas and cumulative products."""
     schedule = LinearSchedule()
     beta, cumulative = schedule.betas, schedule.alphas_cumprod
@@ -40,12 +40,12 @@ def test_posterior_is_the_closed_form_of_the_paper() -> None:
         of_x0 = cumulative[k - 1].sqrt() * beta[k - 1] / (1 - cumulative[k])
         of_xt = (1 - beta[k - 1]).sqrt() * (1 - cumulative[k - 1]) / (1 - cumulative[k])
         beta_tilde = (1 - cumulative[k - 1]) / (1 - cumulative[k]) * beta[k - 1]
-        for got, expected in ((q.of_x0, of_x0), (q.of_x_t, of_xt), (q.beta_tilde, beta_tilde), (q.beta, beta[k - 1])):
-            assert torch.allclose(got, expected, rtol=1e-9)
+        for value, expected in ((q.of_x0, of_x0), (q.of_x_t, of_xt), (q.beta_tilde, beta_tilde), (q.beta, beta[k - 1])):
+            assert torch.allclose(value, expected, rtol=1e-9)
 
 
-def test_posterior_is_what_bayes_says_for_any_two_times() -> None:
-    """Joint Gaussian of (x_s, x_t) given x_0, conditioned on x_t."""
+def test_the_posterior_of_any_two_times_follows_from_bayes_rule() -> None:
+    """The joint Gaussian of (x_s, x_t) given x_0, conditioned on x_t."""
     schedule = CosineSchedule()
     t, s = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.35, dtype=torch.float64)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)

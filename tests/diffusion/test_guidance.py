@@ -1,4 +1,4 @@
-"""Guidance on a mixture whose class posteriors are known, against the analytic gradient."""
+"""Guidance on a mixture with known class posteriors, compared with the analytic gradient."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ TIMES = [0.05, 0.4, 0.9]
 
 
 class Exact(nn.Module):
-    """eps of the class, or of the whole for the label -1; it is asked through the schedule's conditioning."""
+    """The exact eps of the class, or of the mixture for label -1; its time input is the schedule's conditioning."""
 
     def __init__(self, schedule: Schedule):
         super().__init__()
@@ -77,12 +77,12 @@ def eps_of_labels(alpha: Tensor, sigma: Tensor) -> Tensor:
 @pytest.mark.parametrize("schedule", [LinearSchedule(), EDMSchedule(sigma_max=5.0)], ids=["preserving", "exploding"])
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0])
-def test_classifier_free_is_the_analytic_gradient(schedule: Schedule, t: float, scale: float) -> None:
+def test_classifier_free_guidance_equals_the_analytic_gradient(schedule: Schedule, t: float, scale: float) -> None:
     """score + w grad ln p(y | x_t) by Bayes, in one call of the network."""
     model, time, alpha, sigma = setting(schedule, t)
     prediction = ClassifierFree(scale)(model, LABELS)(X, time)
-    free, wanted = eps_of(WHOLE, alpha, sigma), eps_of_labels(alpha, sigma)
-    torch.testing.assert_close(prediction.eps, free + scale * (wanted - free))
+    free, conditional = eps_of(WHOLE, alpha, sigma), eps_of_labels(alpha, sigma)
+    torch.testing.assert_close(prediction.eps, free + scale * (conditional - free))
     torch.testing.assert_close(alpha * prediction.x0 + sigma * prediction.eps, X)
     assert model.backbone.calls == 1  # type: ignore[union-attr]
 
@@ -90,20 +90,20 @@ def test_classifier_free_is_the_analytic_gradient(schedule: Schedule, t: float, 
 @pytest.mark.parametrize("schedule", [CosineSchedule(), EDMSchedule(sigma_max=5.0)], ids=["preserving", "exploding"])
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_a_noisy_classifier_turns_the_whole_into_the_class(schedule: Schedule, t: float, scale: float) -> None:
+def test_a_noisy_classifier_guides_the_mixture_to_the_class(schedule: Schedule, t: float, scale: float) -> None:
     """Bayes' rule at scale 1: the unconditional score plus grad ln p(y | x_t) is the score of the class."""
     model, time, alpha, sigma = setting(schedule, t)
     guidance = ByClassifier(Posterior(model.backbone), "noisy", scale)  # type: ignore[arg-type]
     unlabelled = lambda x, t, y, x0_estimate=None: Denoiser.forward(model, x, t, None, x0_estimate)  # noqa: E731
     model.forward = unlabelled  # type: ignore[method-assign, assignment]
     prediction = guidance(model, LABELS)(X, time)
-    free, wanted = eps_of(WHOLE, alpha, sigma), eps_of_labels(alpha, sigma)
-    torch.testing.assert_close(prediction.eps, free + scale * (wanted - free), rtol=1e-5, atol=1e-6)
+    free, conditional = eps_of(WHOLE, alpha, sigma), eps_of_labels(alpha, sigma)
+    torch.testing.assert_close(prediction.eps, free + scale * (conditional - free), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(alpha * prediction.x0 + sigma * prediction.eps, X, rtol=1e-6, atol=1e-7)
 
 
 def test_a_clean_classifier_is_differentiated_through_the_denoiser() -> None:
-    """The gradient of ln p(y | E[x0 | x_t]) with respect to x_t, by finite differences."""
+    """The gradient of ln p(y | E[x0 | x_t]) with respect to x_t agrees with finite differences."""
     model, time, alpha, sigma = setting(CosineSchedule(), 0.4)
     linear = nn.Linear(2, 2).double()
 
@@ -121,12 +121,12 @@ def test_a_clean_classifier_is_differentiated_through_the_denoiser() -> None:
             step = torch.zeros_like(X)
             step[..., j] = h
             slope = (log_p(X + step) - log_p(X - step)) / (2 * h)
-            wanted = eps_of_labels(alpha, sigma)[..., j].flatten() - 2.0 * sigma * slope
-            torch.testing.assert_close(prediction.eps[..., j].flatten(), wanted, rtol=1e-5, atol=1e-6)
+            expected = eps_of_labels(alpha, sigma)[..., j].flatten() - 2.0 * sigma * slope
+            torch.testing.assert_close(prediction.eps[..., j].flatten(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [ClassifierFree, lambda s, i: ByClassifier(lambda x, c: x, "noisy", s, i)])
-def test_outside_its_interval_it_leaves_the_model_alone(make) -> None:  # type: ignore[no-untyped-def]
+def test_there_is_no_guidance_outside_the_interval(make) -> None:  # type: ignore[no-untyped-def]
     model, time, _, _ = setting(LinearSchedule(), 0.9)
     plain, guided = Unguided()(model, LABELS)(X, time), make(5.0, (0.2, 0.8))(model, LABELS)(X, time)
     assert torch.equal(plain.eps, guided.eps) and torch.equal(plain.x0, guided.x0)
@@ -144,38 +144,41 @@ def test_scale_one_is_the_identity_bit_for_bit() -> None:
         (lambda: ByClassifier(lambda x, c: x, "noisy", 1.0, (-0.1, 0.5)), "interval: must be"),
         (lambda: ByClassifier(lambda x, c: x, "dirty"), "reads: must be"),  # type: ignore[arg-type]
         (lambda: ClassifierFree()(setting(LinearSchedule(), 0.5)[0], None), "guidance: cfg needs"),
-        (lambda: ByClassifier(lambda x, c: x)(setting(LinearSchedule(), 0.5)[0], None), "label: classifier guidance"),
+        (
+            lambda: ByClassifier(lambda x, c: x)(setting(LinearSchedule(), 0.5)[0], None),
+            "label: must be set for classifier guidance",
+        ),
     ],
 )
-def test_what_cannot_guide(make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_values_and_missing_labels_are_named(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
 
 
-class Opinion(nn.Module):
-    """A trained classifier far from any image: its gradient is small and never zero."""
+class SmallGradient(nn.Module):
+    """Like a trained classifier far from any image: its gradient is small but never zero."""
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        said = 0.01 * x.flatten(1).sum(1)
-        return torch.stack([said, -said], 1)
+        logit = 0.01 * x.flatten(1).sum(1)
+        return torch.stack([logit, -logit], 1)
 
 
 @pytest.mark.parametrize("reads", ["noisy", "clean"])
 @pytest.mark.parametrize("schedule", [FlowSchedule(), CosineSchedule(), CosineSchedule(zero_terminal_snr=True)])
 def test_pure_noise_is_not_guided(schedule: Schedule, reads: str) -> None:
     target = Velocity() if isinstance(schedule, FlowSchedule) else V()
-    model = Denoiser(Silent(), schedule, target)
+    model = Denoiser(Linear(), schedule, target)
     time = torch.ones((), dtype=torch.float64)
-    found = ByClassifier(Opinion(), reads, scale=3.0)(model, LABELS)(X, time)  # type: ignore[arg-type]
+    guided = ByClassifier(SmallGradient(), reads, scale=3.0)(model, LABELS)(X, time)  # type: ignore[arg-type]
     plain = model(X, time, LABELS)
-    assert torch.equal(found.x0, plain.x0) and torch.equal(found.eps, plain.eps)
-    soon = torch.tensor(0.95, dtype=torch.float64)  # and acts where something can be seen
+    assert torch.equal(guided.x0, plain.x0) and torch.equal(guided.eps, plain.eps)
+    soon = torch.tensor(0.95, dtype=torch.float64)  # guidance is active where there is some signal
     assert not torch.equal(
-        ByClassifier(Opinion(), reads, scale=3.0)(model, LABELS)(X, soon).x0,  # type: ignore[arg-type]
+        ByClassifier(SmallGradient(), reads, scale=3.0)(model, LABELS)(X, soon).x0,  # type: ignore[arg-type]
         model(X, soon, LABELS).x0,
     )
 
 
-class Silent(nn.Module):
+class Linear(nn.Module):
     def forward(self, x: Tensor, c: Tensor, y: Tensor | None) -> Tensor:
         return 0.1 * x

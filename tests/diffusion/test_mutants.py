@@ -1,4 +1,4 @@
-"""The tests of the maths fail when the maths is wrong."""
+"""The tests of the formulas fail if a formula is wrong."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from .mutants import MUTANTS, ROOT, Mutant, mutated
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.module}: {m.new}")
-def test_each_mutant_is_a_change_of_the_code_as_it_stands(mutant: Mutant) -> None:
+def test_each_mutant_changes_the_current_code(mutant: Mutant) -> None:
     assert mutated(mutant)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_every_mutant_is_caught() -> None:
-    """In a process of its own: forks must come before torch has started its threads."""
+    """In a process of its own, because it must fork before torch starts its threads."""
     assert len(MUTANTS) >= 20
     command = [sys.executable, "-m", "tests.diffusion.mutants"]
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""The exact mixture, against integration, simulation and scikit-learn."""
+"""The exact mixture, compared with integration, simulation and scikit-learn."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_the_score_is_the_gradient_of_the_density(alpha: float, sigma: float) ->
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), FlowSchedule(), EDMSchedule(sigma_max=5.0)], ids=str)
 @pytest.mark.parametrize("t", [0.05, 0.4, 0.9])
-def test_the_denoiser_is_the_posterior_mean_by_integration(schedule: Schedule, t: float) -> None:
+def test_the_denoiser_equals_the_integrated_posterior_mean(schedule: Schedule, t: float) -> None:
     """E[x0 | x_t] = int x0 p(x0) N(x_t; alpha x0, sigma^2) dx0 / int p(x0) N(...) dx0, by trapezoids."""
     time = torch.tensor(t, dtype=torch.float64)
     alpha, sigma = (float(v) for v in schedule(time))
@@ -52,12 +52,12 @@ def test_the_denoiser_is_the_posterior_mean_by_integration(schedule: Schedule, t
         assert alpha * float(prediction.x0) + sigma * float(prediction.eps) == pytest.approx(x_t, abs=1e-9)
 
 
-def test_at_pure_noise_it_is_the_mean() -> None:
+def test_x0_is_the_mean_at_pure_noise() -> None:
     prediction = Oracle(FULL, FlowSchedule())(points(4, 2), torch.ones((), dtype=torch.float64))
     torch.testing.assert_close(prediction.x0, FULL.mean.expand(4, 2))
 
 
-def test_draws_have_the_moments() -> None:
+def test_samples_have_the_moments_of_the_mixture() -> None:
     n = 200_000
     draws = FULL.sample(n, torch.Generator().manual_seed(1))
     deviation = FULL.covariance.diagonal().sqrt() / math.sqrt(n)
@@ -72,8 +72,8 @@ def test_images_are_flattened() -> None:
     torch.testing.assert_close(shaped.x0.flatten(1), flat.x0)
 
 
-def test_a_mixture_fitted_by_em_is_the_same_density() -> None:
-    """scikit-learn's own log-density of points it has and has not seen."""
+def test_the_density_equals_scikit_learns() -> None:
+    """For a mixture fitted by EM, on points that it was and was not fitted to."""
     data = FULL.sample(500, torch.Generator().manual_seed(2))
     fitted = FittedMixture(3, random_state=0).fit(data.numpy())
     mixture = GaussianMixture(*(torch.tensor(v) for v in (fitted.weights_, fitted.means_, fitted.covariances_)))
@@ -81,8 +81,8 @@ def test_a_mixture_fitted_by_em_is_the_same_density() -> None:
         torch.testing.assert_close(mixture.log_prob(x), torch.tensor(fitted.score_samples(x.numpy())))
 
 
-def test_rescaling_from_preserving_to_exploding_changes_nothing() -> None:
-    """x / alpha at noise sigma / alpha: the same question, so the same x0."""
+def test_x0_does_not_change_when_rescaled_to_variance_exploding() -> None:
+    """x / alpha at noise level sigma / alpha has the same x0."""
     schedule, x = LinearSchedule(), points(20, 2)
     t = torch.tensor(0.35, dtype=torch.float64)
     alpha, sigma = schedule(t)
@@ -100,12 +100,12 @@ def test_rescaling_from_preserving_to_exploding_changes_nothing() -> None:
          "covariances"),
     ],
 )  # fmt: skip
-def test_what_is_no_mixture(make, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_invalid_mixtures_are_refused(make, name: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"^{name}: "):
         make()
 
 
-def test_times_of_their_own_may_include_pure_noise() -> None:
+def test_each_image_may_have_its_own_time_including_pure_noise() -> None:
     x, t = points(3, 2), torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64)
     oracle = Oracle(FULL, FlowSchedule())
     together = oracle(x, t)

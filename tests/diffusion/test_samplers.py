@@ -1,4 +1,4 @@
-"""Samplers on a model whose answer is known."""
+"""Samplers on models whose exact distribution is known."""
 
 from collections.abc import Callable
 from functools import partial
@@ -75,8 +75,8 @@ def test_ddim_with_eta_1_is_the_ddpm_step() -> None:
         assert torch.allclose(a.x, b.x, atol=1e-10) and torch.allclose(a.x0, b.x0, atol=1e-10)
 
 
-def test_the_variances_differ_as_the_paper_says() -> None:
-    """One step from a known x_t: the spread is sqrt(beta_t) or sqrt(beta_tilde_t)."""
+def test_the_variances_equal_those_of_the_paper() -> None:
+    """After one step from a known x_t, the standard deviation is sqrt(beta_t) or sqrt(beta_tilde_t)."""
     schedule = LinearSchedule(steps=10, beta_start=0.01, beta_end=0.3)
     x, denoise = torch.full((200_000,), 0.5, dtype=torch.float64), Gaussian(schedule, 0.0, 1.0)
     beta, cumulative = schedule.betas[9], schedule.alphas_cumprod
@@ -102,13 +102,13 @@ def test_the_last_step_adds_no_noise(sampler: Sampler) -> None:
         return torch.zeros_like(like)
 
     frames = list(sampler(Gaussian(schedule, 0, 1), schedule, torch.randn(4, dtype=torch.float64), noise))
-    assert len(calls) == len(frames) - 2  # N steps, N + 1 frames, the last step silent
+    assert len(calls) == len(frames) - 2  # N steps, N + 1 frames, no noise in the last step
     assert torch.equal(frames[-1].x, frames[-1].x0)
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_noise_at_the_end_has_variance_beta_1(variance: str) -> None:
-    """beta_tilde_1 is 0: there it is beta as well. Everything before the last step is the same."""
+    """Also for beta_tilde, as beta_tilde_1 is 0. Everything before the last step is the same."""
     schedule = LinearSchedule(steps=10, beta_start=0.04, beta_end=0.3)
     x, denoise = torch.full((100_000,), 0.5, dtype=torch.float64), Gaussian(schedule, 0.0, 1.0)
     plain = list(DDPM(variance=variance)(denoise, schedule, x, _normal(6)))  # type: ignore[arg-type]
@@ -131,12 +131,12 @@ def test_ddim_is_deterministic_and_draws_nothing() -> None:
 
 def test_clipping_keeps_the_estimate_in_range() -> None:
     schedule = LinearSchedule()
-    wild = Gaussian(schedule, mean=5.0, variance=0.1)  # its x0 is far outside [-1, 1]
+    distant = Gaussian(schedule, mean=5.0, variance=0.1)  # its x0 is far outside [-1, 1]
     x = torch.randn(16, dtype=torch.float64)
     for sampler in (DDPM(steps=20), DDIM(steps=20)):
-        assert all(float(f.x0.max()) <= 1 for f in sampler(wild, schedule, x, _normal(0)))
+        assert all(float(f.x0.max()) <= 1 for f in sampler(distant, schedule, x, _normal(0)))
         unclipped = type(sampler)(steps=20, clip=False)
-        assert any(float(f.x0.max()) > 1 for f in unclipped(wild, schedule, x, _normal(0)))
+        assert any(float(f.x0.max()) > 1 for f in unclipped(distant, schedule, x, _normal(0)))
 
 
 class Backbone(torch.nn.Module):
@@ -187,7 +187,7 @@ MIXTURE = GaussianMixture.of([1.0], [[0.3]], [0.5])
 
 
 def quantiles(n: int, schedule: Schedule) -> Tensor:
-    """x_1 (n,1) of the mixture, free of sampling error: what deterministic samplers return is as well."""
+    """Quantiles of x_1 (n,1) of the mixture, so that deterministic samplers have no sampling error."""
     alpha, sigma = schedule(torch.ones((), dtype=torch.float64))
     z = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None]
     return alpha * 0.3 + (alpha.square() * 0.25 + sigma.square()).sqrt() * z
@@ -203,7 +203,7 @@ def quantiles(n: int, schedule: Schedule) -> Tensor:
         (DDIM(steps=200, eta=1.0, clip=False), 0.06),
         (Euler(steps=40, clip=False), 0.09),
         (Euler(steps=200, s_churn=10, s_noise=1.003, clip=False), 0.06),
-        (Heun(steps=160, clip=False), 0.015),  # cosine starts at sigma / alpha = 2e4 and needs as many
+        (Heun(steps=160, clip=False), 0.015),  # cosine starts at sigma / alpha = 2e4 and needs this many
         (Heun(steps=160, s_churn=20, clip=False), 0.03),
         (DPMpp2M(steps=40, clip=False), 0.015),
         (DPMpp2MSDE(steps=80, clip=False), 0.04),
@@ -222,7 +222,7 @@ def test_every_sampler_on_every_schedule(sampler: Sampler, tolerance: float, nam
 
 @pytest.mark.parametrize("name", STARTS)
 def test_any_number_of_steps_is_finite(name: str) -> None:
-    """The first, the second and the last step are the ones with infinities to step around."""
+    """The first, the second and the last step have infinite terms."""
     schedule = STARTS[name]
     every: list[Callable[..., Sampler]] = [
         DDIM,
@@ -239,7 +239,7 @@ def test_any_number_of_steps_is_finite(name: str) -> None:
             sampler = make(steps=steps, clip=False)
             frames = list(sampler(Oracle(MIXTURE, schedule), schedule, quantiles(16, schedule), _normal(8)))
             assert len(frames) == steps + 1 and all(frame.x.isfinite().all() for frame in frames)
-            # the last step is first order: it returns what the network reads
+            # the last step is of first order: it returns the estimate of x0
             assert torch.allclose(frames[-1].x, frames[-2].x0, atol=1e-12)
 
 
@@ -259,16 +259,16 @@ def test_calls_are_counted(sampler: Stepper, name: str) -> None:
     assert len(calls) == sampler.calls(schedule) == (17 if isinstance(sampler, Heun) else 9)
 
 
-def test_churn_raises_the_noise_as_the_paper_says() -> None:
+def test_churn_raises_the_noise_as_in_the_paper() -> None:
     """EDM, where sigma is 80 t: gamma = s_churn / steps within [s_tmin, s_tmax], never above sqrt(2) - 1 or t = 1."""
     schedule = EDMSchedule()
-    seen: list[tuple[float, float]] = []
+    calls: list[tuple[float, float]] = []
     drawn: list[Tensor] = []
     x = torch.zeros(200_000, 1, dtype=torch.float64)
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-        seen.append((80 * float(t), float(x_t.std())))
-        return Prediction(x_t, torch.zeros_like(x_t))  # x stays as it is
+        calls.append((80 * float(t), float(x_t.std())))
+        return Prediction(x_t, torch.zeros_like(x_t))  # x does not change
 
     def noise(like: Tensor) -> Tensor:
         drawn.append(torch.randn(like.shape, generator=torch.Generator().manual_seed(len(drawn)), dtype=like.dtype))
@@ -278,20 +278,20 @@ def test_churn_raises_the_noise_as_the_paper_says() -> None:
     levels = [80 * float(t) for t in sampler.times(schedule)[:-1]]
     list(sampler(denoise, schedule, x, noise))
     variance = 0.0
-    for level, (called, std) in zip(levels, seen, strict=True):
+    for level, (called, std) in zip(levels, calls, strict=True):
         up = 1.2 if 0.05 <= level <= 50 else 1.0
         assert called == pytest.approx(up * level, rel=1e-9)
         variance += (up**2 - 1) * level**2 * 1.1**2
         assert std == pytest.approx(variance**0.5, rel=0.01)
     assert len(drawn) == sum(0.05 <= level <= 50 for level in levels)
 
-    seen.clear()
+    calls.clear()
     list(Euler(steps=10, s_churn=1e6, clip=False)(denoise, schedule, x[:4], noise))
-    assert [called for called, _ in seen] == pytest.approx([min(2**0.5 * level, 80) for level in levels], rel=1e-9)
+    assert [called for called, _ in calls] == pytest.approx([min(2**0.5 * level, 80) for level in levels], rel=1e-9)
 
 
-def test_all_deterministic_first_order_samplers_are_one() -> None:
-    """DDIM at eta = 0, Euler and UniPC's predictor take the same step; dpmpp_2m does in its first and last."""
+def test_deterministic_first_order_samplers_are_equal() -> None:
+    """DDIM at eta = 0, Euler and UniPC's predictor take the same step; so does dpmpp_2m in its first and last."""
     schedule = CosineSchedule()
     oracle, x = Oracle(MIXTURE, schedule), quantiles(16, schedule)
     ddim, euler = (list(make(steps=9, clip=False)(oracle, schedule, x, _normal(0))) for make in (DDIM, Euler))

@@ -1,31 +1,31 @@
-"""Every sampler against diffusers' scheduler of the same name: same network function, times, start and injected noise.
+"""Every sampler compared with diffusers' scheduler of that name, with the same network, times, start and noise.
 
-The whole trajectory is compared, not only its end: <= 1e-4 in float32, <= 1e-9 in float64, no exceptions. In float32
-the peer uses its own tables, which it makes in float32. For float64 they are replaced by ours; then ddpm, ddim, heun
+The whole trajectory is compared, not only its end: <= 1e-4 in float32, <= 1e-9 in float64, without exceptions. In
+float32 the peer uses its own float32 tables. For float64 they are replaced by ours; then ddpm, ddim, heun
 and unipc compute in float64 throughout; euler, dpmpp_2m and dpmpp_2m_sde cast the sample itself to float32 in `step`
 (`double`).
 
 Deliberate differences:
 - Times. Each of our steps ends where the next one starts. DDIMScheduler's end T // steps below their start, which
-  leaves gaps when steps does not divide T (`test_ddim_steps_join_where_the_peers_do_not`). `linspace` of the peers
-  visits times between grid points (euler, heun) or N of N + 1 points (dpm, unipc), ours N grid points from T to 1;
-  `leading` of dpm and unipc divides T by N + 1. So `trailing` is compared everywhere, the others where they mean the
+  leaves gaps when steps does not divide T (`test_ddim_steps_are_contiguous_where_the_peers_are_not`). `linspace` of the
+  peers visits times between grid points (euler, heun) or N of N + 1 points (dpm, unipc), ours N grid points from T to
+  1; `leading` of dpm and unipc divides T by N + 1. So `trailing` is compared everywhere, the others where they mean the
   same or where the peer can be given our times.
 - The last noise level is 0. DDIMScheduler's `set_alpha_to_one=False` and the others' `final_sigmas_type="sigma_min"`
   stop earlier; they are compared with the setting that does not.
 - The last step of ddpm adds no noise. DDPMScheduler leaves it out only at index 0, so with trailing and fewer than T
   steps its samples keep the noise of their last step (`fixed_large`); here the peer is given zeros in that step.
 - eps follows a clipped x0, as in DDIMScheduler's `use_clipped_model_output=True`; by default its does not.
-- EulerDiscreteScheduler and HeunDiscreteScheduler hold x / alpha, and with trailing start from noise of size sigma_T.
+- EulerDiscreteScheduler and HeunDiscreteScheduler keep x / alpha, and with trailing start from noise of size sigma_T.
   Ours start as the forward process ends, so the peer's start is scaled by sqrt(1 + sigma_T^2) here.
 - EulerDiscreteScheduler's churn raises the noise, but calls the network at the old time and beyond the noise of T;
   HeunDiscreteScheduler has none. Ours follows algorithm 2 of the paper, see test_samplers.py.
 - With the cosine schedule sigma / alpha is 2e4 at T, and 6e2 one step below it. At T, x / alpha and an x0 read from eps
-  have 1e-3 of absolute precision in float32 on any machine, and an Heun step in that clock multiplies the change of eps
-  by 1600, so that ours walks in another clock (heun.py). So there euler, heun and, with epsilon, dpm and unipc are
+  have an absolute precision of 1e-3 in float32, and a Heun step in sigma / alpha multiplies the change of eps by 1600,
+  which is why ours integrates over another time (heun.py). So there euler, heun and, with epsilon, dpm and unipc are
   compared from `leading`'s first time, which with 999 steps is the one below T (`FROM_BELOW`); x0 and v start at T.
-- DDPMScheduler takes beta_t = 1 - abar_t / abar_s from its float32 table, where beta_1 = 1e-4 keeps three digits. For
-  the noise of 1000 steps of `fixed_large` it is given our table in float64; the sample stays float32.
+- DDPMScheduler computes beta_t = 1 - abar_t / abar_s from its float32 table, in which beta_1 = 1e-4 keeps three digits.
+  For the noise of 1000 steps of `fixed_large` it gets our table in float64; the sample stays float32.
 """
 
 import importlib
@@ -44,7 +44,7 @@ from ddpm_cli.diffusion.spacing import Spacing
 from ddpm_cli.diffusion.target import X0, Epsilon, Prediction, Target, V
 
 SHAPE = (2, 1, 4, 4)
-Walker = DDPM | DDIM | Euler | Heun | DPMpp2M | DPMpp2MSDE | UniPC
+AnySampler = DDPM | DDIM | Euler | Heun | DPMpp2M | DPMpp2MSDE | UniPC
 SCHEDULES: dict[str, DiscreteSchedule] = {
     "linear": LinearSchedule(),
     "scaled_linear": ScaledLinearSchedule(),
@@ -62,7 +62,7 @@ class Peer(NamedTuple):
 
 
 DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
-CASES: dict[str, tuple[Walker, Peer]] = {
+CASES: dict[str, tuple[AnySampler, Peer]] = {
     "ddpm_beta": (DDPM(variance="beta"), Peer("ddpm", "DDPMScheduler", {"variance_type": "fixed_large"})),
     "ddpm_beta_tilde": (DDPM(variance="beta_tilde"), Peer("ddpm", "DDPMScheduler", {"variance_type": "fixed_small"})),
     "ddpm_learned": (DDPM(variance="learned"), Peer("ddpm", "DDPMScheduler", {"variance_type": "learned_range"})),
@@ -87,9 +87,9 @@ CASES: dict[str, tuple[Walker, Peer]] = {
 
 
 class Network:
-    """A smooth function of x and the index, as each kind of prediction: v = -p, with x0 and eps to match.
+    """A smooth function of x and the index as each kind of prediction: v = -p, with consistent x0 and eps.
 
-    x0 = alpha x + sigma p and eps = sigma x - alpha p are of unit size at all times, as a trained network's are.
+    x0 = alpha x + sigma p and eps = sigma x - alpha p have unit size at all times, like those of a trained network.
     """
 
     def __init__(self, schedule: DiscreteSchedule, kind: str, size: float = 0.5):
@@ -103,7 +103,7 @@ class Network:
         return alpha * x + sigma * p if self.kind == "sample" else -p
 
     def variance_fraction(self, x: Tensor, index: float) -> Tensor:
-        """What a network with a learned variance says of it, in [-1, 1]."""
+        """The learned variance as a network predicts it, in [-1, 1]."""
         return torch.sin(3 * x - index / 200)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Prediction:
@@ -113,7 +113,7 @@ class Network:
 
 
 def draws(seed: int, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Standard normal, the same in both precisions."""
+    """Standard normal noise, the same in both precisions."""
     g = torch.Generator().manual_seed(seed)
     while True:
         yield torch.randn(SHAPE, generator=g, dtype=torch.float64).to(dtype)
@@ -121,7 +121,7 @@ def draws(seed: int, dtype: torch.dtype) -> Iterator[Tensor]:
 
 @cache
 def loaded(module: str) -> Any:
-    """One scheduler's module: the rest of diffusers is not needed."""
+    """The module of one scheduler; the rest of diffusers is not imported."""
     return importlib.import_module(f"diffusers.schedulers.scheduling_{module}")
 
 
@@ -139,7 +139,7 @@ def made(peer: Peer, beta_schedule: str, kind: str, spacing: str, **options: Any
 
 
 def in_double(scheduler: Any, schedule: DiscreteSchedule) -> None:
-    """Put our float64 table in place of the peer's float32 one (after set_timesteps)."""
+    """Replace the peer's float32 table by our float64 one (after set_timesteps)."""
     scheduler.alphas_cumprod = schedule.alphas_cumprod[1:]
     if hasattr(scheduler, "final_alpha_cumprod"):
         scheduler.final_alpha_cumprod = torch.ones((), dtype=torch.float64)
@@ -156,13 +156,13 @@ def levels(schedule: DiscreteSchedule, indices: Tensor) -> Tensor:
 
 
 def at_our_times(scheduler: Any, schedule: DiscreteSchedule, times: Tensor) -> None:
-    """A multistep peer, whose `leading` is another, visits our times (after set_timesteps)."""
+    """Make a multistep peer, whose `leading` differs, visit our times (after set_timesteps)."""
     scheduler.timesteps = (times[:-1] * schedule.steps).round().long() - 1
     scheduler.sigmas = levels(schedule, scheduler.timesteps).float()
 
 
 def injected(noise: Tensor, *_: Any, **__: Any) -> Tensor:
-    """What the peer gets in place of its own draw."""
+    """The noise that the peer gets instead of its own."""
     return noise
 
 
@@ -184,21 +184,21 @@ def theirs(scheduler: Any, peer: Peer, network: Network, x: Tensor, noise: Itera
         x = scheduler.step(out, t, x, **options).prev_sample
         if peer.module == "unipc_multistep":
             x_t = scheduler.last_sample  # corrected, as in our frames
-        if peer.module != "heun_discrete" or i % 2 == 0:  # its second calls are no steps
+        if peer.module != "heun_discrete" or i % 2 == 0:  # its second calls are not steps
             states.append(x_t)
     return [*states, x]
 
 
-def ours(sampler: Walker, network: Network, x: Tensor, noise: Iterator[Tensor]) -> list[Tensor]:
+def ours(sampler: AnySampler, network: Network, x: Tensor, noise: Iterator[Tensor]) -> list[Tensor]:
     return [frame.x for frame in sampler(network.denoise, network.schedule, x, lambda like: next(noise))]
 
 
 @pytest.fixture
 def compare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
-    """The largest difference anywhere on the way."""
+    """The largest difference along the trajectory."""
 
     def difference(
-        sampler: Walker,
+        sampler: AnySampler,
         peer: Peer,
         beta_schedule: str,
         kind: str,
@@ -232,8 +232,8 @@ FROM_BELOW = ("euler", "heun")
 def spaced(case: str, beta_schedule: str, kind: str) -> Spacing:
     if beta_schedule != "squaredcos_cap_v2":
         return "trailing"
-    blunt = kind == "epsilon" and "multistep" in CASES[case][1].module
-    return "leading" if case in FROM_BELOW or blunt else "trailing"
+    imprecise = kind == "epsilon" and "multistep" in CASES[case][1].module
+    return "leading" if case in FROM_BELOW or imprecise else "trailing"
 
 
 @pytest.mark.parametrize("steps", [10, 50])
@@ -285,7 +285,7 @@ THOUSAND = [
 
 
 @pytest.mark.parametrize(("case", "beta_schedule", "kind", "dtype"), THOUSAND)
-def test_the_same_over_all_the_steps(
+def test_the_same_with_all_steps(
     compare: Callable[..., float], case: str, beta_schedule: str, kind: str, dtype: torch.dtype
 ) -> None:
     sampler, peer = CASES[case]
@@ -304,7 +304,9 @@ def test_the_same_over_all_the_steps(
 )
 def test_the_same_with_other_spacings(compare: Callable[..., float], spacing: Spacing, case: str) -> None:
     sampler, peer = CASES[case]
-    sampler = replace(sampler, steps=10, clip=False, spacing=spacing)  # 999 / 9 is whole: linspace stays on the grid
+    sampler = replace(
+        sampler, steps=10, clip=False, spacing=spacing
+    )  # 999 / 9 is an integer, so linspace stays on the grid
     assert compare(sampler, peer, "linear", "epsilon", torch.float64) <= 1e-9
 
 
@@ -316,7 +318,9 @@ def test_the_same_when_clipped(compare: Callable[..., float], case: str) -> None
     sampler = replace(sampler, steps=50, clip=True)
     clipped = compare(sampler, peer, "linear", "epsilon", torch.float64, clip_sample=True)
     assert clipped <= 1e-9
-    assert compare(sampler, peer, "linear", "epsilon", torch.float64, clip_sample=False) > 1e-2  # it does act
+    assert (
+        compare(sampler, peer, "linear", "epsilon", torch.float64, clip_sample=False) > 1e-2
+    )  # clipping has an effect
 
 
 @pytest.mark.parametrize("case", ["ddpm_beta_tilde", "dpmpp_2m", "dpmpp_2m_sde", "euler", "heun", "unipc"])
@@ -325,8 +329,8 @@ def test_the_same_when_steps_does_not_divide_t(compare: Callable[..., float], ca
     assert compare(replace(sampler, steps=7, clip=False), peer, "linear", "epsilon", torch.float32) <= 1e-4
 
 
-def test_ddim_steps_join_where_the_peers_do_not(compare: Callable[..., float]) -> None:
-    """At eta = 1 it is the step of ddpm, whose peer joins the steps as we do."""
+def test_ddim_steps_are_contiguous_where_the_peers_are_not(compare: Callable[..., float]) -> None:
+    """At eta = 1 the step equals that of ddpm, whose peer has contiguous steps like ours."""
     sampler = DDIM(eta=1.0, steps=7, clip=False)
     assert compare(sampler, CASES["ddpm_beta_tilde"][1], "linear", "epsilon", torch.float64) <= 1e-9
     assert compare(sampler, CASES["ddim_eta_1"][1], "linear", "epsilon", torch.float64) > 1e-3
@@ -334,7 +338,7 @@ def test_ddim_steps_join_where_the_peers_do_not(compare: Callable[..., float]) -
 
 @pytest.mark.parametrize("beta_schedule", SCHEDULES)
 def test_the_same_tables(beta_schedule: str) -> None:
-    """The peer makes them in float32: 1000 roundings of at most 6e-8 each."""
+    """The peer computes them in float32, with 1000 roundings of at most 6e-8 each."""
     scheduler = made(CASES["ddpm_beta"][1], beta_schedule, "epsilon", "trailing")
     schedule = SCHEDULES[beta_schedule]
     assert torch.allclose(scheduler.betas.double(), schedule.betas, rtol=0, atol=2e-7)

@@ -1,4 +1,4 @@
-"""The table of the paper, and the law that every schedule obeys."""
+"""The table of the paper, and the properties of every schedule."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def test_the_beta_table_of_the_paper() -> None:
     alpha, sigma = schedule(k / 1000)
     np.testing.assert_allclose(alpha.numpy() ** 2, cumulative, rtol=1e-10)
     np.testing.assert_allclose(sigma.numpy() ** 2, 1 - cumulative, rtol=1e-10)
-    # the values that the paper's L_T rests on: almost no signal is left at T
+    # almost no signal is left at T, as the paper's L_T requires
     assert cumulative[-1] == pytest.approx(4.0358e-5, rel=1e-4)
 
 
 def test_cosine_follows_its_equation() -> None:
     schedule = CosineSchedule()
-    t = np.arange(1, 900) / 1000  # beyond that the clip of beta at 0.999 acts at the very end only
+    t = np.arange(1, 900) / 1000  # the clip of beta at 0.999 only matters beyond 0.9
     f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
     expected = f / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
     alpha, _ = schedule(torch.tensor(t))
@@ -43,7 +43,7 @@ def test_sigmoid_follows_its_equation() -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_snr_falls_and_variance_is_preserved(schedule: LinearSchedule) -> None:
+def test_snr_decreases_and_variance_is_preserved(schedule: LinearSchedule) -> None:
     t = torch.linspace(1e-6, 1, 5000, dtype=torch.float64)
     alpha, sigma = schedule(t)
     assert torch.allclose(alpha**2 + sigma**2, torch.ones_like(t), atol=1e-12)

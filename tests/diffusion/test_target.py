@@ -1,4 +1,4 @@
-"""invert(of(x)) = x, and both readings of a network's output agree with x_t."""
+"""`invert` inverts `compute`, and the x0 and eps of any network output are consistent with x_t."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from ddpm_cli.diffusion.target import EDM, X0, Epsilon, Target, V, Velocity
 
 PRESERVING = [(0.999, 0.0447101778), (0.6, 0.8), (0.01, 0.99994999875)]
-OTHERS = [(1.0, 0.002), (1.0, 80.0), (0.75, 0.25), (0.1, 0.9)]  # exploding, and straight paths
+OTHERS = [(1.0, 0.002), (1.0, 80.0), (0.75, 0.25), (0.1, 0.9)]  # variance-exploding, and straight paths
 CASES = [
     *((target, pair) for target in (Epsilon(), X0(), V(), Velocity(), EDM(), EDM(0.3)) for pair in PRESERVING),
     *((target, pair) for target in (Epsilon(), X0(), Velocity(), EDM(), EDM(0.3)) for pair in OTHERS),
@@ -28,7 +28,7 @@ def name(value: object) -> str:
 
 
 @pytest.mark.parametrize(("target", "pair"), CASES, ids=name)
-def test_invert_undoes_of(target: Target, pair: tuple[float, float]) -> None:
+def test_invert_inverts_compute(target: Target, pair: tuple[float, float]) -> None:
     (x0, eps), (a, s) = images(1), double(*pair)
     x_t = a * x0 + s * eps
     prediction = target.invert(target.compute(x0, eps, a, s), x_t, a, s)
@@ -37,8 +37,8 @@ def test_invert_undoes_of(target: Target, pair: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize(("target", "pair"), CASES, ids=name)
-def test_any_output_keeps_the_law(target: Target, pair: tuple[float, float]) -> None:
-    """x_t = alpha x0 + sigma eps holds for a wrong network as well, also after clipping and thresholding."""
+def test_x0_and_eps_of_any_output_are_consistent_with_x_t(target: Target, pair: tuple[float, float]) -> None:
+    """x_t = alpha x0 + sigma eps holds for any output, also after clipping and thresholding."""
     (x_t, out), (a, s) = images(2), double(*pair)
     prediction = target.invert(3 * out, x_t, a, s)
     for p in (prediction, prediction.clipped(x_t, a, s), prediction.thresholded(0.9, x_t, a, s)):
@@ -47,8 +47,8 @@ def test_any_output_keeps_the_law(target: Target, pair: tuple[float, float]) -> 
 
 
 @pytest.mark.parametrize("target", [X0(), V(), Velocity(), EDM()], ids=name)
-def test_pure_noise_can_be_read(target: Target) -> None:
-    """alpha = 0: the target still says x0, and eps is x_t."""
+def test_x0_can_be_recovered_from_pure_noise(target: Target) -> None:
+    """At alpha = 0 the target still determines x0, and eps is x_t."""
     (x0, eps), (a, s) = images(3), double(*PURE_NOISE)
     prediction = target.invert(target.compute(x0, eps, a, s), eps, a, s)
     torch.testing.assert_close(prediction.x0, x0)
@@ -84,8 +84,8 @@ def test_the_flow_target_is_the_velocity_in_t() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 20.0])
-def test_edm_is_table_1(sigma: float) -> None:
-    """c_skip, c_out and c_in of Karras et al. 2022 at alpha = 1; input and target of unit variance for images of s."""
+def test_edm_equals_table_1(sigma: float) -> None:
+    """c_skip, c_out and c_in of Karras et al. 2022 at alpha = 1; unit variance of input and target."""
     s, (alpha, level), (out, x_t) = 0.4, double(1.0, sigma), images(6)
     c_skip = s**2 / (sigma**2 + s**2)
     c_out, c_in = sigma * s / (sigma**2 + s**2) ** 0.5, 1 / (sigma**2 + s**2) ** 0.5

@@ -1,4 +1,4 @@
-"""Images in [0, 1] against a program that never leaves [0, 1]."""
+"""Diffusion of images in [0, 1], compared with a program that works in [0, 1] throughout."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ ABAR = torch.cumprod(1 - BETA, 0)
 
 
 class Network(nn.Module):
-    """Any function of image and index that is not linear."""
+    """A nonlinear function of image and index."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,27 +54,27 @@ def in_zero_to_one(network: Network, y: Tensor, noises: list[Tensor], clip: bool
 
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize("at_end", [False, True])
-def test_a_trajectory_is_that_of_a_program_in_zero_to_one(clip: bool, at_end: bool) -> None:
-    """With the same network and noise: x_t = 2 y_t - alpha_t, so at the end 2 y - 1."""
+def test_trajectories_equal_those_of_a_program_in_zero_to_one(clip: bool, at_end: bool) -> None:
+    """With the same network and noise, x_t = 2 y_t - alpha_t, so the sample is 2 y - 1."""
     network = Network()
     model = Denoising(Epsilon(), zero_to_one=True).wrap(network, SCHEDULE)
     assert isinstance(model, Denoiser)
     g = torch.Generator().manual_seed(1)
     first, *noises = (torch.randn(3, 1, 5, 5, generator=g, dtype=torch.float64) for _ in range(STEPS + 1))
-    left = list(noises)
+    unused = list(noises)
     sampler = DDPM(clip=clip, noise_at_end=at_end)
     x = 2 * first - ABAR[-1].sqrt()
-    frames = list(run_sampler(denoise_of(model), model.schedule, sampler, x, lambda like: left.pop(0)))
+    frames = list(run_sampler(denoise_of(model), model.schedule, sampler, x, lambda like: unused.pop(0)))
     with torch.no_grad():
         expected = in_zero_to_one(network, first, list(noises), clip, at_end)
-    assert len(left) == (0 if at_end else 1)
+    assert len(unused) == (0 if at_end else 1)
     alphas = torch.cat([ABAR.sqrt().flip(0), torch.ones(1)])
     for frame, y, alpha in zip(frames, expected, alphas, strict=True):
         torch.testing.assert_close(frame.x, 2 * y - alpha, atol=1e-5, rtol=0)
     assert float(expected[-1].std()) > 0.1
 
 
-def test_the_loss_is_that_of_a_program_in_zero_to_one() -> None:
+def test_the_loss_equals_that_of_a_program_in_zero_to_one() -> None:
     network, device = Network().double(), torch.device("cpu")
     batch = Batch(torch.linspace(-1, 1, 100, dtype=torch.float64).view(4, 1, 5, 5), torch.zeros(4, dtype=torch.int64))
     objective = Denoising(Epsilon(), label_dropout=0, zero_to_one=True)
@@ -107,8 +107,8 @@ def test_the_schedule_has_twice_the_noise() -> None:
     assert twice.steps == STEPS and twice.unwrapped is twice
 
 
-def test_other_samplers_walk_it_too() -> None:
-    """DDIM at eta = 0 follows the ODE, which does not know of coordinates."""
+def test_ddim_equals_that_of_a_program_in_zero_to_one() -> None:
+    """DDIM at eta = 0 follows the ODE, which does not depend on the coordinates."""
     network = Network()
     model = Denoising(Epsilon(), zero_to_one=True).wrap(network, SCHEDULE)
     first = torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -124,11 +124,11 @@ def test_other_samplers_walk_it_too() -> None:
 
 
 @pytest.mark.parametrize("target", [V(), X0()], ids=["v", "x0"])
-def test_it_goes_with_the_noise_alone(target: V | X0) -> None:
-    with pytest.raises(ValueError, match=r"^objective.zero_to_one: goes with predicting the noise"):
+def test_it_only_works_when_predicting_the_noise(target: V | X0) -> None:
+    with pytest.raises(ValueError, match=r"^objective.zero_to_one: only works when predicting the noise"):
         Denoising(target, zero_to_one=True).wrap(Network(), SCHEDULE)
 
 
-def test_it_needs_a_schedule_that_preserves_variance() -> None:
+def test_it_needs_a_variance_preserving_schedule() -> None:
     with pytest.raises(ValueError, match=r"^objective.zero_to_one: needs alpha\^2"):
         Denoising(Epsilon(), zero_to_one=True).wrap(Network(), ZeroToOne(SCHEDULE))

@@ -1,4 +1,4 @@
-"""The memory of tensors."""
+"""The host's memory allocator."""
 
 import platform
 import subprocess
@@ -24,14 +24,14 @@ print(faults() - before)
 """
 
 
-def test_it_answers_whether_it_could() -> None:
+def test_it_returns_whether_it_is_possible() -> None:
     assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
-def test_freed_memory_is_used_again_without_a_fault_for_each_page() -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_reused_without_a_page_fault_per_page() -> None:
     def faults(keep: bool) -> int:
         code = FAULTS.format(keep=keep)
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
-    assert faults(True) < faults(False) / 2  # it grows a few times before it finds room for each of them
+    assert faults(True) < faults(False) / 2  # some faults remain: the heap grows a few times first

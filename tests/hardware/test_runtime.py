@@ -1,4 +1,4 @@
-"""A network that is ready to be called."""
+"""Preparing a network for inference."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ def networks() -> list[nn.Module]:
     ]
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_casting_once_gives_the_same_numbers_as_casting_in_every_call(which: int) -> None:
-    module = networks()[which]
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_casting_once_gives_the_same_numbers_as_casting_in_every_call(index: int) -> None:
+    module = networks()[index]
     g = torch.Generator().manual_seed(1)
     for p in module.parameters():
         p.data.add_(torch.randn(p.shape, generator=g), alpha=0.05)
-    size = 28 if which == 2 else 8
+    size = 28 if index == 2 else 8
     x, c = torch.randn(2, 1, size, size, generator=g), torch.tensor([3.0, 700.0])
     module = BF16.prepare(module).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -39,7 +39,7 @@ def test_casting_once_gives_the_same_numbers_as_casting_in_every_call(which: int
     assert kinds == {torch.bfloat16, torch.float32} and not any(p.requires_grad for p in frozen.parameters())
 
 
-def test_only_in_bf16_and_only_in_networks_of_this_package() -> None:
+def test_weights_are_cast_only_in_bf16_and_in_networks_of_this_package() -> None:
     full = Runtime(torch.device("cpu"), None).freeze(networks()[0])
     other = BF16.freeze(nn.Sequential(nn.Linear(2, 2)))
     assert {p.dtype for m in (full, other) for p in m.parameters()} == {torch.float32}

@@ -1,4 +1,4 @@
-"""Entropies, confusion, the bootstrap and the protocol."""
+"""Entropies, the confusion matrix, the bootstrap and the evaluation protocol."""
 
 import math
 
@@ -10,7 +10,7 @@ from ddpm_cli.metrics import classes
 from ddpm_cli.metrics.resample import Estimate, bootstrap, mean
 
 
-def test_entropies_at_the_ends() -> None:
+def test_entropies_in_extreme_cases() -> None:
     sure = torch.eye(8).repeat(3, 1)
     assert classes.marginal_entropy(sure) == pytest.approx(3) and classes.mean_entropy(sure) == 0
     assert classes.score(sure) == pytest.approx(8) and classes.confidence(sure) == 1
@@ -35,37 +35,37 @@ def test_confusion_counts_and_classes_without_images() -> None:
     assert classes.per_class(matrix) == [1 / 3, 1.0, None, 0.0]
 
 
-def test_the_bootstrap_of_a_mean_is_its_standard_error() -> None:
+def test_the_bootstrap_of_a_mean_gives_its_standard_error() -> None:
     values = torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = bootstrap(mean, values, resamples=1000, seed=0)
+    estimate = bootstrap(mean, values, resamples=1000, seed=0)
     error = float(values.std()) / 20
-    assert found.value == mean(values)
-    assert found.spread == pytest.approx(error, rel=0.1)
-    assert found.low is not None and found.high is not None
-    assert found.value - found.low == pytest.approx(error, rel=0.2)
-    assert found.high - found.value == pytest.approx(error, rel=0.2)
+    assert estimate.value == mean(values)
+    assert estimate.spread == pytest.approx(error, rel=0.1)
+    assert estimate.low is not None and estimate.high is not None
+    assert estimate.value - estimate.low == pytest.approx(error, rel=0.2)
+    assert estimate.high - estimate.value == pytest.approx(error, rel=0.2)
 
 
-def test_sets_are_resampled_each_by_itself_and_the_seed_decides() -> None:
+def test_sets_are_resampled_independently_and_by_the_seed() -> None:
     a, b = torch.arange(50.0), torch.arange(30.0)
-    seen: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
 
     def gap(x: torch.Tensor, y: torch.Tensor) -> float:
-        seen.append((len(x), len(y)))
+        sizes.append((len(x), len(y)))
         return mean(x) - mean(y)
 
     one = bootstrap(gap, a, b, resamples=20, seed=1)
-    assert seen == [(50, 30)] * 21 and one.value == pytest.approx(10)
+    assert sizes == [(50, 30)] * 21 and one.value == pytest.approx(10)
     assert bootstrap(gap, a, b, resamples=20, seed=1) == one != bootstrap(gap, a, b, resamples=20, seed=2)
     assert bootstrap(gap, a, b, resamples=0, seed=1) == Estimate(one.value)
-    with pytest.raises(ValueError, match="n: there are no images"):
+    with pytest.raises(ValueError, match="n: must be at least 1, got no images"):
         bootstrap(mean, torch.empty(0), resamples=2, seed=0)
 
 
 PROTOCOL = Protocol("digits", "val", 500, 180, "ab" * 32, "none", "classifier " + "cd" * 32, {"neighbours": 3})
 
 
-def test_every_field_is_a_yardstick_or_what_is_compared() -> None:
+def test_every_field_is_a_condition_or_may_differ() -> None:
     assert {*MEASURED_BY, *COMPARED_ANYWAY} == set(PROTOCOL.record())
     assert not {*MEASURED_BY} & {*COMPARED_ANYWAY}
 
@@ -83,13 +83,13 @@ def test_every_field_is_a_yardstick_or_what_is_compared() -> None:
         ("settings", {"neighbours": 5}),
     ],
 )
-def test_different_yardsticks_are_refused_by_name(field: str, other: object) -> None:
+def test_different_conditions_are_refused_by_name(field: str, other: object) -> None:
     record = PROTOCOL.record()
     with pytest.raises(ValueError, match=f"^{field}: is .* in one but .* in two; "):
         comparable(record, record | {field: other}, ("one", "two"))
 
 
-def test_what_one_compares_may_differ() -> None:
+def test_the_compared_fields_may_differ() -> None:
     record = PROTOCOL.record()
     assert record | dict.fromkeys(COMPARED_ANYWAY, "other") != record
     comparable(record, record | dict.fromkeys(COMPARED_ANYWAY, "other"), ("one", "two"))

@@ -1,4 +1,4 @@
-"""Distances of point sets, where the answer is known."""
+"""Distances of point sets with known answers."""
 
 import math
 
@@ -14,11 +14,11 @@ def normal(n: int, seed: int) -> torch.Tensor:
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_a_shift_is_as_far_as_its_projections() -> None:
+def test_the_distance_of_a_shift_equals_that_of_its_projections() -> None:
     """E over directions of (u . d)^2 = |d|^2 / D."""
     x, shift = normal(500, 0), torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
-    found = sliced_wasserstein(x, x + shift, directions=20_000)
-    assert found == pytest.approx(1 / math.sqrt(3), rel=0.02)
+    distance = sliced_wasserstein(x, x + shift, directions=20_000)
+    assert distance == pytest.approx(1 / math.sqrt(3), rel=0.02)
     assert mean_error(x - x.mean(0) + shift, torch.zeros(3).double(), EYE) == pytest.approx(1 / math.sqrt(3))
 
 
@@ -34,6 +34,6 @@ def test_covariance_error_is_relative() -> None:
     assert covariance_error(2 * x, EYE) == pytest.approx(3, abs=0.05)
 
 
-def test_sets_of_two_sizes_are_refused() -> None:
+def test_sets_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="^points: "):
         sliced_wasserstein(normal(3, 0), normal(4, 0))

@@ -1,4 +1,4 @@
-"""Shapes and counts of the autoencoders."""
+"""The autoencoders: shapes, numbers of parameters, the tutorial's equations, refused options."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def test_the_tutorials_sizes() -> None:
+def test_vae_has_the_sizes_of_the_tutorial() -> None:
     model = VAE(prior="normal")
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     assert shapes["conv1.weight"] == (20, 1, 3, 3) and shapes["conv2.weight"] == (20, 20, 3, 3)
@@ -23,8 +23,8 @@ def test_the_tutorials_sizes() -> None:
     assert sum(p.numel() for p in model.parameters()) == sum((i + 1) * o for i, o in layers)
 
 
-def test_the_encoder_is_the_tutorials() -> None:
-    """An independent transcription, on grey levels in [0, 1]."""
+def test_vae_equals_the_tutorials_equations() -> None:
+    """Compared with an independent implementation on grey levels in [0, 1]."""
     torch.manual_seed(0)
     model, v = VAE(prior="normal"), torch.rand(3, 1, 28, 28)
     p = dict(model.named_parameters())
@@ -42,7 +42,7 @@ def test_the_encoder_is_the_tutorials() -> None:
 
 @pytest.mark.parametrize("size", [28, 33, (7, 12), 1])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_conv_takes_any_size(size: int | tuple[int, int], channels: int) -> None:
+def test_conv_vae_takes_any_size(size: int | tuple[int, int], channels: int) -> None:
     torch.manual_seed(0)
     model = ConvVAE(channels, size, channels=8, multipliers=(1, 2), latent=5)
     x = torch.rand(2, *model.shape)
@@ -51,10 +51,10 @@ def test_conv_takes_any_size(size: int | tuple[int, int], channels: int) -> None
     assert not model.decode(mean)[0].equal(model.decode(mean + 1)[0])
 
 
-def test_every_weight_of_conv_learns() -> None:
+def test_every_weight_of_conv_vae_gets_a_gradient() -> None:
     torch.manual_seed(0)
     model = ConvVAE(1, 9, channels=8, multipliers=(1, 2), latent=5)
-    for parameter in model.parameters():  # the last convolution of a block starts at 0 and stops what is before it
+    for parameter in model.parameters():  # the last convolution of a block starts at 0, which blocks gradients
         torch.nn.init.normal_(parameter, std=0.1)
     mean, log_var = model.encode(torch.rand(4, 1, 9, 9))
     (model.decode(mean + log_var) * torch.rand(4, 1, 9, 9)).sum().backward()
@@ -66,7 +66,7 @@ def test_every_weight_of_conv_learns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "says"),
+    ("kind", "options", "message"),
     [
         (VAE, {"image_size": 4}, "image_size: must be at least 5"),
         (VAE, {"latent": 0}, "latent: must be"),
@@ -76,6 +76,6 @@ def test_every_weight_of_conv_learns() -> None:
         (ConvVAE, {"prior_components": 0}, "prior_components: must be"),
     ],
 )
-def test_what_is_refused(kind: type[VAE | ConvVAE], options: dict[str, object], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_wrong_options_are_named(kind: type[VAE | ConvVAE], options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         kind(**options)  # type: ignore[arg-type]

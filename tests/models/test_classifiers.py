@@ -1,4 +1,4 @@
-"""The classifiers: the tutorial's sizes, an independent transcription, the start of their weights, what they refuse."""
+"""The classifiers: the tutorial's sizes, an independent implementation, initialisation, refused options."""
 
 import math
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ SIZES = {GoogleNet: 260_650, ResNet: 272_378, PreActResNet: 272_250, DenseNet: 2
 KINDS = list(SIZES)
 
 
-def used(model: ImageClassifier, channels: int = 3, size: int = 32) -> ImageClassifier:
-    """With statistics and norms as training leaves them: nothing is 0 or 1, so that nothing hides."""
+def trained(model: ImageClassifier, channels: int = 3, size: int = 32) -> ImageClassifier:
+    """The model with statistics and norms as after training: none is 0 or 1, so that an error cannot hide."""
     g = torch.Generator().manual_seed(1)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -34,12 +34,12 @@ def used(model: ImageClassifier, channels: int = 3, size: int = 32) -> ImageClas
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parameters_are_the_tutorials(kind: Any) -> None:
+def test_the_numbers_of_parameters_equal_the_tutorials(kind: Any) -> None:
     assert sum(p.numel() for p in kind().parameters()) == SIZES[kind]
 
 
 class Weights:
-    """A model's layers in the order in which they were made, taken one by one by a transcription of the equations."""
+    """A model's layers in the order of creation, for an implementation of the equations that uses them one by one."""
 
     def __init__(self, model: nn.Module, act: str):
         layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)]
@@ -127,16 +127,16 @@ def googlenet(w: Weights, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("act", ["relu", "tanh", "silu"])
 @pytest.mark.parametrize(
-    ("kind", "transcription"),
+    ("kind", "equations"),
     [(ResNet, resnet), (PreActResNet, preact_resnet), (DenseNet, densenet), (GoogleNet, googlenet)],
 )
-def test_the_networks_are_their_equations(kind: Any, transcription: Any, act: str) -> None:
+def test_the_networks_equal_their_equations(kind: Any, equations: Any, act: str) -> None:
     torch.manual_seed(0)
-    model = used(kind(activation=act, mean=[0.1, -0.2, 0.3], std=[0.5, 0.4, 0.6]))
+    model = trained(kind(activation=act, mean=[0.1, -0.2, 0.3], std=[0.5, 0.4, 0.6]))
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     normal = torch.stack([(x[:, 0] - 0.1) / 0.5, (x[:, 1] + 0.2) / 0.4, (x[:, 2] - 0.3) / 0.6], 1)
     with torch.no_grad():
-        expected = transcription(Weights(model, act), normal)
+        expected = equations(Weights(model, act), normal)
         assert expected.std() > 0.01
         assert torch.allclose(model(x), expected, atol=1e-5, rtol=1e-5)
 
@@ -150,15 +150,15 @@ def test_any_size_and_grey(kind: Any, channels: int, height: int, width: int) ->
     features, logits = model.features(x), model(x)
     assert features.shape == (2, model.num_features) and logits.shape == (2, 7)
     assert torch.allclose(logits, model.out(features), atol=1e-6)
-    assert torch.equal(logits, model(x, torch.tensor([3.0, 4.0])))  # what it is told of the time is not heard
+    assert torch.equal(logits, model(x, torch.tensor([3.0, 4.0])))  # the time is ignored
     assert isinstance(model, Classifier) and not model.timed
 
 
-def test_the_u_nets_way_down_has_features_too() -> None:
+def test_the_u_net_classifier_has_features_too() -> None:
     torch.manual_seed(0)
     model = UNetClassifier(1, 8, channels=16, multipliers=(1, 2)).eval()
     for p in model.parameters():
-        p.data += 0.1 * torch.randn_like(p)  # layers that start at zero hide what lies behind them
+        p.data += 0.1 * torch.randn_like(p)  # layers that start at zero would hide the layers before them
     x, c = torch.randn(3, 1, 8, 8), torch.tensor([0.0, 500.0, 999.0])
     assert model.timed and model.features(x, c).shape == (3, model.num_features) == (3, 32)
     assert torch.equal(model(x, c), model.out(model.features(x, c)))
@@ -182,29 +182,29 @@ def test_depth_and_growth_are_options() -> None:
 
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
-def test_weights_start_for_the_activation(activation: Any) -> None:
-    """std = gain / sqrt(fan), with the gain that keeps the mean square of unit normal numbers."""
+def test_initial_weights_are_scaled_for_the_activation(activation: Any) -> None:
+    """std = gain / sqrt(fan), with the gain that preserves the mean square of standard normal numbers."""
     torch.manual_seed(0)
     measured = FUNCTIONS[activation](torch.randn(2_000_000, dtype=torch.float64)).square().mean() ** -0.5
-    expected = 5 / 3 if activation == "tanh" else float(measured)  # torch's value for tanh, by custom
+    expected = 5 / 3 if activation == "tanh" else float(measured)  # for tanh, torch's customary value
     assert gain(activation) == pytest.approx(expected, rel=2e-3)
     for kind, fan in ((ResNet, "out"), (PreActResNet, "out"), (GoogleNet, "in"), (DenseNet, "in")):
         g = []
         for layer in kind(activation=activation).modules():
             if isinstance(layer, nn.Conv2d):
                 outputs, inputs, height, width = layer.weight.shape
-                share = height * width * (inputs if fan == "in" else outputs)
-                g.append((layer.weight.detach() * math.sqrt(share)).flatten())
+                size = height * width * (inputs if fan == "in" else outputs)
+                g.append((layer.weight.detach() * math.sqrt(size)).flatten())
         assert float(torch.cat(g).std()) == pytest.approx(expected, rel=0.02)
 
 
-def test_the_whole_network_listens_to_its_activation() -> None:
+def test_the_output_depends_on_the_activation() -> None:
     x = torch.randn(2, 3, 8, 8)
     for kind in KINDS:
         outputs = []
         for activation in FUNCTIONS:
             model = kind(channels=16, activation=activation).eval()
-            model.load_state_dict(kind(channels=16).state_dict())  # shapes do not depend on it
+            model.load_state_dict(kind(channels=16).state_dict())  # the shapes do not depend on the activation
             torch.manual_seed(0)
             for p in model.parameters():
                 p.data.normal_(0, 0.1)
@@ -213,19 +213,19 @@ def test_the_whole_network_listens_to_its_activation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"num_classes": None}, "^num_classes: this dataset has no classes"),
         ({"num_classes": 0}, "^num_classes: "),
         ({"activation": "step"}, "^activation: must be one of relu, "),
         ({"channels": 0}, "^channels: "),
-        ({"mean": [0.0]}, "^mean: must be one number for each of 3 channels"),
+        ({"mean": [0.0]}, "^mean: must be one number for each of the 3 channels"),
         ({"std": [1.0, 1.0, 0.0]}, "^std: must be positive"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_cannot_be(kind: Any, options: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_wrong_options_are_named(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         kind(**options)
 
 
@@ -233,6 +233,6 @@ def test_what_cannot_be(kind: Any, options: dict[str, Any], says: str) -> None:
     ("kind", "options"),
     [(ResNet, {"blocks": 0}), (ResNet, {"multipliers": ()}), (DenseNet, {"growth": 0}), (DenseNet, {"blocks": (6, 0)})],
 )
-def test_no_layers_are_no_network(kind: Any, options: dict[str, Any]) -> None:
+def test_networks_without_layers_are_refused(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: must be at least 1"):
         kind(**options)

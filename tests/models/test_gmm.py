@@ -1,4 +1,4 @@
-"""The density and the draws of a mixture, against scipy, scikit-learn and a construction in all dimensions."""
+"""The density and the samples of a mixture, compared with scipy, scikit-learn and the mixture in all dimensions."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def filled(k: int = 3, d: int = 4) -> Mixture:
 
 
 def reduced() -> GMM:
-    """Three components in 4 of 2x3 pixels' 6 dimensions."""
+    """Three components in 4 of the 6 dimensions of 2x3 pixels."""
     g = torch.Generator().manual_seed(2)
     model = GMM(1, (2, 3), components=3, dimensions=4)
     model.mixture = filled()
@@ -42,11 +42,11 @@ def reduced() -> GMM:
 def in_all_dimensions(model: GMM) -> tuple[Tensor, Tensor]:
     """Means (K,D) and covariances (K,D,D) of the same density."""
     u = model.basis
-    rest = torch.eye(u.shape[1], dtype=torch.float64) - u.T @ u
-    return model.center + model.mixture.means @ u, u.T @ model.mixture.covariances @ u + model.residual * rest
+    complement = torch.eye(u.shape[1], dtype=torch.float64) - u.T @ u
+    return model.center + model.mixture.means @ u, u.T @ model.mixture.covariances @ u + model.residual * complement
 
 
-def test_density_of_a_mixture_is_scikit_learns() -> None:
+def test_the_density_of_a_mixture_equals_scikit_learns() -> None:
     mixture, z = filled(), torch.randn(50, 4, dtype=torch.float64)
     other = GaussianMixture(3)
     other.weights_, other.means_ = mixture.weights.numpy(), mixture.means.numpy()
@@ -55,19 +55,19 @@ def test_density_of_a_mixture_is_scikit_learns() -> None:
     assert mixture.log_prob(z).numpy() == pytest.approx(other.score_samples(z.numpy()), rel=1e-10)
 
 
-def test_density_with_a_rest_is_scipys_in_all_dimensions() -> None:
+def test_the_density_with_a_residual_equals_scipys_in_all_dimensions() -> None:
     model = reduced()
     means, sigmas = in_all_dimensions(model)
     x = torch.randn(20, 1, 2, 3, dtype=torch.float64)
-    parts = [
+    densities = [
         w * multivariate_normal(m, s).pdf(x.flatten(1).numpy())
         for w, m, s in zip(model.mixture.weights.numpy(), means.numpy(), sigmas.numpy(), strict=True)
     ]
-    assert model.log_prob(x).numpy() == pytest.approx(np.log(np.sum(parts, 0)), rel=1e-9)
+    assert model.log_prob(x).numpy() == pytest.approx(np.log(np.sum(densities, 0)), rel=1e-9)
 
 
-def test_density_integrates_to_one() -> None:
-    """Over a plane, of which one direction has structure and the other is the rest."""
+def test_the_density_integrates_to_one() -> None:
+    """In a plane with one component and a residual in the other direction."""
     model = GMM(1, (1, 2), components=2, dimensions=1)
     model.mixture.fill(torch.tensor([0.4, 0.6]), torch.tensor([[-1.0], [0.5]]), torch.tensor([[[0.1]], [[0.3]]]))
     model.basis.copy_(torch.tensor([[0.6, 0.8]]))
@@ -77,7 +77,7 @@ def test_density_integrates_to_one() -> None:
     assert float(model.log_prob(x).exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1, abs=1e-6)
 
 
-def test_moments_of_draws() -> None:
+def test_the_moments_of_samples() -> None:
     model, n = reduced(), 40_000
     g = torch.Generator().manual_seed(3)
     x = model.sample(torch.rand(n, generator=g), torch.randn(n, 4, generator=g), torch.randn(n, 1, 2, 3, generator=g))
@@ -85,17 +85,17 @@ def test_moments_of_draws() -> None:
     means, sigmas = in_all_dimensions(model)
     w = model.mixture.weights
     mean = w @ means
-    away = means - mean
-    covariance = torch.einsum("k,kij->ij", w, sigmas + away[:, :, None] * away[:, None, :])
+    offsets = means - mean
+    covariance = torch.einsum("k,kij->ij", w, sigmas + offsets[:, :, None] * offsets[:, None, :])
     assert x.mean(0).allclose(mean, atol=0.03)
     assert x.T.cov().allclose(covariance, atol=0.05)
 
 
-def test_without_a_rest_draws_stay_in_the_plane() -> None:
+def test_samples_without_a_residual_lie_in_the_subspace() -> None:
     model = reduced()
     x = model.sample(torch.rand(10), torch.randn(10, 4))
-    back = model.center + model.coordinates(x) @ model.basis
-    assert x.flatten(1).double().allclose(back, atol=1e-5)
+    projected = model.center + model.coordinates(x) @ model.basis
+    assert x.flatten(1).double().allclose(projected, atol=1e-5)
 
 
 def test_components_of_weight_zero_do_not_count() -> None:
@@ -106,8 +106,8 @@ def test_components_of_weight_zero_do_not_count() -> None:
     assert large.fitted and not Mixture(2, 2).fitted
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="dimensions: must be between 1 and the images' 6"):
+def test_values_out_of_range_are_named() -> None:
+    with pytest.raises(ValueError, match="dimensions: must be between 1 and the 6 pixel values"):
         GMM(1, (2, 3), dimensions=7)
     with pytest.raises(ValueError, match="components: must be at least 1"):
         GMM(1, 2, components=0, dimensions=2)

@@ -1,4 +1,4 @@
-"""The annotated DDPM's network against its equations, written out once more."""
+"""The annotated DDPM's network, compared with an independent implementation of its equations."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def test_parameters() -> None:
     assert count(in_channels=3, **TUTORIAL) == 167_777_987
     assert count(in_channels=1, **TUTORIAL) == 167_775_681
     assert count(in_channels=3, compound_multipliers=True, attention_norm=True) == 167_777_987
-    assert count(in_channels=3) == 16_289_475  # what the YAML says
+    assert count(in_channels=3) == 16_289_475  # the defaults of the YAML file
 
 
 def test_widths() -> None:
@@ -47,7 +47,7 @@ def linear(w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def norm(w: Mapping[str, Tensor], name: str, x: Tensor, groups: int) -> Tensor:
-    """By hand: each group of channels to mean 0 and variance 1."""
+    """Group normalisation: each group of channels gets mean 0 and variance 1."""
     b, c, height, width = x.shape
     grouped = x.reshape(b, groups, -1)
     mean, variance = grouped.mean(2, keepdim=True), grouped.var(2, unbiased=False, keepdim=True)
@@ -78,15 +78,15 @@ def attention(w: Mapping[str, Tensor], name: str, x: Tensor, normed: bool) -> Te
 def network(
     w: Mapping[str, Tensor], x: Tensor, t: Tensor, multipliers: list[int], attends: list[bool], normed: bool
 ) -> Tensor:
-    """Two blocks a level and no more words: `down.N`, `up.N` count blocks and changes of size alike."""
+    """Two blocks per level; `down.N` and `up.N` number blocks and changes of size alike."""
     half = w["conv_in.weight"].shape[0] // 2  # n / 8 frequencies with n = 4 channels
     angles = t[:, None] * torch.tensor([math.exp(-math.log(10_000) * k / (half - 1)) for k in range(half)])
     time = linear(w, "time.3", swish(linear(w, "time.1", torch.cat([angles.sin(), angles.cos()], 1))))
-    levels, place = len(multipliers), 0
+    levels, number = len(multipliers), 0
 
     def block(side: str, x: Tensor, attend: bool) -> Tensor:
-        x = residual(w, f"{side}.{place}.0", x, time)
-        return attention(w, f"{side}.{place}.1", x, normed) if attend else x
+        x = residual(w, f"{side}.{number}.0", x, time)
+        return attention(w, f"{side}.{number}.1", x, normed) if attend else x
 
     x = conv(w, "conv_in", x)
     skips = [x]
@@ -94,32 +94,32 @@ def network(
         for _ in range(2):
             x = block("down", x, attends[i])
             skips.append(x)
-            place += 1
+            number += 1
         if i < levels - 1:
-            x = conv(w, f"down.{place}.0", x, stride=2)
+            x = conv(w, f"down.{number}.0", x, stride=2)
             skips.append(x)
-            place += 1
+            number += 1
     x = attention(w, "middle.1", residual(w, "middle.0", x, time), normed)
-    x, place = residual(w, "middle.2", x, time), 0
+    x, number = residual(w, "middle.2", x, time), 0
     for i in reversed(range(levels)):
         for _ in range(3):
             x = block("up", torch.cat((x, skips.pop()), 1), attends[i])
-            place += 1
+            number += 1
         if i > 0:
-            x = F.conv_transpose2d(x, w[f"up.{place}.0.weight"], w[f"up.{place}.0.bias"], stride=2, padding=1)
-            place += 1
+            x = F.conv_transpose2d(x, w[f"up.{number}.0.weight"], w[f"up.{number}.0.bias"], stride=2, padding=1)
+            number += 1
     return conv(w, "conv_out", swish(norm(w, "norm_out", x, 8)))
 
 
 @pytest.mark.parametrize(("compound", "normed"), [(True, False), (False, True), (True, True)])
-def test_it_is_the_tutorials_equations(compound: bool, normed: bool) -> None:
+def test_it_equals_the_tutorials_equations(compound: bool, normed: bool) -> None:
     torch.manual_seed(0)
     multipliers, attends = [1, 2, 2], [False, True, True]
     model = UNetAnnotated(
         3, 12, 32, multipliers, attends, compound_multipliers=compound, attention_norm=normed
     ).eval()  # fmt: skip
     with torch.no_grad():
-        for p in model.parameters():  # norms begin at 1 and 0, where a wrong one may not show
+        for p in model.parameters():  # norms start at 1 and 0, where an error may not show
             p.add_(0.05 * torch.randn(p.shape))
         x, t = torch.randn(2, 3, 12, 12), torch.tensor([3.0, 998.0])
         expected = network(model.state_dict(), x, t, multipliers, attends, normed)
@@ -127,7 +127,7 @@ def test_it_is_the_tutorials_equations(compound: bool, normed: bool) -> None:
     assert float(expected.std()) > 0.05
 
 
-def test_the_norm_that_is_not_applied_changes_nothing() -> None:
+def test_a_norm_that_is_not_applied_has_no_effect() -> None:
     torch.manual_seed(0)
     x, t = torch.randn(1, 1, 8, 8), torch.tensor([5.0])
     for normed in (False, True):
@@ -138,8 +138,8 @@ def test_the_norm_that_is_not_applied_changes_nothing() -> None:
         assert torch.equal(before, model(x, t)) != normed
 
 
-def test_heads_share_the_work() -> None:
-    """Each head attends by itself: with the second one's output cut off, two heads are one."""
+def test_heads_are_independent() -> None:
+    """With the output of the second head set to zero, two heads equal one."""
     torch.manual_seed(0)
     x, t, c = torch.randn(2, 1, 8, 8), torch.tensor([5.0, 7.0]), 16
     two = UNetAnnotated(1, 8, c, (1, 1), (False, False), heads=2).eval()
@@ -171,7 +171,7 @@ def test_classes_and_variance() -> None:
     ("options", "message"),
     [
         ({"image_size": 28}, r"image_size: 28 is not divisible by 8 .*set dataset.size to 24 or 32"),
-        ({"attention": (True,)}, "attention: needs one flag for each of the 4 levels"),
+        ({"attention": (True,)}, "attention: must be one flag for each of the 4 levels"),
         ({"multipliers": ()}, "multipliers: "),
         ({"channels": 0}, "channels: "),
         ({"heads": 0}, "heads: "),
@@ -179,6 +179,6 @@ def test_classes_and_variance() -> None:
         ({"class_conditional": True}, "class_conditional: "),
     ],
 )
-def test_what_does_not_fit_is_named(options: dict[str, object], message: str) -> None:
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=f"^{message}"):
         UNetAnnotated(**options)  # type: ignore[arg-type]

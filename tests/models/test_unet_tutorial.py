@@ -1,4 +1,4 @@
-"""The tutorial's network for 28x28 pixels against its equations, written out once more."""
+"""The tutorial's network for 28x28 pixels, compared with an independent implementation of its equations."""
 
 import math
 from collections.abc import Mapping
@@ -75,11 +75,11 @@ def network(w: Mapping[str, Tensor], x: Tensor, index: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_it_is_the_tutorials_equations(in_channels: int) -> None:
+def test_it_equals_the_tutorials_equations(in_channels: int) -> None:
     torch.manual_seed(0)
     model = UNetTutorial(in_channels).eval()
     with torch.no_grad():
-        for p in model.parameters():  # norms begin at 1 and 0, where a wrong one may not show
+        for p in model.parameters():  # norms start at 1 and 0, where an error may not show
             p.add_(0.1 * torch.randn(p.shape) * p.requires_grad)
         x, index = torch.randn(3, in_channels, 28, 28), torch.tensor([0, 500, 999])
         expected = network(model.state_dict(), x, index)
@@ -88,24 +88,24 @@ def test_it_is_the_tutorials_equations(in_channels: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 200, 999, 1000])
-def test_a_schedule_tells_it_the_row(steps: int) -> None:
-    """t = k / T is told as k / T T - 1, which is not quite k - 1 in float32."""
+def test_the_conditioning_of_a_schedule_selects_the_row(steps: int) -> None:
+    """t = k / T becomes k / T * T - 1, which is not exactly k - 1 in float32."""
     model, schedule = UNetTutorial(n_steps=steps), LinearSchedule(steps=steps)
     t = (torch.arange(1, steps + 1, dtype=torch.float64) / steps).float()
     assert torch.equal(model.embed(schedule.conditioning(t)), model.table)
 
 
-def test_between_two_rows_it_is_between_them() -> None:
+def test_times_between_two_rows_are_interpolated() -> None:
     model = UNetTutorial(n_steps=10)
-    found = model.embed(torch.tensor([4.25, -0.6, 9.7]))
+    embedding = model.embed(torch.tensor([4.25, -0.6, 9.7]))
     table = model.table
-    torch.testing.assert_close(found, torch.stack([0.75 * table[4] + 0.25 * table[5], table[0], table[9]]))
+    torch.testing.assert_close(embedding, torch.stack([0.75 * table[4] + 0.25 * table[5], table[0], table[9]]))
 
 
 @pytest.mark.parametrize("schedule", [FlowSchedule(), EDMSchedule(), LinearSchedule(steps=200)], ids=lambda s: str(s))
 def test_a_schedule_without_these_steps_is_refused(schedule: Schedule) -> None:
     objective = Denoising(Velocity() if isinstance(schedule, FlowSchedule) else Epsilon())
-    with pytest.raises(ValueError, match=r"^model.n_steps: this network knows 1000 steps"):
+    with pytest.raises(ValueError, match=r"^model.n_steps: this network has 1000 time steps"):
         objective.wrap(UNetTutorial(), schedule)
     Denoising(Epsilon()).wrap(UNetTutorial(), CosineSchedule())
 
@@ -113,15 +113,15 @@ def test_a_schedule_without_these_steps_is_refused(schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 32}, "image_size: this network is made for 28, got 32; set dataset.size=28"),
+        ({"image_size": 32}, "image_size: must be 28 for this network, got 32; set dataset.size=28"),
         ({"image_size": (28, 14)}, "image_size: "),
-        ({"n_steps": None}, "n_steps: this network knows the steps of a table alone"),
+        ({"n_steps": None}, "n_steps: this network needs a schedule with steps"),
         ({"n_steps": 0}, "n_steps: must be at least 1"),
         ({"channels": 0}, "channels: must be at least 1"),
         ({"in_channels": 0}, "in_channels: must be at least 1"),
     ],
 )
-def test_what_does_not_fit_is_named(options: dict[str, object], message: str) -> None:
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         UNetTutorial(**options)  # type: ignore[arg-type]
 

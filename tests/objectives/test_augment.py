@@ -1,4 +1,4 @@
-"""Random resized crops: torchvision's law, for a batch at once; nothing when there is nothing to do."""
+"""Random resized crops of a batch have the same distribution as torchvision's."""
 
 import pytest
 import torch
@@ -13,13 +13,13 @@ CPU = torch.device("cpu")
 
 
 def coordinates(n: int, height: int, width: int) -> Tensor:
-    """(n,2,H,W): each pixel's own place, x then y, in pixels: a crop of it says where it was taken."""
+    """(n,2,H,W): the x and y coordinates of each pixel, from which the position of a crop can be read."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack([x, y]).expand(n, 2, height, width).clone()
 
 
 def boxes(crops: Tensor) -> Tensor:
-    """(n,4) left, top, width and height in pixels, from crops of `coordinates`; inner pixels touch no border."""
+    """(n,4) left, top, width and height in pixels, from crops of `coordinates`; using only inner pixels."""
     x, y = crops[:, 0], crops[:, 1]
     height, width = x.shape[-2:]
     inner = [(v[:, -2, -2] - v[:, 1, 1]) / (size - 3) for v, size in ((x, width), (y, height))]  # per pixel of the crop
@@ -31,30 +31,30 @@ def boxes(crops: Tensor) -> Tensor:
     ("scale", "ratio", "shape"),
     [((0.8, 1.0), (0.9, 1.1), (400, 400)), ((0.3, 0.9), (0.5, 2.0), (400, 600)), ((0.9, 1.0), (0.5, 0.8), (400, 400))],
 )
-def test_the_law_is_torchvisions(
+def test_the_distribution_is_torchvisions(
     scale: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int]
 ) -> None:
-    """Mean and spread of area, aspect and place, and how they go together, against `get_params` on large pictures."""
+    """Means and standard deviations of area, aspect, position and their products agree with `get_params`."""
     n, (height, width) = 3000, shape
-    few = coordinates(1, height // 20, width // 20).expand(n, -1, -1, -1)
-    ours = boxes(random_resized_crop(few, StepRandom(0, 0, CPU, n), scale, ratio)) * 20
+    small = coordinates(1, height // 20, width // 20).expand(n, -1, -1, -1)
+    ours = boxes(random_resized_crop(small, StepRandom(0, 0, CPU, n), scale, ratio)) * 20
     torch.manual_seed(0)
     picture = torch.zeros(1, height, width)
     drawn = [RandomResizedCrop.get_params(picture, list(scale), list(ratio)) for _ in range(n)]
     theirs = torch.tensor([[j, i, w, h] for i, j, h, w in drawn], dtype=torch.float32)
 
-    def facts(box: Tensor) -> Tensor:
+    def features(box: Tensor) -> Tensor:
         left, top, w, h = box.unbind(1)
         return torch.stack([left, top, w, h, w * h / 400, (w / h).log() * 100, left * top / 10], 1)
 
-    one, two = facts(ours), facts(theirs)
-    spread = two.std(0).clamp(min=0.5)
-    assert ((one.mean(0) - two.mean(0)).abs() < 0.12 * spread + 0.5).all()  # 4.6 standard errors, and the rounding
-    assert ((one.std(0) - two.std(0)).abs() < 0.1 * spread + 0.5).all()
+    one, two = features(ours), features(theirs)
+    std = two.std(0).clamp(min=0.5)
+    assert ((one.mean(0) - two.mean(0)).abs() < 0.12 * std + 0.5).all()  # 4.6 standard errors plus rounding
+    assert ((one.std(0) - two.std(0)).abs() < 0.1 * std + 0.5).all()
 
 
-def test_a_crop_is_resized_as_torchvision_does() -> None:
-    """At whole pixels away from the border, where torchvision cuts before it interpolates."""
+def test_a_crop_is_resized_as_by_torchvision() -> None:
+    """At whole pixels and away from the border, where torchvision crops before it interpolates."""
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     share = [torch.tensor([v / 32]) for v in (3, 5, 24, 20)]
     ours = crop_and_resize(x, *share)
@@ -62,20 +62,19 @@ def test_a_crop_is_resized_as_torchvision_does() -> None:
     assert torch.allclose(ours[..., 2:-2, 2:-2], theirs[..., 2:-2, 2:-2], atol=1e-5)
 
 
-def test_the_whole_is_the_identity() -> None:
+def test_a_crop_of_the_whole_image_is_the_identity() -> None:
     x = torch.randn(5, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     same = random_resized_crop(x, StepRandom(0, 0, CPU, 5), (1.0, 1.0), (1.0, 1.0))
     assert torch.allclose(same, x, atol=1e-5)
 
 
-def test_what_never_fits_is_the_middle() -> None:
-    """Parts twice as wide as high with the image's own area: as wide as the image, and half as high."""
+def test_a_crop_that_never_fits_is_central() -> None:
+    """A crop twice as wide as high with the area of the image becomes as wide as the image and half as high."""
     crops = random_resized_crop(coordinates(4, 20, 20), StepRandom(0, 0, CPU, 4), (1.0, 1.0), (2.0, 2.0))
-    found = boxes(crops)
-    assert torch.allclose(found, torch.tensor([0.0, 5.0, 20.0, 10.0]).expand(4, 4), atol=1e-3)
+    assert torch.allclose(boxes(crops), torch.tensor([0.0, 5.0, 20.0, 10.0]).expand(4, 4), atol=1e-3)
 
 
-def test_parts_of_a_batch_see_what_the_whole_sees() -> None:
+def test_micro_batches_get_the_same_crops_as_the_whole_batch() -> None:
     x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = random_resized_crop(x, StepRandom(3, 7, CPU, 6), (0.5, 1.0), (0.9, 1.1))
     rows = [slice(0, 2), slice(2, 6)]

@@ -1,4 +1,4 @@
-"""Cross-entropy of classifiers that are told the time and of those that are not."""
+"""The cross-entropy of classifiers with and without a time input."""
 
 from typing import Any
 
@@ -19,16 +19,16 @@ SCHEDULE = LinearSchedule()
 
 
 class Spy(Classifier):
-    """Classifies by the mean of each channel, and keeps what it was shown."""
+    """Classifies by the mean of each channel and records its inputs."""
 
     def __init__(self, timed: bool):
         super().__init__()
         self.timed = timed
-        self.seen: list[tuple[Tensor, ...]] = []
+        self.inputs: list[tuple[Tensor, ...]] = []
 
-    def forward(self, *seen: Tensor) -> Tensor:
-        self.seen.append(seen)
-        return 3 * seen[0].mean((2, 3))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        self.inputs.append(inputs)
+        return 3 * inputs[0].mean((2, 3))
 
 
 def batch() -> Batch:
@@ -40,43 +40,43 @@ def rng() -> StepRandom:
     return StepRandom(0, 0, torch.device("cpu"), 8)
 
 
-def test_a_classifier_of_clean_images_sees_the_image_and_no_noise() -> None:
+def test_a_clean_classifier_gets_the_image_without_noise() -> None:
     spy, data = Spy(timed=False), batch()
     loss = Classify(noisy=False)(Classify(noisy=False).wrap(spy, SCHEDULE), data, rng())
-    (seen,) = spy.seen
-    assert len(seen) == 2 and torch.equal(seen[0], data.x) and not seen[1].any()
+    (inputs,) = spy.inputs
+    assert len(inputs) == 2 and torch.equal(inputs[0], data.x) and not inputs[1].any()
     logits = 3 * data.x.mean((2, 3))
     assert loss.value == pytest.approx(float(F.cross_entropy(logits, data.y)))
     assert loss.logs["accuracy"] == (logits.argmax(1) == data.y).float().mean() > 0.5
 
 
-def test_a_timed_classifier_of_clean_images_is_told_zero() -> None:
+def test_a_timed_classifier_of_clean_images_gets_time_zero() -> None:
     spy = Spy(timed=True)
     Classify(noisy=False)(Classify(noisy=False).wrap(spy, SCHEDULE), batch(), rng())
-    assert torch.equal(spy.seen[0][1], torch.zeros(8))
+    assert torch.equal(spy.inputs[0][1], torch.zeros(8))
 
 
-def test_crops_are_for_training_alone() -> None:
+def test_only_training_images_are_cropped() -> None:
     spy, data = Spy(timed=False), batch()
     objective = Classify(noisy=False, crop_scale=(0.3, 0.6))
     model = objective.wrap(spy, SCHEDULE)
     objective(model.train(), data, rng())
     objective(model.eval(), data, rng())
-    trained, validated = (seen[0] for seen in spy.seen)
+    trained, validated = (inputs[0] for inputs in spy.inputs)
     assert torch.equal(validated, data.x) and trained.shape == data.x.shape
     assert not torch.allclose(trained, data.x, atol=0.1)
 
 
-def test_a_noisy_one_sees_noise_on_the_crop() -> None:
+def test_a_noisy_classifier_gets_noise_on_the_crop() -> None:
     spy, data = Spy(timed=True), batch()
     objective = Classify(crop_scale=(0.3, 0.6))
-    still = Batch(torch.ones_like(data.x), data.y)  # every part of which is the same
-    objective(objective.wrap(spy, SCHEDULE).train(), still, rng())
-    x, c = spy.seen[0]
+    constant = Batch(torch.ones_like(data.x), data.y)  # so that all crops are equal
+    objective(objective.wrap(spy, SCHEDULE).train(), constant, rng())
+    x, c = spy.inputs[0]
     assert len(c.unique()) == 8 and x.flatten(1).std(1).min() > 0
 
 
-def test_label_smoothing_is_for_training_alone() -> None:
+def test_label_smoothing_is_only_for_training() -> None:
     objective = Classify(noisy=False, label_smoothing=0.2)
     model, data = objective.wrap(Spy(timed=False), SCHEDULE), batch()
     logits = 3 * data.x.mean((2, 3))
@@ -85,8 +85,8 @@ def test_label_smoothing_is_for_training_alone() -> None:
     assert objective(model.eval(), data, rng()).value == pytest.approx(float(F.cross_entropy(logits, data.y)))
 
 
-def test_who_is_told_nothing_of_noise_cannot_see_it() -> None:
-    with pytest.raises(ValueError, match=r"^objective\.noisy: this network is told nothing of the noise; use"):
+def test_a_network_without_a_time_input_cannot_train_on_noisy_images() -> None:
+    with pytest.raises(ValueError, match=r"^objective\.noisy: this network does not take the noise level; use"):
         Classify(noisy=True).wrap(ResNet(1, channels=4, blocks=1), SCHEDULE)
     for noisy in (True, False):
         Classify(noisy=noisy).wrap(UNetClassifier(1, 8, channels=16, multipliers=(1,)), SCHEDULE)

@@ -1,4 +1,4 @@
-"""The evidence lower bound and what it bounds."""
+"""The evidence lower bound, compared with exact likelihoods."""
 
 import math
 
@@ -35,56 +35,56 @@ def loss(objective: ELBO, model: LatentModel, x: Tensor, step: int = 0) -> dict[
     return {"value": float(out.value.detach())} | {name: float(v) for name, v in out.logs.items()}
 
 
-def test_the_divergence_is_torchs() -> None:
+def test_the_kl_divergence_equals_torchs() -> None:
     mean, log_var = torch.randn(5, 4), torch.randn(5, 4)
     expected = kl_divergence(Normal(mean, (0.5 * log_var).exp()), Normal(0.0, 1.0))
     assert kl_of_normal(mean, log_var).allclose(expected, atol=1e-6)
 
 
 @torch.no_grad()
-def test_the_loss_is_what_it_says() -> None:
+def test_the_loss_equals_its_formula() -> None:
     x = torch.rand(8, 1, 6, 6) * 2 - 1
     for kind, beta in (("bernoulli", 1.0), ("gaussian", 2.0), ("continuous_bernoulli", 0.0)):
         objective = ELBO(kind, 0.5, beta)  # type: ignore[arg-type]
         model = objective.wrap(small(), LinearSchedule())
-        got = loss(objective, model, x)
+        result = loss(objective, model, x)
         mean, log_var = model.encode(x)
         z = mean + (0.5 * log_var).exp() * StepRandom(0, 0, CPU, 8).normal(3)
         out, v = model.decode(z), (x + 1) / 2
         if kind == "bernoulli":
-            by_hand = nn.functional.binary_cross_entropy(out.sigmoid(), v, reduction="sum") / 8
+            expected = nn.functional.binary_cross_entropy(out.sigmoid(), v, reduction="sum") / 8
         elif kind == "gaussian":
             squares = (x - (2 * out.sigmoid() - 1)).square()
-            by_hand = (squares / (2 * 0.5) + 0.5 * math.log(2 * math.pi * 0.5)).sum() / 8
+            expected = (squares / (2 * 0.5) + 0.5 * math.log(2 * math.pi * 0.5)).sum() / 8
         else:
-            by_hand = -torch.distributions.ContinuousBernoulli(logits=out).log_prob(v).sum() / 8
+            expected = -torch.distributions.ContinuousBernoulli(logits=out).log_prob(v).sum() / 8
         kl = kl_of_normal(mean, log_var).sum() / 8
-        assert got["reconstruction"] == pytest.approx(float(by_hand), rel=1e-4, abs=1e-3)
-        assert got["kl"] == pytest.approx(float(kl), rel=1e-5)
-        assert got["loss"] == pytest.approx(got["reconstruction"] + beta * got["kl"], rel=1e-5)
-        assert got["value"] == pytest.approx(got["loss"] / 36, rel=1e-5)
+        assert result["reconstruction"] == pytest.approx(float(expected), rel=1e-4, abs=1e-3)
+        assert result["kl"] == pytest.approx(float(kl), rel=1e-5)
+        assert result["loss"] == pytest.approx(result["reconstruction"] + beta * result["kl"], rel=1e-5)
+        assert result["value"] == pytest.approx(result["loss"] / 36, rel=1e-5)
 
 
-def test_free_bits_cost_so_much_at_least_and_only_in_training() -> None:
+def test_free_bits_are_the_least_cost_of_a_dimension_in_training() -> None:
     objective, x = ELBO(free_bits=2.0), torch.rand(8, 1, 6, 6) * 2 - 1
     model = objective.wrap(small(), LinearSchedule())
-    got = loss(objective, model, x)
-    assert got["kl"] < 2 and got["loss"] == pytest.approx(got["reconstruction"] + 3 * 2.0, rel=1e-5)
+    result = loss(objective, model, x)
+    assert result["kl"] < 2 and result["loss"] == pytest.approx(result["reconstruction"] + 3 * 2.0, rel=1e-5)
     module = model.backbone
     objective(model, Batch(x, torch.zeros(8, dtype=torch.int64)), StepRandom(0, 0, CPU, 8)).value.backward()
     with_free = module.mean.weight.grad.clone()
     module.zero_grad()
     plain = ELBO(beta=0.0)
     plain(model, Batch(x, torch.zeros(8, dtype=torch.int64)), StepRandom(0, 0, CPU, 8)).value.backward()
-    assert module.mean.weight.grad.allclose(with_free)  # dimensions below their free bits feel no divergence
+    assert module.mean.weight.grad.allclose(with_free)  # the KL divergence has no gradient below the free bits
     model.eval()
-    got = loss(objective, model, x)
-    assert got["loss"] == pytest.approx(got["reconstruction"] + got["kl"], rel=1e-5)
+    result = loss(objective, model, x)
+    assert result["loss"] == pytest.approx(result["reconstruction"] + result["kl"], rel=1e-5)
 
 
-def test_what_is_refused() -> None:
-    for options, says in (({"beta": -1.0}, "beta"), ({"variance": 0.0}, "variance"), ({"free_bits": -1.0}, "free")):
-        with pytest.raises(ValueError, match=says):
+def test_values_out_of_range_and_other_networks_are_refused() -> None:
+    for options, key in (({"beta": -1.0}, "beta"), ({"variance": 0.0}, "variance"), ({"free_bits": -1.0}, "free")):
+        with pytest.raises(ValueError, match=key):
             ELBO(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="objective: elbo needs an autoencoder"):
         ELBO().wrap(nn.Linear(2, 2), LinearSchedule())
@@ -111,7 +111,7 @@ class Plane(Autoencoder):
 
 @pytest.fixture(scope="module")
 def fitted() -> tuple[GaussianMixture, LatentModel, float, float]:
-    """A mixture, a model trained on its points, and the mean ELBO of other points before and after."""
+    """A mixture, a model trained on its points, and their mean ELBO before and after training."""
     mixture = GaussianMixture.of([0.3, 0.3, 0.4], [[-0.5, 0.4], [0.4, 0.5], [0.0, -0.5]], [0.1, 0.12, 0.08])
     objective = ELBO("gaussian")
     torch.manual_seed(0)
@@ -144,25 +144,25 @@ def test_the_exact_likelihood_of_a_mixture_is_above_the_bounds(
     exact = mixture.log_prob(x)
     log_w, _ = weights_of(model, x.float().view(-1, 1, 1, 2), 30)
     lower, tighter = elbo(log_w), importance_weighted(log_w)
-    assert after > before + 1  # it has learned something
-    gap = exact - tighter  # its mean estimates KL(p || model), and more: a bound on what is above 0
+    assert after > before + 1  # the model has learned
+    gap = exact - tighter  # its mean is at least KL(p || model), which is positive
     error = float(gap.std() / math.sqrt(len(gap)))
     assert float(gap.mean()) > -3 * error and float(gap.mean()) < 1
     assert float((exact - lower).mean()) > float(gap.mean()) > 0
-    assert bool((tighter >= lower - 1e-9).all())  # Jensen, for the same draws
+    assert bool((tighter >= lower - 1e-9).all())  # by Jensen's inequality, for the same samples
 
 
-def test_more_draws_are_a_tighter_bound(fitted: tuple[GaussianMixture, LatentModel, float, float]) -> None:
+def test_more_samples_give_a_tighter_bound(fitted: tuple[GaussianMixture, LatentModel, float, float]) -> None:
     mixture, model, *_ = fitted
     x = mixture.sample(2000, torch.Generator().manual_seed(8)).float().view(-1, 1, 1, 2)
     log_w, _ = weights_of(model, x, 64)
-    means = [float(importance_weighted(part).mean()) for part in (log_w[:1], log_w[1:9], log_w)]
+    means = [float(importance_weighted(w).mean()) for w in (log_w[:1], log_w[1:9], log_w)]
     assert means[0] < means[1] < means[2]
     assert means[0] == pytest.approx(float(elbo(log_w).mean()), abs=0.15)
 
 
 def test_the_bound_is_exact_when_q_is_the_posterior() -> None:
-    """A decoder that ignores z and a q that is the prior: then all weights are p(x)."""
+    """If the decoder ignores z and q is the prior, all weights are p(x)."""
 
     class Blind(Plane):
         def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +178,7 @@ def test_the_bound_is_exact_when_q_is_the_posterior() -> None:
     assert same.equal(log_w)  # no mixture was fitted
 
 
-def test_a_mixture_prior_is_weighed_by_its_density() -> None:
+def test_a_mixture_prior_counts_with_its_density() -> None:
     model = LatentModel(Plane(), "gaussian", 0.5)
     model.backbone.mixture.fill(torch.tensor([1.0]), torch.zeros(1, 2), torch.eye(2)[None])
     x = torch.randn(6, 1, 1, 2)
@@ -188,8 +188,8 @@ def test_a_mixture_prior_is_weighed_by_its_density() -> None:
     assert not normal.allclose(weights_of(model, x, 5)[1], atol=1e-2)
 
 
-def test_reconstructions_are_made_from_draws_as_long_as_the_decoder_knows() -> None:
-    """Where q(z|x) is the prior, they are images of N(0, I), not of 0."""
+def test_reconstructions_use_a_sample_of_q_not_its_mean() -> None:
+    """If q(z|x) is the prior, z is a sample of N(0, I), not 0."""
 
     class Blind(nn.Module):
         latent, log_variance, mixture = 2, None, None

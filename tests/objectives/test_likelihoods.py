@@ -1,4 +1,4 @@
-"""Densities of pixels against numerical integration."""
+"""Densities of pixels, compared with numerical integration."""
 
 import math
 
@@ -19,21 +19,21 @@ def _seeded() -> None:
 
 
 def middle(n: int, low: float = 0.0, high: float = 1.0) -> tuple[Tensor, float]:
-    """Midpoints of n parts of [low, high], and how wide these are."""
+    """The midpoints of n equal parts of [low, high], and their width."""
     width = (high - low) / n
     return low + (torch.arange(n, dtype=torch.float64) + 0.5) * width, width
 
 
 @pytest.mark.parametrize("logit", LOGITS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_constant_is_the_integral(logit: float, dtype: torch.dtype) -> None:
+def test_the_normaliser_equals_the_integral(logit: float, dtype: torch.dtype) -> None:
     v, width = middle(400_000)
     exact = math.log(float((logit * (v - 1 if logit > 0 else v)).exp().sum()) * width) + max(logit, 0)
     got = float(log_integral(torch.tensor(logit, dtype=dtype)))
     assert got == pytest.approx(exact, rel=1e-6, abs=1e-7 if dtype == torch.float64 else 1e-6)
 
 
-def test_the_constants_gradient_is_the_mean() -> None:
+def test_the_gradient_of_the_normaliser_is_the_mean() -> None:
     logit = torch.tensor(LOGITS, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(log_integral(logit).sum(), logit)
     mean = (Bernoulli(normalized=True).mean(logit.detach()) + 1) / 2
@@ -41,7 +41,7 @@ def test_the_constants_gradient_is_the_mean() -> None:
     assert ((Bernoulli().mean(logit.detach()) + 1) / 2).allclose(logit.detach().sigmoid())
 
 
-def test_the_density_is_torchs() -> None:
+def test_the_density_equals_torchs() -> None:
     out = torch.linspace(-6, 6, 24, dtype=torch.float64).view(2, 3, 2, 2)
     v = torch.rand(2, 3, 2, 2, dtype=torch.float64)
     expected = ContinuousBernoulli(logits=out).log_prob(v).flatten(1).sum(1)
@@ -51,8 +51,8 @@ def test_the_density_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian(0.02)])
-def test_the_256_levels_have_a_probability_of_at_most_one(likelihood: Bernoulli | Gaussian) -> None:
-    """2^-bits of all 256 levels, each spread over its bin, is the integral of the density: 1 within [0, 1]."""
+def test_the_probabilities_of_the_256_levels_sum_to_one(likelihood: Bernoulli | Gaussian) -> None:
+    """The sum of 2^-bits over all 256 levels, each dequantised over its bin, is the integral of the density, 1."""
     out = torch.tensor(0.7, dtype=torch.float64)
     u, _ = middle(50)
     pixels = torch.arange(256, dtype=torch.uint8)
@@ -62,7 +62,7 @@ def test_the_256_levels_have_a_probability_of_at_most_one(likelihood: Bernoulli 
     assert total == pytest.approx(1, abs=1e-4)
 
 
-def test_draws_have_the_mean_and_the_density() -> None:
+def test_samples_have_the_right_mean_and_range() -> None:
     u, _ = middle(20_000)
     u = u.view(-1, 1, 1, 1)
     for logit in (-4.0, 0.0, 0.3, 6.0):
@@ -73,7 +73,7 @@ def test_draws_have_the_mean_and_the_density() -> None:
     assert float(Gaussian(0.25).draw(torch.zeros_like(u), u).std()) == pytest.approx(0.5, abs=1e-3)
 
 
-def test_gaussian_is_torchs() -> None:
+def test_the_gaussian_equals_torchs() -> None:
     out, x = torch.randn(3, 1, 4, 4), torch.rand(3, 1, 4, 4) * 2 - 1
     for variance in (0.3, torch.tensor(0.3)):
         expected = Normal(2 * out.sigmoid() - 1, math.sqrt(0.3)).log_prob(x).flatten(1).sum(1)

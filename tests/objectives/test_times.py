@@ -1,4 +1,4 @@
-"""Which times training draws, by their distribution."""
+"""The distributions of the training times."""
 
 import math
 
@@ -17,7 +17,7 @@ def rng(step: int = 0, total: int = 20_000, rows: slice | None = None) -> StepRa
     return StepRandom(0, step, CPU, total, rows)
 
 
-def test_uniform_draws_each_time_of_the_table_alike() -> None:
+def test_uniform_draws_each_step_of_the_table_equally_often() -> None:
     t, factor = Uniform().draw(LinearSchedule(steps=10), rng())
     assert factor is None
     counts = (t * 10).round().long().bincount(minlength=11)
@@ -28,11 +28,11 @@ def test_stratified_has_one_draw_in_each_part() -> None:
     t, _ = Stratified().draw(FlowSchedule(), rng(total=64))
     assert ((1 - t) * 64).floor().long().tolist() == list(range(64))
     parts = [Stratified().draw(FlowSchedule(), rng(total=64, rows=slice(a, a + 16)))[0] for a in range(0, 64, 16)]
-    assert torch.equal(torch.cat(parts), t)  # accumulation draws the same
+    assert torch.equal(torch.cat(parts), t)  # micro-batches draw the same times
 
 
 @pytest.mark.parametrize("schedule", [EDMSchedule(), CosineSchedule(), FlowSchedule()], ids=lambda s: type(s).__name__)
-def test_lognormal_is_normal_in_the_log_of_the_noise(schedule: EDMSchedule) -> None:
+def test_lognormal_is_normal_in_the_log_of_the_noise_level(schedule: EDMSchedule) -> None:
     t, _ = LogNormal(mean=-1.0, std=0.5).draw(schedule, rng())
     alpha, sigma = schedule(t.double())
     noise = torch.log(sigma / alpha)
@@ -46,7 +46,7 @@ def test_logit_normal() -> None:
 
 
 def loss_at(t: torch.Tensor) -> torch.Tensor:
-    """Steep: most of it at little noise."""
+    """A steep loss, largest at low noise."""
     return torch.exp(-5 * t) * 3 + 0.01
 
 
@@ -60,12 +60,12 @@ def warmed(bins: int = 20) -> Importance:
 
 def test_importance_is_proportional_to_the_root_of_the_second_moment() -> None:
     times = warmed()
-    share = times.probabilities()
-    assert float(share.sum()) == pytest.approx(1, abs=1e-5)
+    p = times.probabilities()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-5)
     u = (torch.arange(20) + 0.5) / 20
-    wanted = loss_at(1 - u)
-    wanted = 0.99 * wanted / wanted.sum() + 0.01 / 20
-    assert bool(((share / wanted - 1).abs() < 0.1).all())
+    expected = loss_at(1 - u)
+    expected = 0.99 * expected / expected.sum() + 0.01 / 20
+    assert bool(((p / expected - 1).abs() < 0.1).all())
 
 
 def test_importance_estimates_the_same_mean_with_less_variance() -> None:
@@ -80,7 +80,7 @@ def test_importance_estimates_the_same_mean_with_less_variance() -> None:
     assert float(corrected.std()) < 0.35 * float(even.std())
 
 
-def test_importance_is_uniform_until_all_is_seen() -> None:
+def test_importance_is_uniform_until_every_bin_has_enough_images() -> None:
     times = Importance(bins=4, seen=10)
     t, factor = times.draw(FlowSchedule(), rng(0, 8))
     assert factor is not None and torch.allclose(factor, torch.ones(8))
@@ -88,13 +88,13 @@ def test_importance_is_uniform_until_all_is_seen() -> None:
     assert torch.allclose(times.probabilities(), torch.full((4,), 0.25))
 
 
-def test_importance_does_not_depend_on_accumulation_and_goes_on_from_its_buffers() -> None:
+def test_importance_does_not_depend_on_accumulation_and_resumes_from_its_buffers() -> None:
     whole, split = Importance(bins=5, seen=1), Importance(bins=5, seen=1)
     for step in range(4):
-        if step == 2:  # as a checkpoint does
-            fresh = Importance(bins=5, seen=1)
-            fresh.load_state_dict(split.state_dict())
-            split = fresh
+        if step == 2:  # save and load as a checkpoint does
+            resumed = Importance(bins=5, seen=1)
+            resumed.load_state_dict(split.state_dict())
+            split = resumed
         t, factor = whole.draw(FlowSchedule(), rng(step, 32))
         whole.observe(t, loss_at(t), rng(step, 32))
         for rows in (slice(0, 20), slice(20, 32)):

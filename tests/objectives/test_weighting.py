@@ -1,4 +1,4 @@
-"""Every weighting is one function of the error of x0, whatever the network predicts."""
+"""Every weighting is the same function of the error of x0 for every target."""
 
 import pytest
 import torch
@@ -21,8 +21,10 @@ IN_X0 = [
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: type(t).__name__)
 @pytest.mark.parametrize(("weighting", "in_x0"), IN_X0, ids=lambda w: type(w).__name__)
-def test_the_weighted_loss_is_that_of_x0(target: Target, weighting: Weighting, in_x0: torch.Tensor) -> None:
-    """A wrong x0 at a known x_t, seen as an error of the target, weighs what the paper's x0 form says."""
+def test_the_weighted_loss_equals_the_weighted_error_of_x0(
+    target: Target, weighting: Weighting, in_x0: torch.Tensor
+) -> None:
+    """A wrong x0 at a known x_t, expressed as an error of the target, has the weight of the paper's x0 form."""
     g = torch.Generator().manual_seed(0)
     x0, eps, wrong = torch.randn(3, 7, generator=g, dtype=torch.float64)
     x_t = ALPHA * x0 + SIGMA * eps
@@ -33,11 +35,11 @@ def test_the_weighted_loss_is_that_of_x0(target: Target, weighting: Weighting, i
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: type(t).__name__)
-def test_simple_counts_what_is_predicted(target: Target) -> None:
+def test_simple_has_weight_one_for_every_target(target: Target) -> None:
     assert bool((Simple()(ALPHA, SIGMA, target.gain(ALPHA, SIGMA)) == 1).all())
 
 
-def test_the_forms_of_the_papers() -> None:
+def test_the_formulas_of_the_papers() -> None:
     """min-SNR for eps and v (Hang et al. 2023, section 3.4); EDM's lambda c_out^2 = 1 (table 1); SNR for eps is 1."""
     gain = {type(t).__name__: t.gain(ALPHA, SIGMA) for t in TARGETS}
     clamped = RATIO.clamp(max=5)
@@ -47,7 +49,7 @@ def test_the_forms_of_the_papers() -> None:
     torch.testing.assert_close(EDMWeight(0.5)(ALPHA, SIGMA, gain["EDM"]), torch.ones_like(RATIO))
 
 
-def test_no_signal_is_no_division_by_zero() -> None:
+def test_weights_are_finite_without_signal() -> None:
     """At t = 1 of a flow, or with zero terminal SNR, alpha = 0."""
     alpha, sigma = torch.zeros(1), torch.ones(1)
     for target in (X0(), V(), Velocity(), EDM()):

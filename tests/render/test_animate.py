@@ -1,4 +1,4 @@
-"""Animations are opened again and looked at: colours, time, stillness."""
+"""Animations are read back: colours, durations, static areas that do not flicker."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def noise(count: int, *shape: int) -> list[np.ndarray]:
 
 
 def gif(path: Path, frames: Sequence[np.ndarray], fps: float = 10, hold: float = 1.0) -> tuple[np.ndarray, list[int]]:
-    """Written and read back: (F,H,W,3) as a viewer shows them, and milliseconds."""
+    """Write and read back: frames (F,H,W,3) as displayed, and durations in milliseconds."""
     write_animation(path, frames, fps=fps, hold=hold)
     with Image.open(path) as image:
         assert image.info["loop"] == 0
@@ -53,19 +53,19 @@ def test_grey_is_lossless(shape: tuple[int, ...], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fps", "hold", "expected"), [(10, 1.5, [100, 100, 1500]), (15, 0, [70] * 3), (500, 2, [20, 20, 2000])]
 )
-def test_time(fps: float, hold: float, expected: list[int], tmp_path: Path) -> None:
+def test_durations(fps: float, hold: float, expected: list[int], tmp_path: Path) -> None:
     for shape in ((16, 16), (16, 16, 3)):
         assert gif(tmp_path / "a.gif", noise(3, *shape), fps, hold)[1] == expected
 
 
-def test_equal_frames_keep_their_time(tmp_path: Path) -> None:
+def test_equal_frames_keep_their_durations(tmp_path: Path) -> None:
     for shape in ((16, 16), (16, 16, 3)):
         (frame,) = noise(1, *shape)
         other = 255 - frame
         assert sum(gif(tmp_path / "a.gif", [frame, other, other], fps=10, hold=1.0)[1]) == 1200
 
 
-def test_colour_is_close_and_the_background_exact(tmp_path: Path) -> None:
+def test_colours_are_close_and_the_background_is_exact(tmp_path: Path) -> None:
     frames = noise(6, 40, 40, 3)
     shown, _ = gif(tmp_path / "a.gif", frames)
     assert len(shown) == 6
@@ -75,8 +75,8 @@ def test_colour_is_close_and_the_background_exact(tmp_path: Path) -> None:
     assert np.abs(shown.astype(int) - np.stack(frames)).mean() < 12
 
 
-def test_all_around_the_tiles_stays_put(tmp_path: Path) -> None:
-    """A real layout in colour: margins, gaps and the edges of tiles are the same in every frame, to the bit."""
+def test_everything_around_the_tiles_is_constant(tmp_path: Path) -> None:
+    """In a real colour layout, margins, gaps and tile edges are exactly the same in every frame."""
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     frames = forward_frames(images, LinearSchedule(), 8, seed=0, total_steps=1000)
     shown, _ = gif(tmp_path / "a.gif", frames)
@@ -89,11 +89,11 @@ def test_all_around_the_tiles_stays_put(tmp_path: Path) -> None:
     assert np.array_equal(shown[:, below], np.stack(frames)[:, below])
     assert set(np.unique(shown[:, below])) == {EDGE, BACKGROUND}
     letters = np.abs(shown[:, : MARGIN + LINE].astype(int) - np.stack(frames)[:, : MARGIN + LINE])
-    assert letters.max() <= 16  # smooth outlines have few greys
+    assert letters.max() <= 16  # antialiased outlines use few greys
 
 
 def test_a_smooth_picture_is_close(tmp_path: Path) -> None:
-    """As it dissolves into noise, which wants other colours."""
+    """Also while it turns into noise, which needs other colours."""
     rng = np.random.default_rng(0)
     smooth = np.stack([*np.meshgrid(np.linspace(0, 255, 48), np.linspace(0, 255, 48)), np.full((48, 48), 90.0)], 2)
     frames = []
@@ -105,7 +105,7 @@ def test_a_smooth_picture_is_close(tmp_path: Path) -> None:
     assert len(error) == 20 and error.max() < 16 and error[0] < 8
 
 
-def test_few_colours_are_kept_exactly(tmp_path: Path) -> None:
+def test_few_colours_are_kept(tmp_path: Path) -> None:
     frames = [np.full((16, 16, 3), 255, np.uint8) for _ in range(3)]
     for i, frame in enumerate(frames):
         frame[4:8, 4 + i : 8 + i] = (200, 30, 60)
@@ -114,7 +114,7 @@ def test_few_colours_are_kept_exactly(tmp_path: Path) -> None:
     assert np.abs(shown.astype(int) - np.stack(frames)).max() <= 3
 
 
-def test_what_stands_still_does_not_flicker(tmp_path: Path) -> None:
+def test_static_areas_do_not_flicker(tmp_path: Path) -> None:
     """A photograph with more than 256 colours beside noise that changes all the time."""
     frames = noise(8, 32, 64, 3)
     y, x = np.mgrid[:24, :24]
@@ -123,7 +123,7 @@ def test_what_stands_still_does_not_flicker(tmp_path: Path) -> None:
         frame[4:28, 36:60] = still
     shown = gif(tmp_path / "a.gif", frames)[0][:, 4:28, 36:60].astype(int)
     error = np.square(shown - still).sum(-1)
-    assert (np.diff(error, axis=0) <= 0).all()  # every pixel only ever gets nearer
+    assert (np.diff(error, axis=0) <= 0).all()  # every pixel only gets closer
     assert error[-1].mean() < error[0].mean() / 2
     changing = (np.diff(shown, axis=0) != 0).any(-1).mean((1, 2))
     assert changing[0] < 0.6 and changing[-1] < 0.2, changing
@@ -138,8 +138,8 @@ def test_mp4_is_read_back(shape: tuple[int, ...], tmp_path: Path) -> None:
     assert shown.shape == (5 + 9, 32, shape[1] + shape[1] % 2, 3)
     assert np.abs(shown[:5].astype(int).mean((1, 2, 3)) - [0, 60, 120, 180, 240]).max() < 4
     assert np.abs(shown[5:].astype(int) - 240).max() < 6
-    about = iio.immeta(tmp_path / "a.mp4", plugin="pyav")
-    assert about["codec"] == "h264" and about["fps"] == 10
+    metadata = iio.immeta(tmp_path / "a.mp4", plugin="pyav")
+    assert metadata["codec"] == "h264" and metadata["fps"] == 10
     assert iio.improps(tmp_path / "a.mp4", plugin="pyav").shape[1:3] == shown.shape[1:3]
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -180,6 +180,6 @@ def test_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_wrong_arguments_are_named(key: str, wrong: dict[str, object], tmp_path: Path) -> None:
-    given: dict[str, object] = {"frames": noise(2, 16, 16), "fps": 10, "hold": 1} | wrong
+    arguments: dict[str, object] = {"frames": noise(2, 16, 16), "fps": 10, "hold": 1} | wrong
     with pytest.raises(ValueError, match=f"^{key}: "):
-        write_animation(tmp_path / "a.gif", **given)  # type: ignore[arg-type]
+        write_animation(tmp_path / "a.gif", **arguments)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The frames of a denoising: which ones, and that nothing but the tiles and the number changes."""
+"""The frames of a denoising: which times are shown, and that only the tiles and the number change."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ def frame(t: float, value: float = 0.0, n: int = 4, channels: int = 1) -> Frame:
 
 
 @pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()])
-def test_even_steps_of_the_angle(schedule: LinearSchedule | CosineSchedule) -> None:
+def test_frames_are_evenly_spaced_in_the_angle(schedule: LinearSchedule | CosineSchedule) -> None:
     times = schedule.times(None)
     chosen = evenly_visible(times, schedule, 20)
     assert chosen == sorted(set(chosen)) and chosen[0] == 0 and chosen[-1] == 1000 and len(chosen) == 20
@@ -50,7 +50,7 @@ def test_even_frames_are_even_in_t() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_both_halves(channels: int) -> None:
+def test_x_t_is_on_the_left_and_the_estimate_on_the_right(channels: int) -> None:
     (picture,) = denoise_frames([frame(0.5, 0.5, channels=channels)], 1000)
     assert picture.dtype == np.uint8 and picture.shape[2] == channels
     values, counts = np.unique(picture[TOP:-MARGIN], return_counts=True)
@@ -61,16 +61,16 @@ def test_both_halves(channels: int) -> None:
 
 
 def test_the_same_value_looks_the_same_in_every_frame() -> None:
-    """However far the other images of a frame go."""
+    """Whatever the values of the other images in the frame."""
     x = torch.zeros(4, 1, 8, 8)
-    wild = x.clone()
-    wild[1:] = 40
-    one, other = denoise_frames([Frame(1.0, x, x), Frame(0.5, wild, wild)], 1000)
+    extreme = x.clone()
+    extreme[1:] = 40
+    one, other = denoise_frames([Frame(1.0, x, x), Frame(0.5, extreme, extreme)], 1000)
     tile = (slice(TOP + 1, TOP + 81), slice(MARGIN + 1, MARGIN + 81))
     assert (one[tile] == 128).all() and (other[tile] == 128).all()
 
 
-def test_nothing_moves_but_the_number() -> None:
+def test_only_the_number_changes() -> None:
     pictures = denoise_frames((frame(t) for t in (1.0, 0.637, 0.111, 0.05, 0.008, 0.0)), 1000)
     assert len({p.shape for p in pictures}) == 1
     changed = np.stack(pictures).min(0) != np.stack(pictures).max(0)
@@ -78,7 +78,7 @@ def test_nothing_moves_but_the_number() -> None:
     assert rows.min() >= MARGIN and rows.max() < TOP
     assert columns.max() - columns.min() < 40  # four digits
     height, width = changed.shape[:2]
-    for p in pictures:  # the outermost pixels are free: nothing is cut off
+    for p in pictures:  # the margins are empty: nothing is cut off
         assert (p[: MARGIN - 8] == 255).all() and (p[height - MARGIN :] == 255).all()
         assert (p[:, :MARGIN] == 255).all() and (p[:, width - MARGIN :] == 255).all()
 
@@ -89,8 +89,8 @@ def test_different_numbers_look_different() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_estimate_that_stays_is_the_same_pixel_for_pixel(channels: int) -> None:
-    """Whatever is beside it."""
+def test_a_constant_estimate_gives_identical_pixels(channels: int) -> None:
+    """Whatever x_t is."""
     g = torch.Generator().manual_seed(0)
     still = torch.rand(4, channels, 8, 8, generator=g) * 2 - 1
     frames = [Frame(t, torch.randn(4, channels, 8, 8, generator=g) * 3, still) for t in (1.0, 0.5, 0.001)]
@@ -101,7 +101,7 @@ def test_an_estimate_that_stays_is_the_same_pixel_for_pixel(channels: int) -> No
 
 
 @pytest.mark.parametrize(("n", "total"), [(1, 10), (1, 100000), (3, 1000)])
-def test_captions_fit_above_few_tiles(n: int, total: int) -> None:
+def test_captions_fit_above_one_or_three_tiles(n: int, total: int) -> None:
     (picture,) = denoise_frames([frame(1.0, n=n)], total, scale=1)
     assert (picture[:, :MARGIN] == 255).all() and (picture[:, -MARGIN:] == 255).all()
 

@@ -1,4 +1,4 @@
-"""PNG and npz: what is read back is what was written, complete or absent."""
+"""PNG and npz files read back as they were written, and are complete or absent."""
 
 from pathlib import Path
 
@@ -26,20 +26,20 @@ def test_images_are_numbered(images: torch.Tensor, tmp_path: Path) -> None:
     assert np.array_equal(np.array(image).reshape(4, 6, -1), images[1].permute(1, 2, 0).numpy())
 
 
-def test_npz_is_as_evaluators_read_it(images: torch.Tensor, tmp_path: Path) -> None:
+def test_npz_has_the_arrays_that_evaluators_read(images: torch.Tensor, tmp_path: Path) -> None:
     write_npz(tmp_path / "samples.npz", images, torch.tensor([2, 0, 1], dtype=torch.int32))
-    with np.load(tmp_path / "samples.npz") as found:
-        assert list(found) == ["arr_0", "arr_1"]
-        assert found["arr_0"].dtype == np.uint8 and found["arr_1"].dtype == np.int64
-        assert np.array_equal(found["arr_0"], images.permute(0, 2, 3, 1).numpy())
-        assert found["arr_1"].tolist() == [2, 0, 1]
+    with np.load(tmp_path / "samples.npz") as archive:
+        assert list(archive) == ["arr_0", "arr_1"]
+        assert archive["arr_0"].dtype == np.uint8 and archive["arr_1"].dtype == np.int64
+        assert np.array_equal(archive["arr_0"], images.permute(0, 2, 3, 1).numpy())
+        assert archive["arr_1"].tolist() == [2, 0, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["samples.npz"]
 
 
 def test_npz_without_labels(images: torch.Tensor, tmp_path: Path) -> None:
     write_npz(tmp_path / "samples.npz", images, None)
-    with np.load(tmp_path / "samples.npz") as found:
-        assert list(found) == ["arr_0"]
+    with np.load(tmp_path / "samples.npz") as archive:
+        assert list(archive) == ["arr_0"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -69,7 +69,7 @@ def test_a_png_that_cannot_be_encoded(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_png(tmp_path / "no" / "a.png", np.zeros((2, 2, 1), np.uint8))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Images dissolve under one noise each; the strip shows them at five shares of the way."""
+"""Each image turns into its own fixed noise; the strip shows five stages of it."""
 
 import numpy as np
 import pytest
@@ -32,26 +32,26 @@ def test_from_clean_to_noise(channels: int) -> None:
     clean = ((x[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
     assert np.array_equal(tile(pictures[0]), clean)
     other = forward_frames(-x, SCHEDULE, 12, seed=3, total_steps=1000)[-1]
-    assert np.abs(pictures[-1].astype(int) - other).max() <= 3  # at the end nothing of the image is left
+    assert np.abs(pictures[-1].astype(int) - other).max() <= 3  # at t = 1 nothing of the image is left
 
 
-def test_it_dissolves_and_does_not_flicker() -> None:
-    """A grey image under fixed noise moves one way: every pixel towards its noise."""
+def test_pixels_change_monotonically() -> None:
+    """With fixed noise, every pixel of a grey image moves towards its noise, so nothing flickers."""
     pictures = forward_frames(torch.zeros(1, 1, 8, 8), SCHEDULE, 20, seed=0, total_steps=1000)
     path = np.stack([tile(p).astype(int) for p in pictures])
     steps = np.diff(path, axis=0)
     assert ((steps >= 0).all(0) | (steps <= 0).all(0)).all()
 
 
-def test_noise_belongs_to_an_image() -> None:
+def test_the_noise_of_an_image_does_not_depend_on_the_others() -> None:
     x = images(4)
-    many, few = (forward_frames(part, SCHEDULE, 3, seed=5, total_steps=1000)[-1] for part in (x, x[:2]))
-    assert np.array_equal(tile(many, 0, 1), tile(few, 0, 1))
-    assert not np.array_equal(tile(many, 0, 0), tile(many, 0, 1))
-    assert not np.array_equal(many, forward_frames(x, SCHEDULE, 3, seed=6, total_steps=1000)[-1])
+    four, two = (forward_frames(batch, SCHEDULE, 3, seed=5, total_steps=1000)[-1] for batch in (x, x[:2]))
+    assert np.array_equal(tile(four, 0, 1), tile(two, 0, 1))
+    assert not np.array_equal(tile(four, 0, 0), tile(four, 0, 1))
+    assert not np.array_equal(four, forward_frames(x, SCHEDULE, 3, seed=6, total_steps=1000)[-1])
 
 
-def test_strip_has_five_shares_of_the_way() -> None:
+def test_the_strip_shows_five_stages() -> None:
     assert SHARES == (0, 25, 50, 75, 100)
     x = images(3)
     strip = forward_strip(x, SCHEDULE, seed=5)
@@ -62,8 +62,8 @@ def test_strip_has_five_shares_of_the_way() -> None:
             assert np.array_equal(tile(strip, row, column), tile(every[k], row, 0))
 
 
-def test_strip_of_images_in_zero_to_one_is_at_the_same_shares() -> None:
-    """Their noise is twice as large, which does not hide them early."""
+def test_the_strip_of_a_zero_to_one_schedule_shows_the_same_stages() -> None:
+    """The noise of images in [0, 1] is twice as large, but the schedule is not variance-exploding."""
     x, schedule = images(1), ZeroToOne(LinearSchedule())
     strip = forward_strip(x, schedule, seed=5)
     every = forward_frames(x, schedule, 1001, seed=5, total_steps=1000, columns=1)
@@ -80,5 +80,5 @@ def test_strip_headers_and_margins() -> None:
     assert (strip[:, :MARGIN] == 255).all() and (strip[:, -MARGIN:] == 255).all() and (strip[-MARGIN:] == 255).all()
 
 
-def test_strip_is_not_endless() -> None:
+def test_the_strip_has_at_most_eight_rows() -> None:
     assert forward_strip(images(20), SCHEDULE, seed=0).shape == forward_strip(images(8), SCHEDULE, seed=0).shape

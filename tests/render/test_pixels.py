@@ -1,4 +1,4 @@
-"""One fixed scale, tidy layouts, sharp enlargement."""
+"""The fixed grey scale, the layout of tiles, sharp enlargement."""
 
 import numpy as np
 import pytest
@@ -15,15 +15,15 @@ def test_the_scale_is_fixed_and_clips() -> None:
     assert to_uint8(x).dtype == torch.uint8
 
 
-def test_every_byte_survives_the_way_to_floats_and_back() -> None:
+def test_bytes_survive_the_conversion_to_floats_and_back() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(to_uint8(to_float(pixels)), pixels)
 
 
-def test_a_pixel_looks_the_same_beside_any_other() -> None:
-    dull, wild = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 50.0)
-    wild[0, 0, 0, 0] = 0
-    assert to_uint8(dull)[0, 0, 0, 0] == to_uint8(wild)[0, 0, 0, 0]
+def test_a_value_has_the_same_grey_beside_any_other() -> None:
+    grey, extreme = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 50.0)
+    extreme[0, 0, 0, 0] = 0
+    assert to_uint8(grey)[0, 0, 0, 0] == to_uint8(extreme)[0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -52,7 +52,7 @@ def test_grid_places_tiles_row_by_row_on_a_uniform_background(channels: int) -> 
     assert (grid(images, columns=2, pad=2, background=0)[:2] == 0).all()
 
 
-def test_no_more_columns_than_images() -> None:
+def test_there_are_no_more_columns_than_images() -> None:
     images = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
     assert grid(images, columns=8).shape == grid(images, columns=2).shape
     with pytest.raises(ValueError, match="columns"):
@@ -77,7 +77,7 @@ def test_enlarge_keeps_squares_sharp() -> None:
 
 
 @pytest.mark.parametrize("width", [10, 500])
-def test_a_title_stands_above_the_picture_and_is_whole(width: int) -> None:
+def test_a_title_is_above_the_picture_and_not_cut_off(width: int) -> None:
     picture = np.full((30, width, 1), 7, np.uint8)
     out = titled(picture, "Upper: real")
     above = len(out) - 30

@@ -28,19 +28,19 @@ def test_wide_pictures_are_averaged() -> None:
     assert [len(row) for row in half_blocks(picture, columns=1)] == [1]
 
 
-def test_shades_are_brighter_where_denser() -> None:
+def test_brighter_pixels_get_denser_characters() -> None:
     ramp = np.linspace(0, 255, 10).round().astype(np.uint8).reshape(1, 10, 1)
     assert shades(ramp, columns=20) == ["".join(c * 2 for c in RAMP)]
     assert shades(np.zeros((2, 3), np.uint8), columns=20) == ["", ""]
     assert shades(np.full((1, 2, 3), 255, np.uint8), columns=20) == ["@@@@"]
 
 
-def test_shades_fit() -> None:
+def test_shades_fit_the_columns() -> None:
     assert [len(line) for line in shades(np.full((30, 300, 3), 255, np.uint8), columns=41)] == [40] * 2
 
 
 @pytest.mark.parametrize(("size", "width", "across"), [(8, 96, 10), (8, 76, 8), (28, 76, 4), (8, 5, 1)])
-def test_thumbnails_are_as_many_as_can_be_read(size: int, width: int, across: int) -> None:
+def test_there_are_as_many_thumbnails_as_are_legible(size: int, width: int, across: int) -> None:
     picture = thumbnails(torch.zeros(40, 1, size, size, dtype=torch.uint8), 10, width, height=36)
     assert picture.shape[1] == across * (size + 1) + 1
     assert 1 <= picture.shape[0] // (size + 1) <= 4

@@ -81,7 +81,7 @@ def test_what_a_setting_comes_to(
     assert found == [*["eager"] * 4, *["compiled"] * 4, *["compiled", "eager"] * 2]
     assert resolve_mode("graphs", cuda, no, "k") == "graphs" and not caplog.messages
     assert resolve_mode("graphs", CPU, no, "k") == "compiled" and caplog.messages == [
-        "k: graphs are for CUDA; compiling without"
+        "k: CUDA graphs need a CUDA device; compiling without them"
     ]
 
 
@@ -92,7 +92,7 @@ def test_without_a_compiler_there_is_one_line(
     caplog.set_level("INFO")
     monkeypatch.setenv("CXX", "/nowhere/g++")
     assert resolve_mode(setting, CPU, lambda: True, "trainer.compile") == "eager"
-    line = "trainer.compile: not compiled, as there is no C++ compiler here"
+    line = "trainer.compile: no C++ compiler found; the network runs uncompiled"
     assert [(r.levelno, r.message) for r in caplog.records] == [(level, line)]
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(
     x = torch.ones(3, 2)
     expected = module.forward(x)
     assert torch.equal(module(x), expected) and torch.equal(module(x), expected)
-    assert caplog.messages == ["compile: compiling failed (no such luck); going on without"] and failures == [1]
+    assert caplog.messages == ["compile: compiling failed (no such luck); continuing uncompiled"] and failures == [1]
 
 
 def test_no_memory_is_no_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Samplers: one file each, all of them frozen values whose call is a generator of frames."""
+"""Samplers, one per file: frozen dataclasses whose call returns a generator of frames."""
 
 from .base import Frame, Noise, Sampler, Stepper
 from .ddim import DDIM

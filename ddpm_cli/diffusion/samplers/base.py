@@ -1,7 +1,7 @@
-"""What all samplers share. A sampler is a frozen value; calling it gives a generator of frames.
+"""The base of all samplers. A sampler is a frozen dataclass; calling it returns a generator of frames.
 
-Frame i holds x_t before step i together with the x0 that the network reads in it; the last frame is the sample
-(t = 0, x = x0). So `sample` takes the last frame, `gif` draws them all and a progress bar counts them.
+Frame i has x_t before step i and the network's estimate of x0; the last frame is the sample (t = 0, x = x0). So
+`sample` uses the last frame, `gif` draws all of them and a progress bar counts them.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,33 +19,37 @@ Noise = Callable[[Tensor], Tensor]  # like (B,C,H,W) -> standard normal of the s
 
 
 class Frame(NamedTuple):
+    """t, x_t (B,C,H,W) and the estimate of x0 (B,C,H,W)."""
+
     t: float
     x: Tensor
     x0: Tensor
 
 
 class Sampler(Protocol):
+    """The interface of a sampler."""
+
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:
         """x (B,C,H,W): x_t at the first of `schedule.times`. Yields (length + 1) frames."""
         ...
 
     def length(self, schedule: Schedule) -> int:
-        """How many steps there are. One that calls the network more often says so in `calls`."""
+        """The number of steps. A sampler that calls the network more often than that also defines `calls`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stepper:
-    """What samplers that walk down `schedule.times` share. Subclasses add `__call__`.
+    """The options of samplers that follow `schedule.times`. Subclasses implement `__call__`.
 
     Args:
-        steps: how many; None = as many as the schedule has.
-        clip: limit the predicted x0 to [-1, 1] at every step (eps changes with it).
-        threshold: in place of `clip`, the quantile of dynamic thresholding, in (0, 1] (0.995 in Saharia et al. 2022).
-        spacing: which times are visited, see `diffusion.spacing`.
+        steps: number of steps; None = as many as the schedule has.
+        clip: clamp the predicted x0 to [-1, 1] at every step (eps changes accordingly).
+        threshold: instead of `clip`, the quantile of dynamic thresholding, in (0, 1] (0.995 in Saharia et al. 2022).
+        spacing: the spacing of the times, see `diffusion.spacing`.
 
     Raises:
-        ValueError: a field out of range, named first.
+        ValueError: a field is out of range; the message starts with its name.
     """
 
     steps: int | None = 50
@@ -67,11 +71,11 @@ class Stepper:
         return len(self.times(schedule)) - 1
 
     def calls(self, schedule: Schedule) -> int:
-        """How often the network is called."""
+        """The number of network calls."""
         return self.length(schedule)
 
     def predict(self, denoise: Denoise, x: Tensor, t: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        """What the network reads in x at t, limited as asked."""
+        """The network's prediction from x at t, clipped or thresholded as configured."""
         prediction = denoise(x, t)
         if self.threshold is not None:
             return prediction.thresholded(self.threshold, x, alpha, sigma)

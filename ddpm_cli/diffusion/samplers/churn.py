@@ -1,4 +1,4 @@
-"""Stochastic churn (Karras et al. 2022, algorithm 2): raise the noise a little before each step."""
+"""Stochastic churn (Karras et al. 2022, algorithm 2): add a little noise before each step."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from .base import Noise, Stepper
 
 @dataclass(frozen=True, kw_only=True)
 class Churning(Stepper):
-    """The options of churn. Noise levels are sigma / alpha, so that they mean the same on every schedule.
+    """The options of churn. Noise levels are sigma / alpha, so that they mean the same for every schedule.
 
     Args:
-        s_churn: how much of it, over all steps of the whole way, also where only a part is walked; 0 = none, which
-            makes the sampler deterministic.
-        s_tmin, s_tmax: the noise levels between which it acts; s_tmax None = no limit.
-        s_noise: standard deviation of what is added, relative to what would be exact.
+        s_churn: amount of churn over all steps of the full schedule, even if only a part is sampled; 0 = none, a
+            deterministic sampler.
+        s_tmin, s_tmax: the noise levels between which churn is active; s_tmax None = no limit.
+        s_noise: standard deviation of the added noise, relative to the exact one.
     """
 
     s_churn: float = 0.0
@@ -37,7 +37,7 @@ class Churning(Stepper):
     def churned(self, schedule: Schedule, x: Tensor, t: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """(x, t) with more noise: up = (1 + gamma) sigma, x + sqrt(up^2 - sigma^2) s_noise z, written for alpha = 1.
 
-        Never more than the schedule has at t = 1; nothing where no signal is left.
+        The noise level never exceeds that of t = 1, and nothing is added where no signal is left.
         """
         if not self.s_churn:
             return x, t

@@ -33,7 +33,7 @@ class DDIM(Stepper):
             prediction = self.predict(denoise, x, t, alpha_t, sigma_t)
             yield Frame(float(t), x, prediction.x0)
             variance = self.eta**2 * posterior(alpha_t, sigma_t, alpha_s, sigma_s).beta_tilde
-            # at eta = 1 rounding may push the difference a hair below zero
+            # at eta = 1, rounding may make the difference slightly negative
             rest = (sigma_s**2 - variance).clamp(min=0).sqrt()
             x = alpha_s * prediction.x0 + rest * prediction.eps
             if self.eta > 0 and s > 0:

@@ -14,14 +14,14 @@ from .base import Frame, Noise, Stepper
 
 @dataclass(frozen=True, kw_only=True)
 class DDPM(Stepper):
-    """x_s ~ N(posterior mean at the predicted x0, variance).
+    """x_s ~ N(posterior mean for the predicted x0, variance).
 
     Args:
-        steps: None = the schedule's T. Fewer steps visit a sub-sequence of the training times.
+        steps: None = the T steps of the schedule. Fewer steps visit a subset of the training times.
         variance: `beta` (best for x_0 ~ N(0, I)), `beta_tilde` (best for a single x_0; Ho et al. 2020, section 3.2) or
             `learned` (Nichol & Dhariwal 2021), which needs a network that was trained for it.
-        noise_at_end: the last step adds noise as well, of variance beta_1 = sigma^2 at the first training time, as the
-            annotated DDPM does; algorithm 2 adds none.
+        noise_at_end: also add noise in the last step, of variance beta_1 = sigma^2 at the first training time, as the
+            annotated DDPM does; algorithm 2 does not.
     """
 
     steps: int | None = None

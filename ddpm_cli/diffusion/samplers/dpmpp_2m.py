@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M): second order with one network call a step."""
+"""DPM-Solver++(2M): second order with one network call per step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +17,7 @@ class DPMpp2M(Stepper):
     """x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) D, D = x0 + (x0 - x0_before) h / (2 h_before).
 
     Lu et al. 2022, "DPM-Solver++", algorithm 2, with h = lambda_s - lambda_t and lambda = ln(alpha / sigma). The first
-    step and the one to the clean image are first order, D = x0; so is the step after one from pure noise, where
-    h_before is infinite.
+    and the last step are of first order, D = x0; so is the step after one from pure noise, where h_before is infinite.
     """
 
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:
@@ -43,10 +42,10 @@ class DPMpp2M(Stepper):
 
 
 def decay_of(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Tensor:
-    """e^-h = (alpha_t / sigma_t) / (alpha_s / sigma_s); 0 where either end is pure."""
+    """e^-h = (alpha_t / sigma_t) / (alpha_s / sigma_s); 0 if one end has no noise or no signal."""
     return (alpha_t * sigma_s) / (sigma_t * alpha_s)
 
 
 def extrapolated(x0: Tensor, before: Tensor | None, h: Tensor, h_before: Tensor) -> Tensor:
-    """x0 half a step ahead, along the line through the last two."""
+    """x0 extrapolated linearly by half a step from the last two."""
     return x0 if before is None else x0 + (x0 - before) * (h / (2 * h_before))

@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M) for the reverse SDE: its noise corrects errors of earlier steps."""
+"""DPM-Solver++(2M) for the reverse SDE, whose noise corrects errors of earlier steps."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class DPMpp2MSDE(DPMpp2M):
     """x_s = sigma_s / sigma_t e^-h x_t + alpha_s (1 - e^-2h) D + sigma_s sqrt(1 - e^-2h) z.
 
     Lu et al. 2022, "DPM-Solver++", section 5 (SDE-DPM-Solver++(2M)), D and h as in `DPMpp2M`. With D = x0 it is the
-    posterior q(x_s | x_t, x0), as DDPM with variance `beta_tilde` draws it.
+    posterior q(x_s | x_t, x0), as in DDPM with variance `beta_tilde`.
     """
 
     def step(

@@ -1,4 +1,4 @@
-"""Euler's method for the probability flow ODE."""
+"""Euler's method for the probability-flow ODE."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from .churn import Churning
 class Euler(Churning):
     """x_s = alpha_s x0 + sigma_s eps (Karras et al. 2022, algorithm 2 without its second-order correction).
 
-    It is a step of d(x / alpha) = eps d(sigma / alpha) (eq. 4, with eps for the scaled score), and just as well one of
-    dx = (eps - x0) dt along a straight path: first order in either. Without churn it is DDIM at eta = 0.
+    It is a first-order step of d(x / alpha) = eps d(sigma / alpha) (eq. 4, with eps for the scaled score), and also of
+    dx = (eps - x0) dt along a straight path. Without churn it is DDIM with eta = 0.
     """
 
     def __call__(self, denoise: Denoise, schedule: Schedule, x: Tensor, noise: Noise) -> Iterator[Frame]:

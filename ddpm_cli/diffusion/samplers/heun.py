@@ -1,4 +1,4 @@
-"""Heun's method for the probability flow ODE: second order, two network calls a step."""
+"""Heun's method for the probability-flow ODE: second order, two network calls per step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from .base import Frame, Noise
 from .churn import Churning
 
 FAR = 1000
-"""sigma / alpha that counts as pure noise: EDM begins at 80, the linear schedule at 157, the cosine one at 20,000."""
+"""sigma / alpha above which x_t is (nearly) pure noise: EDM starts at 80, linear schedules at 157, cosine at 20,000."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heun(Churning):
-    """Euler's step, then the mean of the slopes at both ends (Karras et al. 2022, algorithm 2); none at the last step.
+    """Euler's step, then the mean of the slopes at both ends; Euler in the last step (Karras et al. 2022, algorithm 2).
 
-    The ODE is dz / dc = slope with z = x / alpha, clock c = sigma / alpha, slope eps. Where the walk begins in (nearly)
-    pure noise that clock starts at (or near) infinity and steps next to it are never small, so above a start of 1000 it
-    is the straight path's: z = x / (alpha + sigma), c = sigma / (alpha + sigma), slope eps - x0, which is the same ODE.
+    The ODE is dz / dc = slope with z = x / alpha, time c = sigma / alpha and slope eps. If sampling starts from pure
+    noise, or nearly so, c starts near infinity and the first steps are never small. So if c starts above 1000, the time
+    of the straight path is used: z = x / (alpha + sigma), c = sigma / (alpha + sigma), slope eps - x0: the same ODE.
     """
 
     def calls(self, schedule: Schedule) -> int:
@@ -47,7 +47,7 @@ class Heun(Churning):
 
 
 def _clock(alpha: Tensor, sigma: Tensor, straight: bool) -> tuple[Tensor, Tensor]:
-    """What x is divided by, and the time of the ODE."""
+    """The divisor of x, and the time of the ODE."""
     scale = alpha + sigma if straight else alpha
     return scale, sigma / scale
 

@@ -1,4 +1,4 @@
-"""UniPC: a predictor and, at no further network call, a corrector."""
+"""UniPC: a predictor, and a corrector that needs no further network call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .base import Frame, Noise, Stepper
 
 
 class _Point(NamedTuple):
-    """lambda = ln(alpha / sigma) and the x0 that the network read there."""
+    """lambda = ln(alpha / sigma) and the network's x0 there."""
 
     log_snr: Tensor
     x0: Tensor
@@ -23,11 +23,11 @@ class _Point(NamedTuple):
 class UniPC(Stepper):
     """UniPC in its x0 form with B(h) = e^h - 1 (Zhao et al. 2023, algorithms 1 and 2 and appendix: "UniPC_bh2").
 
-    The predictor goes from t to s by x0 at t and at earlier times; once the network has been asked at s, the corrector
-    takes the same step again with that answer too. The first and the last steps have the order that they can have.
+    The predictor steps from t to s with x0 at t and at earlier times; after the network call at s, the corrector
+    repeats the step with that x0 as well. The first and the last steps have a lower order.
 
     Args:
-        order: of the predictor, 1 to 3; the corrector adds one.
+        order: order of the predictor, 1 to 3; the corrector adds one.
     """
 
     order: int = 2
@@ -45,11 +45,11 @@ class UniPC(Stepper):
         for i in range(steps):
             t, s = times[i], times[i + 1]
             alpha_t, sigma_t = schedule(t)
-            here = _Point(torch.log(alpha_t) - torch.log(sigma_t), self.predict(denoise, x, t, alpha_t, sigma_t).x0)
+            current = _Point(torch.log(alpha_t) - torch.log(sigma_t), self.predict(denoise, x, t, alpha_t, sigma_t).x0)
             if order and bool(known[-1].log_snr.isfinite()):
-                x = _step(origin, schedule, times[i - 1], t, known, order, here)
-            yield Frame(float(t), x, here.x0)
-            known = [*known, here][-self.order :]
+                x = _step(origin, schedule, times[i - 1], t, known, order, current)
+            yield Frame(float(t), x, current.x0)
+            known = [*known, current][-self.order :]
             finite = sum(bool(p.log_snr.isfinite()) for p in known)
             order = min(self.order, steps - i, max(finite, 1))
             origin = x
@@ -79,9 +79,9 @@ def _step(
 
 
 def _coefficients(ratios: list[Tensor], h: Tensor) -> list[Tensor]:
-    """rho that solves sum_k rho_k r_k^(n-1) = n! phi_(n+1)(-h) (-h) / (e^-h - 1), n = 1..K (Zhao et al. 2023, eq. 5).
+    """rho that solve sum_k rho_k r_k^(n-1) = n! phi_(n+1)(-h) (-h) / (e^-h - 1), n = 1..K (Zhao et al. 2023, eq. 5).
 
-    For a single one the method takes 1/2, its limit for small steps, which keeps the order.
+    For K = 1 the method uses 1/2, the limit for small steps, which keeps the order.
     """
     if len(ratios) < 2:
         return [torch.full_like(h, 0.5) for _ in ratios]

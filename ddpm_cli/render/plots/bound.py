@@ -1,4 +1,4 @@
-"""The variational bound over time: where the bits of an image are spent."""
+"""A plot of the variational bound over time: which noise levels contribute how many bits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,18 @@ from ...files import write_atomically
 
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#1f5fa8", "#c8501e"
 MANY = 60
-"""Points above which they would touch, so that a line is drawn alone."""
+"""Number of points above which markers would touch, so that only the line is drawn."""
 EARLY = 0.1
-"""When half of the terms are before this t, the time axis is logarithmic."""
+"""If half of the terms are before this t, the time axis is logarithmic."""
 
 
 def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, float], note: str = "") -> None:
-    """A PNG of bits per dimension of each term against t, on a logarithmic axis, and of what is spent down from t = 1.
+    """Write a PNG of the bits per dimension of each term against t, on a logarithmic axis.
 
     Args:
-        times, bits: (K,) falling t of the terms, and their means; the last one is L_0.
+        times, bits: (K,) decreasing t of the terms, and their means; the last one is L_0.
         figures: means of `bound`, `prior`, `denoising`, `reconstruction` and, if measured, `ode`, for the heading.
-        note: how it was measured, below the heading.
+        note: how it was measured, shown below the heading.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -35,7 +35,7 @@ def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, fl
     axes.set_yscale("log")
     if np.median(t) < EARLY:
         axes.set_xscale("log")
-    positive = y[:-1] > 0  # a logarithm shows no others; rounding can make a term of nearly 0 negative
+    positive = y[:-1] > 0  # a logarithmic axis shows only these; rounding can make a term near 0 negative
     style = {"linewidth": 1.6} if len(t) > MANY else {"linewidth": 1.2, "marker": "o", "markersize": 4}
     axes.plot(t[:-1][positive], y[:-1][positive], color=BLUE, label="$L_{t-1}$", **style)
     axes.plot(t[-1:], y[-1:], "D", color=ORANGE, markersize=7, label="$L_0$, reconstruction", zorder=3)

@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""A plot of the confusion matrix of a classifier."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from torch import Tensor
 from .figure import INK, write_figure
 
 MANY = 25
-"""Classes above which the numbers would not be legible."""
+"""Number of classes above which the counts would not be legible."""
 
 
 def confusion_plot(path: Path, matrix: Tensor, names: Sequence[str]) -> None:
-    """(K,K) counts, a row for each true class; the shade is the share of the row.
+    """Write a PNG of (K,K) counts, a row per true class; the shade is the fraction of the row.
 
-    Raises OSError; then nothing is left behind.
+    Raises OSError if it cannot be written; nothing is left behind.
     """
     k = len(names)
     shares = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
     side = min(2.4 + 0.55 * k, 14)
     figure = Figure(figsize=(side + 0.6, side), dpi=130, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a root, so that rare mistakes are seen
+    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a square root, so that rare mistakes are visible
     if k <= MANY:
         for i in range(k):
             for j in range(k):
@@ -34,10 +34,11 @@ def confusion_plot(path: Path, matrix: Tensor, names: Sequence[str]) -> None:
     axes.set_xticks(ticks, names, rotation=0 if upright else 45, ha="center" if upright else "right", fontsize=size)
     axes.set_yticks(ticks, names, fontsize=size)
     axes.tick_params(colors=INK, length=0)
-    axes.set_xlabel("answer", color=INK)
-    axes.set_ylabel("class", color=INK)
-    total, right = int(matrix.sum()), int(matrix.diagonal().sum())
-    axes.set_title(f"{right:,} of {total:,} right ({right / max(total, 1):.2%})", loc="left", fontsize=11, color=INK)
+    axes.set_xlabel("predicted class", color=INK)
+    axes.set_ylabel("true class", color=INK)
+    total, correct = int(matrix.sum()), int(matrix.diagonal().sum())
+    title = f"{correct:,} of {total:,} correct ({correct / max(total, 1):.2%})"
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
     for spine in axes.spines.values():
         spine.set_visible(False)
     write_figure(path, figure)

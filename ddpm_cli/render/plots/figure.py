@@ -1,4 +1,4 @@
-"""What all plots have in common: quiet axes, PNG files that are complete or absent."""
+"""Helpers for all plots: plain axes, image tiles, PNG files that are complete or absent."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ INK, GRID, EDGE = "#333333", "#dddddd", "#bbbbbb"
 
 
 def quiet(axes: Axes) -> None:
-    """A light grid, no box."""
+    """Style the axes with a light grid and no box."""
     axes.grid(color=GRID, linewidth=0.6)
     axes.tick_params(colors=INK)
     for side in ("top", "right"):
@@ -21,14 +21,14 @@ def quiet(axes: Axes) -> None:
 
 
 def write_figure(path: Path, figure: Figure) -> None:
-    """As PNG. Raises OSError; then nothing is left behind."""
+    """Write a PNG. Raises OSError if it cannot be written; nothing is left behind."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomically(path, lambda p: p.write_bytes(picture.getvalue()))
 
 
 def show_tile(axes: Axes, image: Tensor) -> None:
-    """(C,H,W) uint8, each pixel a sharp square, a thin edge around it, no ticks."""
+    """Show (C,H,W) uint8 with sharp pixels, a thin edge and no ticks."""
     picture = image.permute(1, 2, 0).numpy()
     if picture.shape[2] == 1:
         axes.imshow(picture[:, :, 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -1,4 +1,4 @@
-"""The latents of images as points of a plane, coloured by class."""
+"""A scatter plot of the latents of images, coloured by class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from torch import Tensor
 from .figure import INK, quiet, write_figure
 
 FEW = 20
-"""Classes that have a colour and a line in the legend each; more share a scale of colours."""
+"""Maximum number of classes with a legend; more classes use a continuous colour scale."""
 
 
 def plot_latent(
     path: Path, points: Tensor, shares: tuple[float, float], labels: Tensor, class_names: Sequence[str]
 ) -> None:
-    """A PNG of points (N,2) with labels (N,); without classes all have one colour.
+    """Write a PNG of points (N,2) with labels (N,); without classes, all have the same colour.
 
     Args:
-        shares: of the variance along both axes.
+        shares: the fractions of the variance along the two axes.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -45,11 +45,11 @@ def plot_latent(
     else:
         style |= {"c": y, "cmap": "turbo"} if class_names else {"color": "#1f5fa8"}
         axes.scatter(*xy.T, **style)
-    for name, share, put in (
+    for name, share, set_label in (
         ("first", shares[0], axes.set_xlabel),
         ("second", shares[1], axes.set_ylabel),
     ):
-        put(f"{name} principal component ({share:.0%} of the variance)", color=INK)
-    axes.set_title(f"Where the encoder puts {len(xy):,} images", loc="left", fontsize=11, color=INK)
+        set_label(f"{name} principal component ({share:.0%} of the variance)", color=INK)
+    axes.set_title(f"Latents of {len(xy):,} images", loc="left", fontsize=11, color=INK)
     axes.set_aspect("equal", adjustable="datalim")
     write_figure(path, figure)

@@ -1,4 +1,4 @@
-"""The images that a classifier is most wrong about."""
+"""A plot of the images that a classifier misclassifies with the highest confidence."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RED, GREEN = "#b02a37", "#1f7a3d"
 
 
 class Mistake(NamedTuple):
-    """The right class and the answer, and the probability that the classifier gives to each."""
+    """The true class and the predicted one (`answer`), and the probability that the classifier gives to each."""
 
     right: str
     chance: float
@@ -24,16 +24,18 @@ class Mistake(NamedTuple):
 
 
 def mistakes_plot(path: Path, pixels: Tensor, mistakes: Sequence[Mistake], wrong: int, total: int) -> None:
-    """pixels (N,C,H,W) uint8, one for each mistake. Raises OSError; then nothing is left behind.
+    """Write a PNG of pixels (N,C,H,W) uint8, one for each mistake.
+
+    Raises OSError if it cannot be written; nothing is left behind.
 
     Args:
-        wrong, total: how many mistakes there are in all, of so many images.
+        wrong, total: the number of all mistakes and of all images.
     """
     across = min(ACROSS, max(len(mistakes), 4))
     down = math.ceil(len(mistakes) / across)
     figure = Figure(figsize=(1.75 * across, 2.15 * down + 0.7), dpi=130, layout="constrained")
-    shown = f", the worst {len(mistakes)}" if wrong > len(mistakes) else ""
-    figure.suptitle(f"{wrong:,} of {total:,} wrong{shown}", x=0.01, ha="left", fontsize=12, color=INK)
+    shown = f", the worst {len(mistakes)} shown" if wrong > len(mistakes) else ""
+    figure.suptitle(f"{wrong:,} of {total:,} misclassified{shown}", x=0.01, ha="left", fontsize=12, color=INK)
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -43,7 +45,7 @@ def mistakes_plot(path: Path, pixels: Tensor, mistakes: Sequence[Mistake], wrong
         axes.set_title(_label(mistake.answer, mistake.confidence), fontsize=9.5, color=RED, pad=4)
         axes.set_xlabel(_label(mistake.right, mistake.chance), fontsize=9.5, color=GREEN, labelpad=4)
     figure.supxlabel(
-        "above: answer, below: class, with the probability of each", fontsize=9, color=INK, x=0.01, ha="left"
+        "above: predicted class, below: true class, each with its probability", fontsize=9, color=INK, x=0.01, ha="left"
     )
     write_figure(path, figure)
 

@@ -1,4 +1,4 @@
-"""Error against network calls, one line a sampler."""
+"""A plot of the error against the number of network calls, one line per sampler."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ MARKS = "osD^vPX*"
 def samplers_plot(
     path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], exact: tuple[float, float], title: str
 ) -> None:
-    """curves: name -> (network calls, distance), both positive. exact: the least and the most of exact points.
+    """Write a PNG of curves: name -> (network calls, distance), both positive. exact: the range for exact points.
 
-    Raises OSError; then nothing is left behind.
+    Raises OSError if it cannot be written; nothing is left behind.
     """
     figure = Figure(figsize=(8.4, 5.2), dpi=140, layout="constrained")
     axes = figure.subplots()
     calls = [c for points in curves.values() for c, _ in points]
     for i, (name, points) in enumerate(curves.items()):
         x, y = [c for c, _ in points], [d for _, d in points]
-        thin = i / max(len(curves) - 1, 1)  # later ones are thinner: two that coincide are both seen
+        thin = i / max(len(curves) - 1, 1)  # later lines are thinner, so that coinciding ones are both visible
         axes.plot(
             x,
             y,
