@@ -18,16 +18,16 @@ def confusion_plot(path: Path, matrix: Tensor, names: Sequence[str]) -> None:
     Raises OSError if it cannot be written; nothing is left behind.
     """
     k = len(names)
-    shares = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
+    fractions = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
     side = min(2.4 + 0.55 * k, 14)
     figure = Figure(figsize=(side + 0.6, side), dpi=130, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a square root, so that rare mistakes are visible
+    axes.imshow(fractions.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a square root, so that rare mistakes are visible
     if k <= MANY:
         for i in range(k):
             for j in range(k):
                 if count := int(matrix[i, j]):
-                    dark = float(shares[i, j]) > 0.3
+                    dark = float(fractions[i, j]) > 0.3
                     axes.text(j, i, str(count), ha="center", va="center", fontsize=9, color="white" if dark else INK)
     ticks, size = range(k), 10 if k <= MANY else 6
     upright = max(map(len, names)) <= 3
