@@ -55,7 +55,7 @@ def test_it_learns_digits_and_the_best_is_judged(cli: Cli, tmp_path: Path) -> No
     assert verdict["val_accuracy"] == pytest.approx(accuracy(run, best, "ema"))  # all 180, by the average
     assert "test_accuracy" not in verdict and f"val accuracy {verdict['val_accuracy']:.4f} (n=180)" in result.out
     again = cli("train", *arguments)
-    assert "is finished" in again.out and verdicts(run) == [verdict]
+    assert "already finished" in again.out and verdicts(run) == [verdict]
 
 
 def test_a_judgement_that_was_cut_short_is_made_up_for(cli: Cli, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_ten_steps_are_five_and_five_more(model: str, more: list[str], cli: Cli,
     assert cli("train", "run_dir=whole", "trainer.steps=10", *common).code == 0
     for steps in (5, 10):
         result = cli("train", "run_dir=parts", f"trainer.steps={steps}", *common)
-        assert result.code == 0 and "other settings" not in result.err, result.err
+        assert result.code == 0 and "changed settings" not in result.err, result.err
     name = "checkpoints/step_00000010.safetensors"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     assert [row["step"] for row in verdicts(tmp_path / "whole")] == [10]

@@ -122,7 +122,7 @@ def test_finished_runs_say_so(runs: Path, cli: Cli) -> None:
     for name, arguments, steps in (("vae", [*VAE, "trainer.eval_every=60"], 60), ("gmm", GMM, 4)):
         before = {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
         again = cli("train", f"run_dir={runs / name}", *arguments, f"trainer.steps={steps}")
-        assert again.code == 0 and "is finished" in again.out and "set a higher trainer.steps" in again.out
+        assert again.code == 0 and "already finished" in again.out and "raise the limit (trainer.steps" in again.out
         assert before == {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
 
 
@@ -148,7 +148,7 @@ def test_em_that_converged_stays_finished(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", *arguments).code == 0
     assert rows(tmp_path / "run")[-1]["step"] == 2
     again = cli("train", *arguments, "trainer.steps=50")
-    assert again.code == 0 and "is finished (step 2); EM has converged" in again.out
+    assert again.code == 0 and "already finished (step 2); EM has converged" in again.out
 
 
 def test_a_prior_that_was_not_fitted_in_time_is_fitted_later(
@@ -165,7 +165,7 @@ def test_a_prior_that_was_not_fitted_in_time_is_fitted_later(
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "normal"
     assert cli("train", "run_dir=run", *VAE, "trainer.steps=2").code == 0
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
-    assert "is finished" in cli("train", "run_dir=run", *VAE, "trainer.steps=2").out
+    assert "already finished" in cli("train", "run_dir=run", *VAE, "trainer.steps=2").out
 
 
 def test_samples_of_an_autoencoder(runs: Path, cli: Cli, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_is_refused(command: str, run: str, arguments: list[str], says: str
         (["model=gmm", "objective=v"], "objective: this model cannot denoise; use objective=em"),
         (["model=unet_tiny", "objective=elbo"], "objective: elbo needs an autoencoder"),
         (["model=unet_tiny", "objective=em"], "objective: em needs a Gaussian mixture"),
-        (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM looks at all images in each step"),
+        (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM uses all images in each step"),
         (["model=gmm", "model.dimensions=65"], "model.dimensions: must be between 1 and the images' 64"),
         (["model=vae", "objective.beta=-1"], "objective.beta: must be at least 0"),
     ],
@@ -300,7 +300,7 @@ def test_a_prior_of_other_weights_is_not_kept(cli: Cli, tmp_path: Path, monkeypa
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
 
 
-def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_stops_the_fit_of_the_prior(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[int] = []
 
     def interrupted(self: GaussianMixture, x: np.ndarray) -> GaussianMixture:
@@ -313,7 +313,7 @@ def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(GaussianMixture, "fit", interrupted)
         result = cli("train", *run)
-    assert result.code == 130 and len(fits) == 1 and "before its prior was fitted" in result.out + result.err
+    assert result.code == 130 and len(fits) == 1 and "before the prior was fitted" in result.out + result.err
     assert cli("train", *run).code == 0
     stopped = load_file(tmp_path / "run/checkpoints/step_00000004.safetensors")
     assert cli("train", *[arg.replace("run_dir=run", "run_dir=whole") for arg in run]).code == 0

@@ -117,7 +117,7 @@ def test_a_finished_run_says_so(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", *arguments).code == 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
     again = cli("train", *arguments)
-    assert again.code == 0 and "is finished" in again.out
+    assert again.code == 0 and "already finished" in again.out
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
 
 
@@ -134,7 +134,7 @@ def test_what_may_not_change_on_resume(cli: Cli) -> None:
         result = cli("train", *arguments, "trainer.steps=4", change)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {key}"), result.err
     result = cli("train", *arguments, "resume=false")
-    assert result.code == 2 and "run has checkpoints" in result.err
+    assert result.code == 2 and "run already has checkpoints" in result.err
     warned = cli("train", *arguments, "trainer.steps=3", "seed=5")
     assert warned.code == 0 and "seed 0 -> 5" in warned.err
 
@@ -152,7 +152,7 @@ def test_max_seconds_counts_all_sessions(cli: Cli, tmp_path: Path) -> None:
     arguments = ["run_dir=run", "trainer.steps=100000", "trainer.max_seconds=2", *TINY, *QUIET]
     assert cli("train", *arguments).code == 0
     assert rows(tmp_path / "run")[-1]["seconds"] >= 2
-    assert "is finished" in cli("train", *arguments).out
+    assert "already finished" in cli("train", *arguments).out
 
 
 def test_metrics_beyond_the_checkpoint_are_dropped(cli: Cli, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_killed_and_resumed_is_as_if_never_killed(cli: Cli, program: Program, tm
     process = program(*common, "run_dir=killed", "trainer.steps=100000")
     wait_for(tmp_path / "killed/checkpoints/step_00000010.json", process)
     busy = cli(*common, "run_dir=killed")
-    assert busy.code == 8 and "killed: another process trains here" in busy.err
+    assert busy.code == 8 and "killed: another process is training here" in busy.err
     process.kill()
     process.communicate()
     newest = max(int(p.stem.removeprefix("step_")) for p in (tmp_path / "killed/checkpoints").glob("*.json"))
@@ -267,7 +267,7 @@ def test_a_cache_changes_no_weight(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=a", "trainer.steps=4", "dataset.cache=false", *data).code == 0
     assert cli("train", "run_dir=b", "trainer.steps=2", "dataset.cache=false", *data).code == 0
     result = cli("train", "run_dir=b", "trainer.steps=4", "dataset.cache=kept", *data)
-    assert result.code == 0 and "resuming with other settings" not in result.out
+    assert result.code == 0 and "resuming with changed settings" not in result.out
     assert same_tensors(*(tmp_path / run / "checkpoints/step_00000004.safetensors" for run in "ab"))
     (made,) = [line for line in (tmp_path / "b/train.log").read_text().splitlines() if "the cache" in line]
     assert f"made the cache kept/{next((tmp_path / 'kept').glob('*.npy')).name} (24 pictures" in made
