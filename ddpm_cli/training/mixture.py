@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class MixtureSession(Session):
-    name = "a mixture"
+    name = "a Gaussian mixture"
     gradient_steps: ClassVar[bool] = False
 
     @property

@@ -141,9 +141,9 @@ def test_wrong_options_are_a_one_line_error(run: str, cli: Cli, tmp_path: Path) 
     wrong = [
         (["metrics=[fidd]"], "metrics: there is no 'fidd'; did you mean 'fd'?"),
         (["metrics=[]"], "metrics: is empty; choose from fd, "),
-        (["bpd.variance=learned"], "bpd.variance: this model has not learned one"),
+        (["bpd.variance=learned"], "bpd.variance: this model has no learned variance"),
         (["bpd.variance=gamma"], "bpd.variance: must be"),
-        (["bpd.terms=21"], "bpd.terms: must be between 2 and the bound's 20"),
+        (["bpd.terms=21"], "bpd.terms: must be null or between 2 and 20"),
         (["bpd.steps=5000"], "bpd.steps: must be between 1 and"),
         (["bpd.ode_steps=-1"], "bpd.ode_steps: must be at least 0"),
         (["n=0"], "n: must be positive"),

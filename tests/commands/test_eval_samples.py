@@ -232,7 +232,7 @@ def test_wrong_inputs_are_a_one_line_error(runs: Path, digits: dict[str, Images]
         (2, [ckpt, features, "cas.steps=0"], "cas.steps: must be at least 1"),
         (2, [ckpt, features, "n=many"], "n: must be"),
         (2, [ckpt, features, "sampler.steps=5000"], "sampler.steps: must be between"),
-        (2, [f"ckpt={runs}/free", features, "guidance=cfg"], "guidance: cfg needs a model that knows classes"),
+        (2, [f"ckpt={runs}/free", features, "guidance=cfg"], "guidance: cfg needs a class-conditional model"),
         (
             3,
             [f"ckpt={runs}/free", features, "metrics=[cas]", "n=9"],
