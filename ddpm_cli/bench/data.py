@@ -39,7 +39,7 @@ class Benchmark:
         measurements = [
             Measurement("alone", "loading batches alone", "images/s", [w.rate for w in windows["alone"]]),
             Measurement("training", "training", "images/s", [w.rate for w in training]),
-            Measurement("waiting", "share of time waiting for data", "share", [w.waited for w in training], WAITING),
+            Measurement("waiting", "waiting for data", "share", [w.waited for w in training], WAITING),
             Measurement("load", f"reading {len(setup.images):,} images", "s", [setup.times.load]),
             *([Measurement("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
         ]

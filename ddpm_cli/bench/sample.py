@@ -117,7 +117,7 @@ def measurements(
     achieved = [rate * flops for rate in sampling]
     return [
         Measurement("sampling", "sampling", "images/s", [rate / calls for rate in sampling]),
-        Measurement("calls", "network calls times batch size", "calls/s", sampling),
+        Measurement("calls", "network calls x batch size", "calls/s", sampling),
         Measurement("network", "network alone", "calls/s", network),
         Measurement("overhead", "overhead of sampling", "share", overhead(network, sampling)),
         Measurement("first_step", "first step", "s", [first.seconds]),

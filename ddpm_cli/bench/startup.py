@@ -42,7 +42,7 @@ CASES = [
     StartupCase("unknown_group", "ddpm train datset=digits", MISTAKE, ["train", "datset=digits"], 2),
     StartupCase("unknown_key", "ddpm train model.chanels=3", MISTAKE, ["train", "model.chanels=3"], 2),
     StartupCase("wrong_type", "ddpm train trainer.steps=many", MISTAKE, ["train", "trainer.steps=many"], 2),
-    StartupCase("first_step", "one training step on digits, saved", STEP, ONE_STEP),
+    StartupCase("first_step", "one step on digits, saved", STEP, ONE_STEP),
 ]
 
 

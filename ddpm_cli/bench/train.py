@@ -58,9 +58,9 @@ def measurements(
     achieved = [rate * setup.flops.training for rate in loop]
     times = setup.times
     return [
-        Measurement("training", "training, as in ddpm train", "images/s", loop),
+        Measurement("training", "training (ddpm train)", "images/s", loop),
         Measurement("steps", "steps without log lines", "images/s", steps),
-        Measurement("bare", "bare loop of the same operations", "images/s", bare),
+        Measurement("bare", "bare loop, same operations", "images/s", bare),
         Measurement("overhead", "overhead of training", "share", overhead(bare, loop), OVERHEAD),
         Measurement("step_overhead", "overhead of the steps", "share", overhead(bare, steps)),
         Measurement("waiting", "waiting for data", "share", [w.waited for w in windows["loop"]], WAITING),

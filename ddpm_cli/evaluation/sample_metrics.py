@@ -243,6 +243,8 @@ def _check_classes(pending: PendingSamples, known: int) -> None:
 
 def _check_cas(pending: PendingSamples, extractor: Extractor | None) -> None:
     if extractor is None or extractor.classifier is None:
-        raise ConfigError("metrics: cas retrains the classifier, which is impossible with inception; set features=RUN")
+        raise ConfigError(
+            "metrics: cas retrains the classifier of features, so inception cannot be used; set features=RUN"
+        )
     if pending.labels is None:
         raise DataError("metrics: cas needs samples with classes, these have none; use a class-conditional model")

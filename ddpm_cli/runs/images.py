@@ -44,7 +44,7 @@ def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress)
     images = _source(run, root).load(split, progress)
     if len(images) and images.shape != tuple(run.shape):
         raise DataError(
-            f"root: its images have shape {images.shape}, but the model's have {run.shape}; "
+            f"root: its images have shape {images.shape}, but the model needs {tuple(run.shape)}; "
             "name the folder that the model was trained on"
         )
     return images

@@ -25,7 +25,7 @@ class AutoencoderSession(Session):
     draws = True
 
     def grid(self, labels: Tensor | None) -> GridStyle:
-        return GridStyle(self._columns, "Each pair of rows: real images above, reconstructions below")
+        return GridStyle(self._columns, "Rows in pairs: real, then reconstructed")
 
     def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:
         """Rows of held-out images, each with a row of their reconstructions below; about `trainer.samples` in all."""
@@ -60,12 +60,12 @@ class AutoencoderSession(Session):
     def begin(self, state: TrainState) -> None:
         self._prior(state).forget()
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         fit, images = self._prior(state), live.images
-        if not fit.run(images, lambda: place.stop_signal is not None):
-            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped before the prior was fitted")
+        if not fit.run(images, lambda: directory.stop_signal is not None):
+            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped before the prior was fitted")
         if fit.wanted:
-            place.save(state, self.plan.keep_last, self.plan.best_by)
+            directory.save(state, self.plan.keep_last, self.plan.best_by)
         fit.draw_map(self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images)
 
     def next_step(self, run: str) -> str:

@@ -34,21 +34,21 @@ class ClassifierSession(Session):
         if self.plan.best_by and has_test and not self.chosen_by_test:
             self.images["test"] = source.load("test", progress)
 
-    def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
-        place.graph(state.module, images.shape)
+    def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
+        directory.graph(state.module, images.shape)
 
     def pending(self, state: TrainState) -> bool:
         """Whether the run has a best checkpoint whose accuracy is not in metrics.jsonl yet."""
         has_best = self.plan.best_by is not None and "step" in state.best
         return has_best and not _has_row(self.folder / "metrics.jsonl", state.step)
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         """Append that row to metrics.jsonl and a note, if pending. The best weights replace those of `state`."""
         if not self.pending(state):
             return
         step = int(state.best["step"])
         try:
-            best = checkpoint.load(place.checkpoints / f"{checkpoint.name_of(step)}.json")
+            best = checkpoint.load(directory.checkpoints / f"{checkpoint.name_of(step)}.json")
         except CheckpointError as error:  # the run itself is complete
             log.warning("cannot evaluate the best checkpoint: %s", error)
             return
@@ -58,9 +58,9 @@ class ClassifierSession(Session):
         model, row = self.spec.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
         for split, images in self.images.items():
             row |= validation_loss(self.spec.objective, model, images, self.plan.batch_size, split)
-        place.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        directory.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         parts = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
-        self.notes.append(f"best checkpoint by {self.plan.best_by}: {shown(best.path)}: {', '.join(parts)}")
+        self.notes.append(f"best checkpoint by {self.plan.best_by}, {shown(best.path)}: {', '.join(parts)}")
         if self.chosen_by_test:
             self.notes.append(
                 "the accuracy is optimistic: the test images also chose the checkpoint; "

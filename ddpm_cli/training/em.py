@@ -75,7 +75,7 @@ def fit(
         True when EM is done, False when a signal stopped it. The state is saved either way.
 
     Raises:
-        ConfigError: too few images, a component that shrank onto too few of them.
+        ConfigError: too few images, a component that collapsed onto too few of them.
         NonFiniteError: the log-likelihood fell.
     """
     began = time.perf_counter() - state.seconds

@@ -64,7 +64,7 @@ def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bo
     When the step fails, the mixture is unchanged.
 
     Raises:
-        ConfigError: fewer points than components, a component that shrank onto too few of them.
+        ConfigError: fewer points than components, a component that collapsed onto too few of them.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture

@@ -42,7 +42,7 @@ class MixtureSession(Session):
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
-        with RunDirectory(self.folder, reporter, self.options.loggers) as place:
+        with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
             reporter.begin(self.job.config, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
@@ -56,20 +56,20 @@ class MixtureSession(Session):
                 longer = "raise the limit (trainer.steps or max_seconds) to train longer"
                 advice = "EM has converged" if state.converged else longer
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
-            place.open(state.step, config, about(images))
+            directory.open(state.step, config, about(images))
             c, h, w = images.shape
             count, components = f"{len(images):,}", len(state.module.mixture.weights)
             log.info("%s images of %dx%dx%d, %d components", count, h, w, c, components)
             if start is not None:
                 log.info("resuming from step %d (%s)", start.step, shown(start.path))
-            self._fit(place, state, images, validation)
+            self._fit(directory, state, images, validation)
         how = "converged" if state.converged else "finished"
         return Outcome([f"{how} at step {state.step}; draw samples with ddpm sample ckpt={shown(self.folder)}"])
 
-    def _fit(self, place: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
+    def _fit(self, directory: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
         callbacks = Callbacks(self._validate(state, validation), self._sample(state))
-        if not fit(self.objective, state, images, self.plan, place, callbacks, self.options.seed):
-            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
+        if not fit(self.objective, state, images, self.plan, directory, callbacks, self.options.seed):
+            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
 
     def _validate(self, state: EMState, validation: Images) -> Callable[[], dict[str, float]] | None:
         images = at_most(validation, self.plan.eval_images)

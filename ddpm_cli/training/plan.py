@@ -85,7 +85,7 @@ class Plan:
         if self.best_by == "fd" and self.features is None:
             raise ValueError("best_by: fd needs the features of a classifier; set trainer.features=RUN of a classifier")
         if self.devices != 1:
-            raise ValueError(f"devices: must be 1, this version trains on one device; got {self.devices}")
+            raise ValueError(f"devices: must be 1, got {self.devices}; this version trains on one device")
         needed = None if self.best_by is None else "eval_every" if self.best_by_validation else "log_every"
         if needed and not getattr(self, needed):
             raise ValueError(f"best_by: {self.best_by} needs trainer.{needed} above 0, or epoch")

@@ -127,10 +127,10 @@ class Session:
     def begin(self, state: TrainState) -> None:
         """Called before the weights change."""
 
-    def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
+    def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
         """Called when the run starts from scratch."""
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         """Called after the training loop. Raises Stopped on a signal."""
 
     def next_step(self, run: str) -> str:
@@ -141,7 +141,7 @@ class Session:
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
-        with RunDirectory(self.folder, reporter, self.options.loggers) as place:
+        with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
             reporter.begin(self.job.config, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
@@ -157,26 +157,26 @@ class Session:
             if finished(state, self.plan, len(images)) and not self.pending(state):
                 advice = "raise the limit (trainer.steps, epochs or max_seconds) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
-            self._train(place, config, state, live, self._callbacks(live, monitor))
+            self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
 
     def _train(
-        self, place: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
+        self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
     ) -> None:
         plan, images, run, first = self.plan, live.images, shown(self.folder), state.step
         if not finished(state, plan, len(images)):
             self.begin(state)
-        place.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
+        directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
         log.info("%s", self._summary(images, state.module))
         if state.resumed_from is not None:
             source = shown(state.resumed_from)
             log.info("resuming from step %d of %d (%s)", first, plan.length(len(images)), source)
         else:
-            self.started(place, state, images)
+            self.started(directory, state, images)
         model = self.spec.wrap(state.module)
-        if not train(self.spec.objective, model, state, images, plan, place, callbacks, self.options.seed):
-            raise Stopped(place.stop_signal, f"{run}: stopped and saved at step {state.step}")
-        self.complete(place, state, live)
+        if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
+            raise Stopped(directory.stop_signal, f"{run}: stopped and saved at step {state.step}")
+        self.complete(directory, state, live)
         log.info("finished at step %d", state.step)
         why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         self.notes.append(f"finished at step {state.step}{why}; {self.next_step(run)}")
