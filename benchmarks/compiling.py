@@ -1,10 +1,10 @@
-"""What compiling costs, and what it takes off a training step and a sampling call.
+"""What compiling costs, and how much it shortens a training step and a sampling call.
 
     python benchmarks/compiling.py experiment=fashion_mnist_small      # overrides of ddpm train
 
 The constants of ddpm_cli/hardware/compiling.py are from here. Pictures are random and in memory; the rest is what
 `ddpm train` composes from the overrides. Plain and compiled take turns, and ratios are of medians. Where the machine
-does other things as well, --cpu counts the processor's seconds on one thread instead of the clock's.
+is busy with other programs, --cpu counts processor seconds on one thread instead of wall-clock seconds.
 """
 
 import argparse
@@ -15,39 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from composed import Composed, random_images
 
-from ddpm_cli.build import build
-from ddpm_cli.config.compose import compose_command
-from ddpm_cli.config.launch import plain
-from ddpm_cli.data.images import Images
-from ddpm_cli.diffusion.denoiser import Denoiser
 from ddpm_cli.hardware.compiling import Compiled
-from ddpm_cli.hardware.runtime import choose_runtime
-from ddpm_cli.runs.assemble import network, wrapper_of
-from ddpm_cli.training.loop import update
-from ddpm_cli.training.setup import prepare
 
 Clock = Callable[[], float]
-
-
-class Made:
-    """What trains, as `ddpm train` composes it from `overrides`."""
-
-    def __init__(self, overrides: list[str]):
-        composed = compose_command("train", [*overrides, "trainer.compile=false", "run_dir=x"])
-        values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-        self.plan, self.objective = build(values["trainer"], "trainer"), build(values["objective"], "objective")
-        data = values["dataset"]
-        pixels = torch.randint(0, 256, (2000, data["channels"], data["size"], data["size"]), dtype=torch.uint8)
-        self.images = Images(pixels, torch.randint(0, 10, (2000,)), tuple("0123456789"))
-        runtime = choose(self.plan.device, self.plan.precision)
-        module, adam = network(values, self.images), build(values["optimizer"], "optimizer")
-        self.state = prepare(module, adam, self.plan, runtime, None, self.objective)
-        self.model = wrapper_of(values, runtime, self.objective)(self.state.module)
-        assert isinstance(self.model, Denoiser)
-        self.device = runtime.device
-        self.model.train()
 
 
 def versus(names: tuple[str, str], one: Callable[[], None], two: Callable[[], None], windows: int, clock: Clock) -> str:
@@ -64,28 +36,34 @@ def versus(names: tuple[str, str], one: Callable[[], None], two: Callable[[], No
     return f"{names[0]} {a:.4g} s, {names[1]} {b:.4g} s, ratio {b / a:.3f} (middle half {low:.3f} to {high:.3f})"
 
 
-def compiling(made: Made, windows: int, clock: Clock) -> None:
+def compiling(overrides: list[str], windows: int, clock: Clock) -> None:
     """A training step, and a sampling call of as many images."""
-    batch = next(made.images.batches(made.plan.batch_size, 0, 0, made.device))
-    tensors, module, model = len(made.state.parameters), made.state.module, made.model
-
-    def step() -> None:
-        update(made.objective, model, made.state, batch, made.plan, 0)
+    data = Composed(overrides).config["dataset"]
+    images = random_images(2000, data["channels"], data["size"], classes=10)
+    composed = Composed([*overrides, "trainer.compile=false"], images)
+    training = composed.training()
+    batch = next(images.batches(composed.plan.batch_size, 0, 0, composed.device))
+    tensors, module, model = len(training.state.parameters), training.state.module, training.model
 
     def call() -> None:
         with torch.inference_mode():
             model(batch.x, torch.tensor(0.5, dtype=torch.float64), batch.y)
 
-    for name, run, training in (("a training step", step, True), ("a sampling call", call, False)):
+    def step() -> None:
+        training.step(batch)
+
+    for name, run, trains in (("a training step", step, True), ("a sampling call", call, False)):
         module._compiled_call_impl = None
-        model.train(training)
+        model.train(trains)
         run()
-        fast = Compiled(module, "compiled", training)
+        fast = Compiled(module, "compiled", trains)
         since = clock(), time.perf_counter()
         module._compiled_call_impl = fast
         run()
         spent, waited = clock() - since[0], time.perf_counter() - since[1]
-        print(f"compiling {name}: {spent:.1f} s ({waited:.1f} by the clock), {spent / tensors:.2f} a parameter tensor")
+        print(
+            f"compiling {name}: {spent:.1f} s ({waited:.1f} s wall-clock), {spent / tensors:.2f} s per parameter tensor"
+        )
 
         def by(implementation: Any, run: Callable[[], None] = run) -> Callable[[], None]:
             def act() -> None:
@@ -108,10 +86,10 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of ddpm train")
     parser.add_argument("--windows", type=int, default=7, help="turns of each")
     parser.add_argument("--cpu", action="store_true", help="seconds of the processor, on one thread")
-    asked = parser.parse_intermixed_args()
-    if asked.cpu:
+    options = parser.parse_intermixed_args()
+    if options.cpu:
         torch.set_num_threads(1)
-    compiling(Made(asked.overrides), asked.windows, processor if asked.cpu else time.perf_counter)
+    compiling(options.overrides, options.windows, processor if options.cpu else time.perf_counter)
 
 
 if __name__ == "__main__":

@@ -22,17 +22,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from composed import Composed, random_images
 from peers import installed, machine
 from PIL import Image, ImageOps
 
-from ddpm_cli.data.feed import ahead
+from ddpm_cli.data.feed import prefetched
 from ddpm_cli.data.image_folder import ImageFolder
 from ddpm_cli.data.images import Batch, Images
 from ddpm_cli.data.mapped import Mapped
 from ddpm_cli.data.parallel import cores
 
 SIDE, BATCH = 64, 64
-DISK, THREAD = "folder, read from the disk", "60,000 in memory, read ahead by a thread (not what the program does)"
+DISK, THREAD = "folder, read from the disk", "60,000 in memory, read ahead by a thread (the program does not do this)"
 
 
 def make_folder(root: Path, n: int) -> None:
@@ -47,7 +48,7 @@ def make_folder(root: Path, n: int) -> None:
 
 
 def bare(path: Path) -> None:
-    """What any program has to ask of Pillow for the same pixels."""
+    """The calls of Pillow that any program needs for the same pixels."""
     with Image.open(path) as image:
         image.draft(None, (2 * SIDE, 2 * SIDE))
         image.load()
@@ -66,7 +67,7 @@ def decoding(root: Path, kept: Path, rounds: int) -> dict[str, Any]:
     """Pictures/s: Pillow alone, a cache until its last picture, and until it is on disk and checked."""
     files = sorted(root.rglob("*.jpg"))
     blocks = [files[i : i + 32] for i in range(0, len(files), 32)]
-    found: dict[str, list[float]] = {"Pillow alone": [], "cache, decoding": [], "cache, all of it": []}
+    found: dict[str, list[float]] = {"Pillow alone": [], "cache, decoding only": [], "cache, everything": []}
     with multiprocessing.get_context("fork").Pool(cores()) as pool:
         pool.map(bare_block, blocks[: 4 * cores()])  # warm
         for _ in range(rounds):
@@ -82,10 +83,10 @@ def decoding(root: Path, kept: Path, rounds: int) -> dict[str, Any]:
             empty(kept)
             began = time.perf_counter()
             ImageFolder(root=str(root), size=SIDE, cache=str(kept)).load("train", progress)
-            found["cache, all of it"].append(len(files) / (time.perf_counter() - began))
+            found["cache, everything"].append(len(files) / (time.perf_counter() - began))
             done, seconds = last[0][1] - first[0][1], last[0][0] - first[0][0]
-            found["cache, decoding"].append(done / seconds)
-    shares = [b / a for a, b in zip(found["Pillow alone"], found["cache, decoding"], strict=True)]
+            found["cache, decoding only"].append(done / seconds)
+    shares = [b / a for a, b in zip(found["Pillow alone"], found["cache, decoding only"], strict=True)]
     return {"pictures_per_second": found, "decoding_share": statistics.median(shares)}
 
 
@@ -95,7 +96,7 @@ def empty(kept: Path) -> None:
 
 
 def second_start(root: Path, kept: Path, reply: Any) -> None:
-    """In a process of its own: seconds until both parts of the split are there and the first batch is drawn."""
+    """In a process of its own: seconds until both parts of the split are loaded and the first batch is ready."""
     began, worked = time.perf_counter(), time.process_time()
     source = ImageFolder(root=str(root), size=SIDE, cache=str(kept))
     images, _ = source.load("train"), source.load("val")
@@ -131,7 +132,7 @@ def memory(path: Path | None, n: int, reply: Any) -> None:
 
 
 def status() -> dict[str, float]:
-    """MiB of this process: all that is resident, and of that what is no file's."""
+    """MiB of this process: all that is resident, and the part of it that belongs to no file."""
     rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: int(rows[key].split()[0]) / 1024 for name, key in (("total", "VmRSS"), ("anonymous", "RssAnon"))}
 
@@ -156,39 +157,22 @@ def alone(work: Callable[..., None], *arguments: Any) -> Any:
 
 def stepper(device: str) -> Callable[[Batch], None]:
     """One optimizer step of what `ddpm train dataset=fashion_mnist trainer.batch_size=64` runs."""
-    from omegaconf import OmegaConf
-
-    from ddpm_cli.build import build
-    from ddpm_cli.config.compose import compose_command
-    from ddpm_cli.config.launch import plain
-    from ddpm_cli.hardware.runtime import choose_runtime
-    from ddpm_cli.runs.assemble import network, wrapper_of
-    from ddpm_cli.training.loop import update
-    from ddpm_cli.training.setup import prepare
-
-    overrides = ["dataset=fashion_mnist", f"trainer.batch_size={BATCH}", f"trainer.device={device}", "run_dir=x"]
-    composed = compose_command("train", overrides)
-    values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-    plan, loss = build(values["trainer"], "trainer"), build(values["objective"], "objective")
-    runtime = choose_runtime(device, plan.precision)
-    state = prepare(network(values), build(values["optimizer"], "optimizer"), plan, runtime, None, loss)
-    model = wrapper_of(values, runtime, loss)(state.module)
+    overrides = ["dataset=fashion_mnist", f"trainer.batch_size={BATCH}", f"trainer.device={device}"]
+    composed = Composed(overrides)
+    training = composed.training()
 
     def step(batch: Batch) -> None:
-        model.train()
-        update(loss, model, state, batch, plan, 0)
-        runtime.synchronize()
+        training.step(batch)
+        composed.spec.runtime.synchronize()
 
     return step
 
 
 def waiting(root: Path, kept: Path, device: str, steps: int, windows: int) -> dict[str, Any]:
-    """Shares of the time that the loop waits for its next batch, of each source in turn."""
+    """Shares of the time that the loop waits for its next batch, for each source in turn."""
     folder = ImageFolder(root=str(root), size=28, channels=1, classes=0, cache=str(kept)).load("train")
     assert folder.mapped is not None
-    n = 60_000
-    pixels = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    memory = Images(pixels, torch.zeros(n, dtype=torch.int64), (), flip=True)
+    memory = random_images(60_000, 1, 28, flip=True)
     step, where = stepper(device), torch.device(device)
     sources = {"60,000 in memory": memory, THREAD: memory, "folder": folder, DISK: folder}
     shares: dict[str, list[float]] = {name: [] for name in sources}
@@ -197,7 +181,7 @@ def waiting(root: Path, kept: Path, device: str, steps: int, windows: int) -> di
         for name, images in sources.items():
             batches = images.batches(BATCH, window, 0, where)
             if name == THREAD:
-                batches = ahead(batches)
+                batches = prefetched(batches)
             step(next(batches))  # an epoch's first batch shuffles it, once in hundreds of steps
             if name == DISK:
                 forget(folder.mapped)
@@ -213,16 +197,16 @@ def waiting(root: Path, kept: Path, device: str, steps: int, windows: int) -> di
 def run(step: Callable[[Batch], None], batches: Iterator[Batch], steps: int) -> tuple[float, float]:
     began, waited = time.perf_counter(), 0.0
     for _ in range(steps):
-        asked = time.perf_counter()
+        since = time.perf_counter()
         batch = next(batches)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - since
         step(batch)
     return waited, began
 
 
 def forget(file: Mapped) -> None:
     """Drop the file from the page cache, so that the disk is read."""
-    file.let_go()
+    file.release()
     with file.path.open("rb") as opened:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -231,29 +215,31 @@ def text_of(about: dict[str, Any], found: dict[str, Any], n: int) -> str:
     rates = found["decoding"]["pictures_per_second"]
     base = statistics.median(rates["Pillow alone"])
     lines = [
-        "# From a folder of pictures to the network",
+        "# Speed of reading a folder of pictures",
         f"{about['date']}, {about['machine']}; {', '.join(about['versions'])}.\n\n`{about['command']}`",
-        f"A folder of {n:,} JPEGs of {SIDE}x{SIDE} pixels, decoded on {cores()} cores, in turn:",
-        "| | pictures/s, median [slowest, fastest] | of Pillow alone |\n|---|---:|---:|\n"
+        f"A folder of {n:,} JPEGs of {SIDE}x{SIDE} pixels, decoded on {cores()} cores, measured in turn:",
+        "| | pictures/s, median [slowest, fastest] | relative to Pillow alone |\n|---|---:|---:|\n"
         + "\n".join(
             f"| {name} | {statistics.median(r):,.0f} [{min(r):,.0f}, {max(r):,.0f}] "
             f"| {statistics.median(r) / base:.0%} |"
             for name, r in rates.items()
         ),
-        f"Decoding, of Pillow alone in the same round, median: {found['decoding']['decoding_share']:.0%}. All of it "
-        "lists the folder, makes the key, decodes, waits for the disk and checks what lies there.",
-        f"A second start, to the first batch, without importing: {found['second_start']['seconds']:.2f} s "
-        f"({found['second_start']['processor_seconds']:.2f} s of processor).",
-        "Resident memory of a process that draws an epoch of batches, MiB. Total counts the mapped file's pages, which "
-        "are the system's cache and not this process's; anonymous does not:",
-        "| pictures | | total before | most | anonymous before | most |\n|---:|---|---:|---:|---:|---:|\n"
+        f"Decoding relative to Pillow alone in the same round, median: {found['decoding']['decoding_share']:.0%}. "
+        "*Everything* lists the folder, makes the key, decodes, waits for the disk and checks the result.",
+        f"A second start takes {found['second_start']['seconds']:.2f} s up to the first batch, without the imports "
+        f"({found['second_start']['processor_seconds']:.2f} s of processor time).",
+        "Resident memory of a process that reads an epoch of batches, in MiB. The total includes the mapped file's "
+        "pages, which belong to the system's cache and not to this process; anonymous memory does not:",
+        "| pictures | | total before | total, most | anonymous before | anonymous, most |\n"
+        "|---:|---|---:|---:|---:|---:|\n"
         + "\n".join(
             f"| {row['n']:,} | {row['kind']} | {row['before']['total']:.0f} | {row['most']['total']:.0f} "
             f"| {row['before']['anonymous']:.0f} | {row['most']['anonymous']:.0f} |"
             for row in found["memory"]
         ),
-        f"Waiting for data while the network of `dataset=fashion_mnist` trains at batch {BATCH}, windows in turn:",
-        "| pictures | share of the time, median | most | ms a step, median |\n|---|---:|---:|---:|\n"
+        f"Waiting for data while the network of `dataset=fashion_mnist` trains with batches of {BATCH}, "
+        "windows in turn:",
+        "| pictures | share of the time, median | most | ms per step, median |\n|---|---:|---:|---:|\n"
         + "\n".join(
             f"| {name} | {statistics.median(s):.2%} | {max(s):.2%} "
             f"| {statistics.median(found['waiting']['step_seconds'][name]) * 1000:.1f} |"

@@ -1,11 +1,11 @@
-"""How often a digit classifier sees the class that was asked for, by guidance scale.
+"""How often a digit classifier recognises the requested class, by guidance scale.
 
     ddpm train run_dir=RUN
     python benchmarks/guidance.py RUN docs
 
-samples a digits checkpoint at several scales and writes docs/guidance.md and docs/guidance.png. The judge is a support
-vector machine on scikit-learn's digits, which has nothing to do with the network; its accuracy on digits that it was
-not fitted to is in the table too, as the share that real pictures reach.
+samples a digits checkpoint at several scales and writes docs/guidance.md and docs/guidance.png. The classifier is a
+support vector machine on scikit-learn's digits, independent of the network; its accuracy on digits that it was not
+fitted to is in the table too, as what real pictures reach.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROWS, ZOOM = 4, 8
 
 
 def sample(run: str, scale: float, n: int, steps: int, out: Path) -> tuple[np.ndarray, np.ndarray, dict[str, object]]:
-    """Images (N,8,8) in 0..16, the classes asked for (N,) and sample.json."""
+    """Images (N,8,8) in 0..16, the requested classes (N,) and sample.json."""
     command = [sys.executable, "-m", "ddpm_cli", "sample", f"ckpt={run}", f"n={n}", "batch_size=250", f"out={out}"]
     command += ["guidance=cfg", f"guidance.scale={scale}", f"sampler.steps={steps}", "labels=[0,1,2,3,4,5,6,7,8,9]"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -35,9 +35,9 @@ def sample(run: str, scale: float, n: int, steps: int, out: Path) -> tuple[np.nd
     return file["arr_0"][..., 0] / 255 * 16, file["arr_1"], json.loads((out / "sample.json").read_text())
 
 
-def spread(share: float, n: int) -> float:
-    """Standard error of a share of n."""
-    return float(np.sqrt(share * (1 - share) / n))
+def standard_error(fraction: float, n: int) -> float:
+    """Of a fraction of n."""
+    return float(np.sqrt(fraction * (1 - fraction) / n))
 
 
 def picture(images: dict[float, np.ndarray]) -> Image.Image:
@@ -57,34 +57,35 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=50)
-    given = parser.parse_args()
+    options = parser.parse_args()
     digits = load_digits()
-    judge = SVC(gamma=0.001)
-    real = float(cross_val_score(judge, digits.data, digits.target, cv=5).mean())
-    judge.fit(digits.data, digits.target)
+    classifier = SVC(gamma=0.001)
+    real = float(cross_val_score(classifier, digits.data, digits.target, cv=5).mean())
+    classifier.fit(digits.data, digits.target)
     rows, shown, facts = [], {}, {}
     for scale in SCALES:
         with tempfile.TemporaryDirectory() as folder:
-            images, asked, facts = sample(given.run, scale, given.n, given.steps, Path(folder) / "s")
-        share = float((judge.predict(images.reshape(len(images), -1)) == asked).mean())
-        deviation = float(np.mean([images[asked == c].std(0).mean() for c in range(10)])) / 16 * 255
-        rows.append(f"| {scale:g} | {share:.1%} ± {spread(share, given.n):.1%} | {deviation:.1f} |")
+            images, requested, facts = sample(options.run, scale, options.n, options.steps, Path(folder) / "s")
+        fraction = float((classifier.predict(images.reshape(len(images), -1)) == requested).mean())
+        deviation = float(np.mean([images[requested == c].std(0).mean() for c in range(10)])) / 16 * 255
+        rows.append(f"| {scale:g} | {fraction:.1%} ± {standard_error(fraction, options.n):.1%} | {deviation:.1f} |")
         if scale in SHOWN:
             shown[scale] = images
     per_class = float(np.mean([digits.images[digits.target == c].std(0).mean() for c in range(10)])) / 16 * 255
     rows.append(f"| real digits | {real:.1%} (5-fold) | {per_class:.1f} |")
-    picture(shown).save(given.out / "guidance.png")
+    picture(shown).save(options.out / "guidance.png")
     text = (
-        "# Guidance without a classifier, judged by one\n\n"
-        f"{given.n} samples of a digits checkpoint (step {facts['checkpoint_step']}, {facts['sampler']['name']}, "  # type: ignore[index]
-        f"{given.steps} steps, seeds 0 to {given.n - 1}) at each scale; 0 = no class, 1 = the model as it is.\n\n"
-        "| scale | seen as the class asked for | spread within a class, in grey levels |\n|---|---|---|\n"
+        "# Classifier-free guidance on digits\n\n"
+        f"{options.n} samples of a digits checkpoint (step {facts['checkpoint_step']}, {facts['sampler']['name']}, "  # type: ignore[index]
+        f"{options.steps} steps, seeds 0 to {options.n - 1}) at each scale, classified by a "
+        "support vector machine. Scale 0 = no class, 1 = the model unchanged.\n\n"
+        "| scale | classified as the class asked for | spread within a class, in grey levels |\n|---|---|---|\n"
         + "\n".join(rows)
         + "\n\n![Four rows of ten digits at scale 0, 1 and 3](guidance.png)\n\n"
-        "*Scale 0, 1 and 3 from top to bottom; columns ask for 0 to 9.*\n\n"
-        "Command: `ddpm train run_dir=RUN`, then `python benchmarks/guidance.py RUN docs`.\n"
+        "*Scale 0, 1 and 3 from top to bottom; the columns ask for 0 to 9.*\n\n"
+        "Commands: `ddpm train run_dir=RUN`, then `python benchmarks/guidance.py RUN docs`.\n"
     )
-    (given.out / "guidance.md").write_text(text, encoding="utf-8")
+    (options.out / "guidance.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Every program runs as it ships: its own network in the configuration nearest to 
 optimizer, gradient clipping and average of the weights, in the precision that it chooses by itself. Only reading
 files is left out: all are handed pictures that are in memory already, the peers as floats, this program through its own
 batches. Each has a process of its own, so that peak memory is its own; the processes take turns, a window of steps
-each, so that what disturbs the machine disturbs all of them. Ratios are of medians over the windows.
+each, so that other load on the machine slows all of them. Ratios are of medians over the windows.
 """
 
 import argparse
@@ -67,45 +67,26 @@ class Loader:
 
 def ddpm_cli(size: int, device: str, *options: str) -> Contender:
     """What `ddpm train dataset=cifar10` runs, and `ddpm sample`: each builds what it needs when it is first called."""
-    from omegaconf import OmegaConf
+    from composed import Composed, random_images
 
-    from ddpm_cli.build import build
-    from ddpm_cli.config.compose import compose_command
-    from ddpm_cli.config.launch import plain
-    from ddpm_cli.data.images import Batch, Images
     from ddpm_cli.diffusion.generate import generate
-    from ddpm_cli.hardware.runtime import choose_runtime
-    from ddpm_cli.runs.assemble import network, wrapper_of
-    from ddpm_cli.training.loop import update
-    from ddpm_cli.training.setup import prepare
-    from ddpm_cli.training.state import TrainState
 
-    overrides = ["dataset=cifar10", f"trainer.batch_size={size}", f"trainer.device={device}", "run_dir=x", *options]
-    composed = compose_command("train", overrides)
-    values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-    plan, loss = build(values["trainer"], "trainer"), build(values["objective"], "objective")
-    runtime = choose_runtime(device, plan.precision)
-    wrap = wrapper_of(values, runtime, loss)
+    composed = Composed(["dataset=cifar10", f"trainer.batch_size={size}", f"trainer.device={device}", *options])
+    frozen = functools.cache(composed.frozen)
 
     @functools.cache
-    def painter() -> nn.Module:
-        return wrap(runtime.freeze(runtime.prepare(network(values))))
-
-    @functools.cache
-    def trainer() -> tuple[nn.Module, TrainState, Iterator[Batch]]:
-        state = prepare(network(values), build(values["optimizer"], "optimizer"), plan, runtime, None, loss)
-        images = Images(pictures(), torch.zeros(IMAGES, dtype=torch.int64), (), flip=True)
-        return wrap(state.module).train(), state, images.batches(size, 0, 0, runtime.device)
+    def training() -> tuple[Any, Iterator[Any]]:
+        images = random_images(IMAGES, 3, 32, flip=True)
+        return composed.training(), images.batches(size, 0, 0, composed.device)
 
     def sample(n: int, steps: int) -> None:
-        sampler = build({**values["sampler"], "steps": steps}, "sampler")
-        list(generate(painter(), sampler, (3, 32, 32), range(n), batch_size=n))  # type: ignore[arg-type]
+        list(generate(frozen(), composed.sampler(steps=steps), (3, 32, 32), range(n), batch_size=n))  # type: ignore[arg-type]
 
     def train() -> None:
-        model, state, data = trainer()
-        update(loss, model, state, next(data), plan, 0)
+        model, batches = training()
+        model.step(next(batches))
 
-    return Contender(weights(network(values)), train, sample)
+    return Contender(weights(composed.network()), train, sample)
 
 
 def diffusers(size: int, device: str) -> Contender:
@@ -213,7 +194,7 @@ def labml(size: int, device: str) -> Contender:
         model.eval()
         with torch.no_grad():
             x = torch.randn(n, 3, 32, 32, device=device)
-            for i in range(steps):  # it has the ancestral sampler alone: so many of its steps
+            for i in range(steps):  # it has only the ancestral sampler: this many of its steps
                 x = diffusion.p_sample(x, x.new_full((n,), 999 - i, dtype=torch.long))
 
     return Contender(weights(model), train, sample)
@@ -229,7 +210,7 @@ CONTENDERS: dict[str, Callable[..., Contender]] = {
 
 
 def work(pipe: Connection, name: str, size: int, device: str, what: str) -> None:
-    """One contender in its own process: says its weights and FLOP, then the seconds of so many rounds until None."""
+    """One contender in its own process: sends its weights and FLOP, then the seconds of each round, until None."""
     torch.manual_seed(0)
     one = CONTENDERS[name](size, device)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -287,7 +268,7 @@ def measure(names: list[str], what: str, size: int, device: str, count: int, win
 
 def table(found: dict[str, dict[str, Any]], first: str, unit: str) -> str:
     rows = [
-        f"| | weights | GFLOP an image | images/s, median [slowest, fastest] | {first} is | peak {unit} |",
+        f"| | weights | GFLOP per image | images/s, median [slowest, fastest] | {first} relative to it | peak {unit} |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     base = found[first]["images_per_second"]
@@ -345,15 +326,15 @@ def main() -> None:
     first = options.only[0]
     text = "\n\n".join(
         [
-            "# Beside other programs",
+            "# Speed beside other programs",
             f"{about['date']}, {about['machine']}; {', '.join(about['versions'])}.\n\n`{about['command']}`",
             f"Training, batches of {options.batch}, {options.windows} windows of {options.steps} steps each in turn:",
             table(found["train"], first, unit),
             f"Sampling, {options.batch} images at a time with {options.calls} network calls, "
             f"{options.windows} windows in turn:",
             table(found["sample"], first, unit),
-            "GFLOP: of the convolutions and matrix products of one network call for one image, as it runs, counted "
-            "by torch. This program's upsampling needs fewer than those of the same network elsewhere.",
+            "GFLOP: the convolutions and matrix products of one network call for one image, as it runs, counted by "
+            "torch. The upsampling in this program needs fewer than in other programs for the same network.",
         ]
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Quality for a budget of time beside other programs: Fashion-MNIST, samples judged by a classifier.
+"""Quality for a budget of time beside other programs: Fashion-MNIST, samples measured in the features of a classifier.
 
     pip install diffusers denoising-diffusion-pytorch
     python benchmarks/quality.py diffusers --root data --seconds 600 --out outputs/quality/diffusers
@@ -6,8 +6,8 @@
 
 A peer runs as it ships: its own network (of a size that such a budget suits), loss, optimizer, batch, learning rate and
 average of the weights, in the precision that it chooses by itself, and its own DDIM sampler with 50 network calls. All
-pictures are in memory as floats before the clock starts; nothing but training counts. What it drew lies in
-OUT/samples.npz, with OUT/quality.json beside it. This program's own runs: `ddpm train experiment=fashion_mnist_small`.
+pictures are in memory as floats before the clock starts; nothing but training counts. Its samples go to
+OUT/samples.npz, with OUT/quality.json beside them. Runs of this program: `ddpm train experiment=fashion_mnist_small`.
 """
 
 import argparse

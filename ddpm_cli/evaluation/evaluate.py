@@ -82,6 +82,9 @@ class Evaluator:
         self.subject = load_subject(options)
         self.chosen = chosen_metrics(options.metrics, self.subject, options.samples is not None)
         self.results = Results(options, self.subject)
+        drawn = options.samples is None and any(name in METRICS for name in self.chosen)
+        # first, because it needs no data: a wrong sampler is reported before data are read
+        self.planned = self._plan(options.count(SAMPLES) or 1) if drawn else None
         parts = (self._accuracy(), self._bits(), self._samples())
         self.measures = [measure for measure in parts if measure is not None]
 
@@ -149,7 +152,7 @@ class Evaluator:
         results.about["samples"] = {"n": len(samples.pixels), **samples.facts}
 
     def _pending(self, images: Images) -> PendingSamples:
-        """Reads samples of the images' shape, or prepares to draw them. Raises DataError, ConfigError."""
+        """Samples of the images' shape, from files or to be drawn. Raises DataError, ConfigError."""
         options = self.options
         if options.samples is not None:
             samples = read(options.samples, options.count(None))
@@ -159,12 +162,18 @@ class Evaluator:
                     f"samples: have shape {one}, but the real images {other}; resize the samples to that shape"
                 )
             return PendingSamples(len(samples.pixels), samples.labels, lambda progress: samples)
+        if options.count(SAMPLES) is None:
+            return self._plan(len(images))
+        assert self.planned is not None
+        return self.planned
+
+    def _plan(self, n: int) -> PendingSamples:
+        """n samples of the model; checked now, drawn later."""
+        options = self.options
         assert self.subject.generator is not None
-        n = options.count(SAMPLES)
         request = Request(
-            n=len(images) if n is None else n, seed=options.seed, prior=options.prior,
-            sampler=options.sampler, guidance=options.guidance,
-        )  # fmt: skip
+            n=n, seed=options.seed, prior=options.prior, sampler=options.sampler, guidance=options.guidance
+        )
         return pending(self.subject.generator, request, options.batch_size)
 
 

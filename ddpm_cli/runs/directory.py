@@ -135,7 +135,7 @@ class RunDirectory:
             about: facts about the data that sampling needs later ("shape", "class_names").
 
         Raises:
-            ConfigError: the package of a logger is not installed.
+            ConfigError: a logger cannot start, and the run is new.
         """
         self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
         self._loggers = open_loggers(self._choices, self.folder, step, config)

@@ -154,8 +154,7 @@ class Loggers:
             try:
                 call(logger)
             except Exception as error:  # a full disk, a lost network, an error of the package
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                log.warning("logger.%s: failed (%s); the run continues without it", name, reason)
+                log.warning("logger.%s: failed (%s); the run continues without it", name, _reason(error))
                 del self._loggers[name]
 
 
@@ -165,8 +164,26 @@ def choices_of(nodes: Mapping[str, Node]) -> dict[str, LoggerChoice]:
 
 
 def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, config: Mapping[str, Any]) -> Loggers:
-    """Opens all loggers. Raises ConfigError when the package of one is not installed."""
-    return Loggers({name: choice.open(folder, step, config) for name, choice in choices.items()})
+    """Opens all loggers for the run in `folder`. In a resumed run, one that cannot start is left out with a warning.
+
+    Raises:
+        ConfigError: a logger cannot start (no account, no network), and the run is new, so that nothing is lost.
+    """
+    opened = {}
+    for name, choice in choices.items():
+        try:
+            opened[name] = choice.open(folder, step, config)
+        except Exception as error:  # an error of the package
+            reason = _reason(error)
+            if not step:
+                raise ConfigError(f"logger.{name}: cannot start ({reason}); fix that, or set logger=none") from error
+            log.warning("logger.%s: cannot start (%s); the run continues without it", name, reason)
+    return Loggers(opened)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's message, without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def add_graph(writer: Any, network: nn.Module, shape: Sequence[int]) -> None:

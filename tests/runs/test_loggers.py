@@ -146,6 +146,24 @@ def test_a_logger_that_fails_does_not_end_the_run(cli: Cli, tmp_path: Path, monk
     assert list((tmp_path / "a/run/tensorboard").iterdir())
 
 
+def test_a_logger_that_cannot_start_ends_a_new_run_but_not_a_resumed_one(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Package("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", package)
+
+    def refuse(**options: Any) -> Package:
+        raise ValueError("No API key configured.\nmore")
+
+    monkeypatch.setattr(package, "init", refuse)
+    result = cli(*RUN, "logger=wandb", "trainer.steps=2")
+    assert result.code == 2 and result.err.splitlines()[-1].startswith("ddpm: error: logger.wandb: cannot start")
+    assert "(No API key configured)" in result.err and not (tmp_path / "a").exists()
+    assert cli(*RUN, "logger=none", "trainer.steps=2").code == 0
+    resumed = cli(*RUN, "logger=wandb", "trainer.steps=4")
+    assert resumed.code == 0 and "logger.wandb: cannot start (No API key configured)" in resumed.err
+
+
 def test_a_missing_logger_package_is_a_one_line_error(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
