@@ -1,11 +1,11 @@
-"""Train, sample and animate diffusion models from composed YAML.
+"""Train, sample, animate and evaluate diffusion models from composed YAML.
 
     import ddpm_cli
 
     run = ddpm_cli.load("outputs/latest")
     run.sample(n=16, label=3, seed=0).save("out")
 
-Importing this loads no torch: that happens when a function is called.
+Importing this package does not import torch; calling a function does.
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ def load(
 
     Args:
         ckpt: a run directory, a checkpoints directory or one file.
-        weights: ema or raw; ema takes the last weights where the run keeps no average.
+        weights: ema or raw; ema falls back to the last weights if the run keeps no average.
         device: auto, cpu, cuda, cuda:1 or mps.
-        precision: auto, fp32, tf32 or bf16; auto is bf16 where the hardware computes in it.
-        trust: packages of your own whose classes the checkpoint may name.
+        precision: auto, fp32, tf32 or bf16; auto is bf16 if the hardware supports it.
+        trust: your own packages whose classes the checkpoint may name.
 
     Returns:
         A `Generator` (`.sample`, `.frames`, `.animate`, `.bits`), or a `LoadedClassifier` (`.probabilities`).
 
     Raises:
         CheckpointError: it is missing or damaged.
-        ConfigError: a device that is not there, a package that is not trusted.
+        ConfigError: the device does not exist, or a package is not trusted.
     """
     from .runs.load import load as load_run
 
@@ -51,11 +51,11 @@ def load(
 
 
 def train(overrides: Sequence[str] = ()) -> "Generator | LoadedClassifier":
-    """Train as `ddpm train` does with these overrides, and open the run.
+    """Train as `ddpm train` with these overrides, then open the run.
 
     Raises:
-        DdpmError: whatever is wrong, as one line.
-        Stopped: a KeyboardInterrupt; the run is saved, and the same call resumes it when `run_dir` is set.
+        DdpmError: any error, as one line.
+        Stopped: a KeyboardInterrupt; the run is saved, and the same call resumes it if `run_dir` is set.
     """
     from .config.launch import call
 

@@ -1,4 +1,4 @@
-"""`ddpm COMMAND overrides...`: picks the command. Imports nothing heavy, so that --help answers at once."""
+"""The `ddpm` program: runs the command that the first argument names. Imports nothing slow, so that --help is fast."""
 
 import os
 import sys
@@ -42,9 +42,9 @@ def _version() -> str:
 
 
 def _complete(arguments: list[str]) -> None:
-    """Tab completion: the command first, then whatever Hydra completes for that command's config.
+    """Tab completion: of the command here, of the rest of the line by Hydra with that command's config.
 
-    Hydra's shell functions call `ddpm -sc query=SHELL` with the line in COMP_LINE.
+    Hydra's shell functions call `ddpm -sc query=SHELL` with the typed line in COMP_LINE.
     """
     from . import console
 
@@ -53,8 +53,8 @@ def _complete(arguments: list[str]) -> None:
     typing_command = len(words) < 2 or (len(words) == 2 and not line.endswith(" "))
     if any(a.startswith("query=") for a in arguments) and typing_command:
         prefix = words[1] if len(words) == 2 else ""
-        between = "\n" if "query=fish" in arguments else " "  # as Hydra answers each shell
-        console.say(between.join(c for c in commands() if c.startswith(prefix)))
+        separator = "\n" if "query=fish" in arguments else " "  # the format that Hydra uses for each shell
+        console.say(separator.join(c for c in commands() if c.startswith(prefix)))
         return
     name = words[1] if len(words) > 1 and words[1] in commands() else "train"
     if line:

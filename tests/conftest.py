@@ -1,4 +1,4 @@
-"""Runs the program as a user would, in a folder of its own."""
+"""Fixtures that run the program as a user would, in a temporary folder."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ import torch
 from ddpm_cli import console
 from ddpm_cli.config.launch import launch
 
-os.environ["OMP_NUM_THREADS"] = "1"  # programs that tests start add up floats in the same order as this process
-torch.set_num_threads(1)  # tests run side by side
+os.environ["OMP_NUM_THREADS"] = "1"  # so that subprocesses add floats in the same order as this process
+torch.set_num_threads(1)  # tests run in parallel
 
 TINY = [
     "model.channels=8",
@@ -23,7 +23,7 @@ TINY = [
     "trainer.samples=2",
     "trainer.eval_images=4",
 ]
-"""Turns any run into one of seconds."""
+"""Overrides that make any run take only seconds."""
 
 
 class Result(NamedTuple):
@@ -40,7 +40,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """cli("train", "trainer.steps=2", ...) in `tmp_path`, in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS said when the console was made
+    monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS was when the console was created
 
     def run(command: str, *arguments: str) -> Result:
         capsys.readouterr()
@@ -57,7 +57,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """program("train", ...) as a process of its own, in `tmp_path`."""
+    """program("train", ...) starts a subprocess in `tmp_path`."""
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         code = "from ddpm_cli.cli import main; main()"

@@ -1,4 +1,4 @@
-"""The Python API: the same numbers as the commands, bit for bit."""
+"""The Python API gives the same numbers as the commands, bit for bit."""
 
 import json
 import re
@@ -36,18 +36,18 @@ CLASSIFIER = ["model=unet_classifier", "objective.noisy=false", "model.channels=
 
 @pytest.fixture
 def run(cli: Cli) -> Generator:
-    found = ddpm_cli.train(["run_dir=run", *TRAIN])
-    assert isinstance(found, Generator)
-    return found
+    generator = ddpm_cli.train(["run_dir=run", *TRAIN])
+    assert isinstance(generator, Generator)
+    return generator
 
 
-def test_importing_it_imports_nothing_heavy() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, ddpm_cli; print(sorted({'torch', 'hydra', 'rich', 'numpy', 'omegaconf'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_training_is_that_of_the_command(run: Generator, cli: Cli, tmp_path: Path) -> None:
+def test_training_equals_the_command(run: Generator, cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=other", *TRAIN).code == 0
     name = "checkpoints/step_00000002.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
@@ -58,7 +58,7 @@ def test_training_is_that_of_the_command(run: Generator, cli: Cli, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("asked", "arguments"),
+    ("settings", "arguments"),
     [
         ({}, []),
         ({"n": 5, "label": 3, "seed": 7}, ["n=5", "label=3", "seed=7"]),
@@ -76,8 +76,8 @@ def test_training_is_that_of_the_command(run: Generator, cli: Cli, tmp_path: Pat
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
-def test_samples_are_those_of_the_command(
-    asked: dict[str, Any], arguments: list[str], run: Generator, cli: Cli, tmp_path: Path
+def test_samples_equal_those_of_the_command(
+    settings: dict[str, Any], arguments: list[str], run: Generator, cli: Cli, tmp_path: Path
 ) -> None:
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
     if "guidance=classifier" in arguments:
@@ -85,7 +85,7 @@ def test_samples_are_those_of_the_command(
         assert cli("train", "run_dir=classifier", *CLASSIFIER, *thin).code == 0
     result = cli("sample", "ckpt=run", "out=command", *arguments)
     assert result.code == 0, result.err
-    samples = run.sample(**asked)
+    samples = run.sample(**settings)
     assert samples.save("python") == Path("python")
     files = sorted(p.relative_to(tmp_path / "command") for p in (tmp_path / "command").rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(tmp_path / "python") for p in (tmp_path / "python").rglob("*") if p.is_file())
@@ -104,7 +104,7 @@ def test_samples_are_those_of_the_command(
         labels = samples.labels
         assert (labels is None) == ("arr_1" not in kept.files)
         assert labels is None or np.array_equal(kept["arr_1"], labels)
-    assert len(samples) == len(samples.pixels) == asked.get("n", 64)
+    assert len(samples) == len(samples.pixels) == settings.get("n", 64)
     assert samples._repr_png_() == (tmp_path / "command/grid.png").read_bytes()
 
 
@@ -121,12 +121,12 @@ def test_batches_and_frames_are_the_same_images(run: Generator) -> None:
 
 
 @pytest.mark.parametrize("kind", ["denoise", "forward", "interpolate"])
-def test_animations_are_those_of_the_command(kind: str, run: Generator, cli: Cli, tmp_path: Path) -> None:
+def test_animations_equal_those_of_the_command(kind: str, run: Generator, cli: Cli, tmp_path: Path) -> None:
     between = kind == "interpolate"
     more = ["between=[3,17]", "label=1"] if between else []
     assert cli("gif", "ckpt=run", f"out=c/{kind}.gif", f"kind={kind}", "n=2", "frames=4", *more).code == 0
-    asked = {"between": [3, 17], "label": 1} if between else {}
-    animation = run.animate(kind=kind, n=2, frames=4, **asked)
+    settings = {"between": [3, 17], "label": 1} if between else {}
+    animation = run.animate(kind=kind, n=2, frames=4, **settings)
     (tmp_path / "p").mkdir()
     path = animation.save(tmp_path / f"p/{kind}.gif")
     assert path.read_bytes() == (tmp_path / f"c/{kind}.gif").read_bytes()
@@ -136,32 +136,32 @@ def test_animations_are_those_of_the_command(kind: str, run: Generator, cli: Cli
         animation.save(tmp_path / "x.webp")
 
 
-def test_bits_are_those_of_the_command(run: Generator, cli: Cli, tmp_path: Path) -> None:
+def test_bits_equal_those_of_the_command(run: Generator, cli: Cli, tmp_path: Path) -> None:
     assert cli("eval", "ckpt=run", "out=e", "n=6", "bpd.steps=5", "bpd.ode_steps=2").code == 0
-    found = json.loads((tmp_path / "e/eval.json").read_text())["bits_per_dim"]
+    from_command = json.loads((tmp_path / "e/eval.json").read_text())["bits_per_dim"]
     exact = ddpm_cli.load("run", precision="fp32")
     assert isinstance(exact, Generator)
     options, images = BitsOptions(steps=5, ode_steps=2), exact.real_images(n=6)
     bits = exact.bits(images, options)
-    assert {name: value._asdict() for name, value in bits.values.items()} == found
+    assert {name: value._asdict() for name, value in bits.values.items()} == from_command
     array = images.pixels.permute(0, 2, 3, 1).numpy()
     without = exact.bits(array, options)  # an array has no classes
     assert without.values.keys() == bits.values.keys()
 
 
-def test_defaults_are_those_of_the_yaml() -> None:
-    """What is left out in Python is what is left out on the command line."""
+def test_defaults_equal_those_of_the_yaml() -> None:
+    """Options that are left out have the same value in Python and on the command line."""
     for command, options in (("sample", SampleOptions), ("gif", GifOptions)):
         composed = compose_command(command, ["out=x"])
         values = plain(OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"]))
-        asked = construct(options, bind(options, values))
+        composed_options = construct(options, bind(options, values))
         n = 16 if command == "gif" else 64
-        assert asked == options(out="x", n=n)
+        assert composed_options == options(out="x", n=n)
     assert GifOptions(out="x").animation == AnimationOptions()
 
 
-def test_a_program_of_hydras_stays_as_it_is(run: Generator) -> None:
-    """Composing for `train` must not end what a caller has begun."""
+def test_hydra_of_the_caller_is_left_as_it_is(run: Generator) -> None:
+    """Composing the config of `train` must not clear Hydra's global state of the calling program."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(ROOT / "conf/sampler"), version_base="1.3"):
@@ -169,7 +169,7 @@ def test_a_program_of_hydras_stays_as_it_is(run: Generator) -> None:
         assert compose("ddim").steps == 50
 
 
-def test_errors_are_exceptions_of_one_line(run: Generator, cli: Cli) -> None:
+def test_errors_are_exceptions_with_one_line(run: Generator, cli: Cli) -> None:
     wrong: list[tuple[type[Exception], Any, str]] = [
         (ConfigError, lambda: run.sample(label=77), "label: there is no class 77"),
         (ConfigError, lambda: run.sample(n=0), "n: must be positive"),
@@ -179,13 +179,13 @@ def test_errors_are_exceptions_of_one_line(run: Generator, cli: Cli) -> None:
         (ConfigError, lambda: ddpm_cli.load("run", device="tpu"), "device: there is no device 'tpu'"),
         (CheckpointError, lambda: ddpm_cli.load("nowhere"), "nowhere: does not exist"),
     ]
-    for kind, call, says in wrong:
-        with pytest.raises(kind, match=f"^{re.escape(says)}") as caught:
+    for kind, call, message in wrong:
+        with pytest.raises(kind, match=f"^{re.escape(message)}") as caught:
             call()
         assert "\n" not in str(caught.value)
 
 
-def test_the_code_of_the_documentation_runs(cli: Cli, tmp_path: Path) -> None:
+def test_the_code_in_the_documentation_runs(cli: Cli, tmp_path: Path) -> None:
     text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(blocks) >= 10

@@ -34,35 +34,36 @@ def test_version() -> None:
     assert result.returncode == 0 and result.stdout.startswith("ddpm ")
 
 
-def test_an_unknown_command_gets_a_guess() -> None:
+def test_an_unknown_command_gets_a_suggestion() -> None:
     result = ddpm("trian")
     assert result.returncode == 2
     assert result.stderr == "ddpm: error: trian: is not a command; did you mean 'train'?\n"
 
 
 def imported(*arguments: str, typed: str | None = None, cwd: Path | None = None) -> tuple[int, set[str]]:
-    """The exit code of `ddpm arguments`, and which packages its process had imported at its end."""
+    """The exit code of `ddpm arguments`, and the modules that its process had imported when it ended."""
     check = f"import atexit, sys; atexit.register(lambda: print('modules', *sys.modules, file=sys.stderr)); {MAIN}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if typed is not None:
         environment |= {"COMP_LINE": typed, "COMP_POINT": str(len(typed))}
     command = [sys.executable, "-c", check, *arguments]
     result = subprocess.run(command, text=True, capture_output=True, env=environment, cwd=cwd, check=False)
-    said = next(line for line in result.stderr.splitlines() if line.startswith("modules "))
-    return result.returncode, {name.partition(".")[0] for name in said.split()[1:]} | set(said.split()[1:])
+    line = next(line for line in result.stderr.splitlines() if line.startswith("modules "))
+    modules = line.split()[1:]
+    return result.returncode, {name.partition(".")[0] for name in modules} | set(modules)
 
 
 SLOW = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "imageio"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["trian"]])
-def test_neither_torch_nor_hydra_is_imported_to_answer(arguments: list[str]) -> None:
+def test_neither_torch_nor_hydra_is_imported_for_usage(arguments: list[str]) -> None:
     _, modules = imported(*arguments)
     assert "ddpm_cli.cli" in modules and not modules & (SLOW | {"hydra", "omegaconf"})
 
 
 @pytest.mark.parametrize(("typed", "needed"), [("ddpm tr", False), ("ddpm ", False), ("ddpm train dataset=ci", True)])
-def test_completion_imports_hydra_for_a_commands_config_alone(typed: str, needed: bool) -> None:
+def test_completion_imports_hydra_only_for_the_config_of_a_command(typed: str, needed: bool) -> None:
     code, modules = imported("-sc", "query=bash", typed=typed)
     assert code == 0 and not modules & SLOW and ("hydra" in modules) == needed
 
@@ -90,12 +91,12 @@ def test_torch_is_not_imported_to_find_a_mistake(arguments: list[str], tmp_path:
     assert code == (0 if "--help" in arguments else 2) and not modules & SLOW
 
 
-def test_what_the_first_step_does_not_need_is_not_imported(tmp_path: Path) -> None:
+def test_packages_that_the_first_step_does_not_need_are_not_imported(tmp_path: Path) -> None:
     small = ["model.channels=8", "trainer.batch_size=2", "trainer.sample_every=0", "trainer.eval_every=0"]
     code, modules = imported("train", "trainer.steps=1", "logger=none", "run_dir=run", *small, cwd=tmp_path)
     assert code == 0 and "torch" in modules
     assert not modules & (SLOW - {"torch", "imageio"})
-    code, modules = imported("train", "schedule=flow", "run_dir=other", cwd=tmp_path)  # objective=v does not go with it
+    code, modules = imported("train", "schedule=flow", "run_dir=other", cwd=tmp_path)  # incompatible with objective=v
     assert code == 2 and "torch" in modules and not modules & (SLOW - {"torch", "imageio"})
 
 
@@ -150,9 +151,9 @@ def test_the_wheel_works_from_another_directory(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    ask = [python, "-c", "import ddpm_cli.cli as c, ddpm_cli.config.shipped as s; print(c.__file__, s.conf_dir())"]
-    where = subprocess.run(ask, cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout
-    assert where.split() == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
+    command = [python, "-c", "import ddpm_cli.cli as c, ddpm_cli.config.shipped as s; print(c.__file__, s.conf_dir())"]
+    paths = subprocess.run(command, cwd=elsewhere, env=environment, text=True, capture_output=True, check=True).stdout
+    assert paths.split() == [str(site / "ddpm_cli/cli.py"), str(site / "ddpm_cli/conf")]
     run("train", "run_dir=run", "trainer.steps=1", "trainer.batch_size=2", "trainer.samples=2", "sampler.steps=2")
     run("sample", "n=1", "sampler.steps=2", "out=s")
     assert (elsewhere / "s/sample.json").is_file()

@@ -1,11 +1,11 @@
-"""What a run says where there is no terminal."""
+"""The output of a run without a terminal."""
 
 import pytest
 
 from ddpm_cli import console
 
 
-def test_slow_steps_are_heard_of_between_log_lines(
+def test_slow_steps_print_progress_between_log_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0

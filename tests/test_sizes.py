@@ -1,4 +1,4 @@
-"""Small files, small functions, few parameters: a function that wants more wants a value."""
+"""Limits on the size of files and functions, and on the number of parameters (more should become a dataclass)."""
 
 import ast
 from pathlib import Path
@@ -16,21 +16,21 @@ NETWORKS = {
     "models/vae.py": "VAE",
     "models/vae_conv.py": "ConvVAE",
 }
-"""Their `__init__` is what a YAML of conf/model sets, key by key, and builds the layers in order."""
+"""Exceptions: their `__init__` has a parameter for each key of a YAML file in conf/model, and builds all layers."""
 
 
 def functions(path: Path) -> list[tuple[str, ast.FunctionDef]]:
-    """Every function, with the class that it stands in."""
-    found: list[tuple[str, ast.FunctionDef]] = []
+    """Every function, with the name of its class."""
+    pairs: list[tuple[str, ast.FunctionDef]] = []
 
     def walk(node: ast.AST, inside: str) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.append((inside, child))  # type: ignore[arg-type]
+                pairs.append((inside, child))  # type: ignore[arg-type]
             walk(child, child.name if isinstance(child, ast.ClassDef) else inside)
 
     walk(ast.parse(path.read_text(encoding="utf-8")), "")
-    return found
+    return pairs
 
 
 def is_network(path: Path, inside: str, function: ast.FunctionDef) -> bool:
@@ -39,12 +39,12 @@ def is_network(path: Path, inside: str, function: ast.FunctionDef) -> bool:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_file_has_one_purpose(path: Path) -> None:
+def test_files_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_function_is_read_at_a_glance(path: Path) -> None:
+def test_functions_are_short_and_have_few_parameters(path: Path) -> None:
     for inside, function in functions(path):
         if is_network(path, inside, function):
             continue
@@ -55,15 +55,15 @@ def test_a_function_is_read_at_a_glance(path: Path) -> None:
         assert len(named) <= PARAMETERS, f"{function.name}: {len(named)} parameters"
 
 
-def test_the_networks_are_there_and_need_the_exception() -> None:
-    """A name that no longer needs it is taken off the list."""
+def test_the_networks_exist_and_need_the_exception() -> None:
+    """A network that no longer needs the exception must be removed from the list."""
     for file, name in NETWORKS.items():
         (init,) = [f for inside, f in functions(PACKAGE / file) if inside == name and f.name == "__init__"]
         named = [p.arg for p in init.args.args if p.arg != "self"]
         assert len(named) > PARAMETERS or (init.end_lineno or 0) - init.lineno + 1 > FUNCTION
 
 
-def test_half_of_the_files_are_short_and_commands_are_thin() -> None:
+def test_half_of_the_files_and_all_commands_are_very_short() -> None:
     lengths = sorted(len(p.read_text(encoding="utf-8").splitlines()) for p in FILES)
     assert lengths[len(lengths) // 2] <= 120
     commands = [len(p.read_text(encoding="utf-8").splitlines()) for p in FILES if p.parent.name == "commands"]

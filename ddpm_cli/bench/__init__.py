@@ -1,1 +1,1 @@
-"""What `ddpm bench` measures."""
+"""The benchmarks of `ddpm bench`."""

@@ -1,4 +1,4 @@
-"""ddpm bench what=data."""
+"""ddpm bench what=data: the speed of loading batches."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from .windows import Amount, repeated
 
 
 class BatchReading:
-    """Batch after batch, and nothing done with them."""
+    """Loads one batch per call and discards it."""
 
     def __init__(self, batches: Iterator[Batch]):
         self.batches = batches
@@ -24,25 +24,25 @@ class BatchReading:
 
 
 class Benchmark:
-    """Reads batches alone, and in training, where the step waits for them."""
+    """Measures loading batches alone, and in training, where each step waits for its batch."""
 
     def __init__(self, options: Options, job: Job):
         self.options, self.job = options, job
 
     def __call__(self, progress: Progress) -> Report:
-        """Raises ConfigError for parts that do not go together."""
+        """Raises ConfigError for incompatible choices."""
         options, config = self.options, self.job.config
         setup = set_up(options, config, progress)
-        works = {"alone": repeated(BatchReading(setup.batches())), "training": repeated(setup.steps())}
-        windows = options.stopwatch(setup.runtime.synchronize).rounds(works, progress)
+        workloads = {"alone": repeated(BatchReading(setup.batches())), "training": repeated(setup.steps())}
+        windows = options.stopwatch(setup.runtime.synchronize).rounds(workloads, progress)
         memory, training = peak_memory(setup.runtime), windows["training"]
-        found = [
-            Measurement("alone", "batches alone", "images/s", [w.rate for w in windows["alone"]]),
-            Measurement("training", "the same in training", "images/s", [w.rate for w in training]),
-            Measurement("waiting", "fraction of a step that waits", "share", [w.waited for w in training], WAITING),
+        measurements = [
+            Measurement("alone", "loading batches alone", "images/s", [w.rate for w in windows["alone"]]),
+            Measurement("training", "training", "images/s", [w.rate for w in training]),
+            Measurement("waiting", "waiting for data", "share", [w.waited for w in training], WAITING),
             Measurement("load", f"reading {len(setup.images):,} images", "s", [setup.times.load]),
             *([Measurement("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
         ]
         protocol = options.timing | {"weights": "random", "seed": options.seed}
         machine = surroundings(setup.runtime, setup.compiled)
-        return Report("data", f"{setup.title()}, random weights", found, protocol, machine, config)
+        return Report("data", f"{setup.title()}, random weights", measurements, protocol, machine, config)

@@ -1,4 +1,4 @@
-"""Floating-point operations of the convolutions and matrix products in a network, counted by torch as they run."""
+"""Counts the floating-point operations of the convolutions and matrix products of a network, with torch's counter."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,19 @@ from ..diffusion.denoiser import Denoiser
 from ..objectives.base import Objective
 from ..training.randomness import StepRandom
 
-FEW = 2
-"""Images that are counted with: they all cost the same, and batch normalisation wants more than one."""
+IMAGES = 2
+"""Number of images to count with. All cost the same; batch normalisation needs more than one."""
 
 
 class Flops(NamedTuple):
-    """Of one image in FLOP, a multiplication and an addition being two: the loss, and the loss with its gradient."""
+    """FLOP per image, where a multiplication and an addition are two: forward to the loss, and forward + backward."""
 
     forward: float
     training: float
 
 
 class FixedCoin(StepRandom):
-    """Random numbers whose coin always falls on one side; `tossed` says whether anyone asked."""
+    """Random numbers whose coin always shows the same side. `tossed`: whether the coin was used."""
 
     def __init__(self, side: bool, device: torch.device, total: int):
         super().__init__(0, 0, device, total)
@@ -36,23 +36,25 @@ class FixedCoin(StepRandom):
 
 
 def training_flops(objective: Objective, model: nn.Module, batch: Batch) -> Flops:
-    """The mean over both sides where a coin decides what is computed. Before compiling: a counter sees no further.
+    """FLOP per image of a training step; the mean over both sides if the objective tosses a coin.
+
+    To be called before compiling, because the counter cannot look into compiled code.
 
     Args:
-        model: what the objective calls, in any place; its gradients are gone afterwards.
+        model: the module that the objective calls, on any device; its gradients are cleared.
     """
-    few, parameter = Batch(batch.x[:FEW], batch.y[:FEW]), next(model.parameters())
-    few = Batch(few.x.to(parameter.device), few.y.to(parameter.device))
+    batch, parameter = Batch(batch.x[:IMAGES], batch.y[:IMAGES]), next(model.parameters())
+    batch = Batch(batch.x.to(parameter.device), batch.y.to(parameter.device))
     model.train()
     sides: list[Flops] = []
     for side in (True, False):
-        rng = FixedCoin(side, parameter.device, len(few.x))
-        # the plain form of attention: its products are counted one by one on every device
+        rng = FixedCoin(side, parameter.device, len(batch.x))
+        # plain attention, whose matrix products are counted on every device
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            loss = objective(model, few, rng)
+            loss = objective(model, batch, rng)
             forward = counter.get_total_flops()
             loss.value.backward()
-        sides.append(Flops(forward / len(few.x), counter.get_total_flops() / len(few.x)))
+        sides.append(Flops(forward / len(batch.x), counter.get_total_flops() / len(batch.x)))
         if not rng.tossed:
             break
     model.zero_grad(set_to_none=True)
@@ -61,7 +63,7 @@ def training_flops(objective: Objective, model: nn.Module, batch: Batch) -> Flop
 
 @torch.no_grad()
 def call_flops(model: Denoiser, x: Tensor, y: Tensor | None) -> float:
-    """Of one network call for one image, in FLOP; x (B,C,H,W), y (B,) or None, on the model's device."""
+    """FLOP of one network call per image; x (B,C,H,W), y (B,) or None, on the model's device."""
     t = torch.full((len(x),), 0.5, device=x.device)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x, t, y)

@@ -1,4 +1,4 @@
-"""What measurements depend on besides the config: processor, versions, load; and how much memory was needed."""
+"""The machine that measurements were made on: processor, versions, load; and the peak memory."""
 
 import os
 import platform
@@ -16,18 +16,18 @@ PACKAGES = ("ddpm-cli", "torch", "torchvision", "numpy", "hydra-core")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, load and versions; torch is not needed for them."""
+    """Processor, cores, load and versions. Does not need torch."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,  # others at work: noisy figures
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,  # high = noisy values
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
 
 
 def processor() -> str:
-    """Its name as the system gives it."""
+    """The name of the processor as reported by the system."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -36,17 +36,17 @@ def processor() -> str:
 
 
 def peak_resident() -> int | None:
-    """The most bytes this process has had in memory so far; None where the system does not tell."""
+    """The peak resident memory of this process so far, in bytes; None if the system does not report it."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     try:
-        import resource  # there is none on Windows
+        import resource  # not available on Windows
     except ImportError:
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _version(package: str) -> str:
@@ -57,20 +57,20 @@ def _version(package: str) -> str:
 
 
 def begin_memory(runtime: Runtime) -> None:
-    """From here on the device's most is counted; the host's is that of the whole process."""
+    """Restart the peak of a CUDA device. The host's peak is always that of the whole process."""
     if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
 
 
 def peak_memory(runtime: Runtime) -> int | None:
-    """Bytes: what tensors took on a CUDA device, else what the process took of the host's memory."""
+    """Peak memory in bytes: of tensors on a CUDA device, otherwise of the whole process on the host."""
     if runtime.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(runtime.device))
     return peak_resident()
 
 
 def surroundings(runtime: Runtime, compiled: bool) -> dict[str, Any]:
-    """What bench.json says of machine and precision."""
+    """The entries of bench.json on machine and precision."""
     name = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else runtime.device.type
     return machine() | {
         "device": name,

@@ -1,4 +1,4 @@
-"""What was measured, as numbers with their spread: for the table and for bench.json."""
+"""Measurements with their spread, for the table and for bench.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from typing import Any
 from ..files import shown, write_json
 
 SPREAD = "quartiles"
-"""What `low` and `high` are."""
+"""The meaning of `low` and `high`."""
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One quantity.
+    """One measured quantity.
 
     Args:
         name: its key in bench.json.
-        what: in words, for the table.
+        what: its description in the table.
         unit: "s", "bytes", "FLOP", "FLOP/s", "images/s", "calls/s", or "share" of 1.
-        values: one for each window, or one alone.
-        goal: the most that is aimed at, in `unit`.
+        values: one per window, or a single one.
+        goal: the upper limit that the median should not exceed, in `unit`.
     """
 
     name: str
@@ -37,19 +37,20 @@ class Measurement:
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """First and third quartile; None of one value alone."""
+        """First and third quartile; None for a single value."""
         if len(self.values) < 2:
             return None
         low, _, high = quantiles(self.values, n=4, method="inclusive")
         return low, high
 
     def facts(self) -> dict[str, Any]:
+        """The entry of bench.json."""
         low, high = self.spread or (None, None)
-        found = {"median": self.median, "low": low, "high": high, "unit": self.unit, "values": list(self.values)}
-        return found if self.goal is None else found | {"goal": self.goal}
+        entry = {"median": self.median, "low": low, "high": high, "unit": self.unit, "values": list(self.values)}
+        return entry if self.goal is None else entry | {"goal": self.goal}
 
     def row(self) -> list[str]:
-        """What, median, quartiles in the same unit, goal."""
+        """Description, median, quartiles in the same unit, goal."""
         scale, unit = scaled(self.median, self.unit)
         spread = " to ".join(digits(v / scale) for v in self.spread) if self.spread else ""
         return [self.what, f"{digits(self.median / scale)} {unit}", spread, self._goal()]
@@ -62,7 +63,7 @@ class Measurement:
 
 
 def scaled(value: float, unit: str) -> tuple[float, str]:
-    """What to divide by to show it, and the unit then."""
+    """The divisor with which to show `value`, and the unit of the result."""
     if unit == "share":
         return 0.01, "%"
     if unit == "bytes":
@@ -74,20 +75,20 @@ def scaled(value: float, unit: str) -> tuple[float, str]:
 
 
 def digits(value: float) -> str:
-    """Three of them; whole numbers from 100 on, millions from there."""
+    """`value` with three digits; whole numbers from 100 on; millions from 1e6 on."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:.3g}M"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def overhead(less: Sequence[float], more: Sequence[float]) -> list[float]:
-    """By how much longer than `less` the work of `more` takes, window by window, from the rates of both."""
+    """How much longer `more` takes than `less`, as a fraction, window by window; both are given as rates."""
     return [a / b - 1 for a, b in zip(less, more, strict=True)]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Measurements: how they were taken, on what machine, of which config."""
+    """Measurements, with how they were taken (protocol), the machine and the config."""
 
     what: str
     title: str
@@ -105,8 +106,8 @@ class Report:
         return [m.row() for m in self.measurements]
 
     def write(self, folder: Path) -> str:
-        """`folder`/bench.json. Returns what to tell the user."""
-        found = {
+        """Write `folder`/bench.json. Returns a line for the user."""
+        content = {
             "what": self.what,
             "title": self.title,
             "figures": {m.name: m.facts() for m in self.measurements},
@@ -114,5 +115,5 @@ class Report:
             "machine": dict(self.machine),
             "config": dict(self.config),
         }
-        write_json(folder / "bench.json", found)
-        return f"figures in {shown(folder)}/bench.json"
+        write_json(folder / "bench.json", content)
+        return f"all values in {shown(folder)}/bench.json"

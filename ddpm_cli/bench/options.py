@@ -1,4 +1,4 @@
-"""What the benchmarks of a composed config share of their keys; see conf/what."""
+"""The options shared by all benchmarks of a composed config; see conf/what."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from .windows import Stopwatch
 
 @dataclass(frozen=True, kw_only=True)
 class ComposedOptions:
-    """A config that `ddpm train` takes, and how often and how long it is timed.
+    """A config of `ddpm train`, and how often and how long it is measured.
 
     Raises:
-        ValueError: a number out of range, named first.
+        ValueError: a number out of range; the message starts with its key.
         ConfigError: a logger that cannot be built.
     """
 
@@ -61,5 +61,5 @@ class ComposedOptions:
 
     @property
     def timing(self) -> dict[str, float]:
-        """For bench.json."""
+        """The entries of bench.json on the windows."""
         return {"windows": self.windows, "seconds": self.seconds, "warmup": self.warmup}

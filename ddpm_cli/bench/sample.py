@@ -1,4 +1,4 @@
-"""ddpm bench what=sample."""
+"""ddpm bench what=sample: the speed of sampling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .workloads import MatrixProduct
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ComposedOptions):
-    """ckpt: None = the composed network with its first weights."""
+    """ckpt: None = the composed network with random weights."""
 
     ckpt: str | None = None
     batch_size: int = 64
@@ -36,10 +36,10 @@ class Options(ComposedOptions):
 
 
 class Benchmark:
-    """Draws samples for some windows of time and throws them away.
+    """Draws samples for a number of time windows and discards them.
 
     Raises:
-        ConfigError: parts that do not go together, a model that is not sampled step by step.
+        ConfigError: incompatible choices, or a model that is not sampled step by step.
         CheckpointError: a checkpoint that is missing, damaged or a classifier.
     """
 
@@ -53,7 +53,7 @@ class Benchmark:
         if self.run.network_call is None:
             raise ConfigError(NO_STEPS)
         self.request = Request(n=options.batch_size, seed=options.seed, sampler=options.sampler)
-        self.task = self.run.plan(self.request)  # more steps than the schedule has are refused here
+        self.task = self.run.plan(self.request)  # raises ConfigError for more steps than the schedule has
 
     def __call__(self, progress: Progress) -> Report:
         options, run, runtime = self.options, self.run, self.run.runtime
@@ -65,31 +65,31 @@ class Benchmark:
         first = stopwatch.measure(repeated(sampling), 0.0)
         stopwatch.measure(repeated(sampling), options.warmup)
         memory = peak_memory(runtime)
-        works: dict[str, Callable[[], Amount]] = {
+        workloads: dict[str, Callable[[], Amount]] = {
             "sampling": sampling,
             "network": network,
             "peak": MatrixProduct(runtime),
         }
-        windows = stopwatch.rounds({name: repeated(step) for name, step in works.items()}, progress)
-        found = measurements(self.task.calls, flops, windows, first, memory)
+        windows = stopwatch.rounds({name: repeated(step) for name, step in workloads.items()}, progress)
+        rows = measurements(self.task.calls, flops, windows, first, memory)
         protocol = options.timing | {
             "weights": "random" if options.ckpt is None else options.ckpt, "seed": options.seed,
             "batch_size": options.batch_size, "calls_per_image": self.task.calls,
         }  # fmt: skip
-        return Report("sample", self._title(), found, protocol, surroundings(runtime, False), self.job.config)
+        return Report("sample", self._title(), rows, protocol, surroundings(runtime, False), self.job.config)
 
     def _title(self) -> str:
         options, (c, h, w) = self.options, self.run.shape
         count = sum(p.numel() for p in self.run.run.model.parameters())
         weights = "random weights" if options.ckpt is None else f"weights of {options.ckpt}"
         return (
-            f"{type(options.sampler).__name__}, {self.task.calls} calls an image, {count:,} parameters, "
-            f"{options.batch_size} images of {h}x{w}x{c} at a time, {self.run.runtime}, "
+            f"{type(options.sampler).__name__}, {self.task.calls} network calls per image, {count:,} parameters, "
+            f"batches of {options.batch_size} images of {h}x{w}x{c}, {self.run.runtime}, "
             f"{torch.get_num_threads()} threads, {weights}"
         )
 
 
-NO_STEPS = "model: is not sampled step by step, which is what is measured; choose a diffusion model"
+NO_STEPS = "model: is not sampled step by step, so there are no steps to measure; choose a diffusion model"
 
 
 def _untrained(options: Options, job: Job) -> Generator:
@@ -106,20 +106,25 @@ def _untrained(options: Options, job: Job) -> Generator:
 def measurements(
     calls: int, flops: float, windows: dict[str, list[Window]], first: Window, memory: int | None
 ) -> list[Measurement]:
-    """`windows` of "sampling" and "network" (calls times images) and "peak" (FLOP); flops are of a call."""
+    """The measurements.
+
+    Args:
+        flops: FLOP of one network call per image.
+        windows: of "sampling" and "network" (network calls times images), and of "peak" (FLOP).
+    """
     sampling, network = ([w.rate for w in windows[name]] for name in ("sampling", "network"))
     peak = max(w.rate for w in windows["peak"])
     achieved = [rate * flops for rate in sampling]
     return [
         Measurement("sampling", "sampling", "images/s", [rate / calls for rate in sampling]),
-        Measurement("calls", "network calls times images", "calls/s", sampling),
-        Measurement("network", "the network alone", "calls/s", network),
-        Measurement("overhead", "sampling's overhead", "share", overhead(network, sampling)),
+        Measurement("calls", "network calls x batch size", "calls/s", sampling),
+        Measurement("network", "network alone", "calls/s", network),
+        Measurement("overhead", "overhead of sampling", "share", overhead(network, sampling)),
         Measurement("first_step", "first step", "s", [first.seconds]),
         *([Measurement("memory", "peak memory", "bytes", [memory])] if memory is not None else []),
-        Measurement("flops_call", "a call for an image", "FLOP", [flops]),
-        Measurement("flops", "an image", "FLOP", [flops * calls]),
+        Measurement("flops_call", "network call per image", "FLOP", [flops]),
+        Measurement("flops", "all network calls per image", "FLOP", [flops * calls]),
         Measurement("achieved", "FLOP/s", "FLOP/s", achieved),
         Measurement("peak", "best matrix product", "FLOP/s", [peak]),
-        Measurement("share_of_peak", "fraction of it", "share", [a / peak for a in achieved]),
+        Measurement("share_of_peak", "share of the best product", "share", [a / peak for a in achieved]),
     ]

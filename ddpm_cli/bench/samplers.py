@@ -1,4 +1,4 @@
-"""ddpm bench what=samplers: the errors of samplers on a model that is known exactly."""
+"""ddpm bench what=samplers: the errors of samplers on an exactly known model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from ..runs.assemble import network_calls
 from ..runs.job import Job
 
 EXACT = 5
-"""Sets of exact points, whose errors are luck alone."""
+"""Number of sets of exact points; their errors are only sampling noise."""
 COMPONENTS, DIMENSIONS = 20, 16
 
 
@@ -44,11 +44,11 @@ class Options:
         check_seed(self.seed)
         check_positive(steps=min(self.steps, default=0))
         if self.n < 2:
-            raise ConfigError(f"n: must be at least 2, to have a covariance, got {self.n}")
+            raise ConfigError(f"n: must be at least 2 to compute a covariance, got {self.n}")
 
 
 class SamplerErrors(NamedTuple):
-    """Of one sampler with so many steps, as `metrics.points` has them."""
+    """The errors of one sampler with a number of steps, see `metrics.points`."""
 
     sampler: str
     steps: int
@@ -60,7 +60,7 @@ class SamplerErrors(NamedTuple):
 
 @dataclass(frozen=True)
 class SamplersReport:
-    """exact: errors of sets of exact points. protocol: how all were drawn."""
+    """found: errors of the samplers. exact: errors of sets of exact points. protocol: how all were drawn."""
 
     found: list[SamplerErrors]
     exact: list[SamplerErrors]
@@ -69,7 +69,7 @@ class SamplersReport:
 
     @property
     def title(self) -> str:
-        return f"errors of {self.protocol['n']:,} points; exact: {EXACT} sets of exact ones"
+        return f"errors of {self.protocol['n']:,} points; exact: {EXACT} sets drawn from the model itself"
 
     @property
     def columns(self) -> list[str]:
@@ -80,8 +80,8 @@ class SamplersReport:
         return [_text(errors) for errors in (*self.found, *self.exact)]
 
     def write(self, folder: Path) -> str:
-        """`folder`/bench.json and samplers.png. Returns what to tell the user."""
-        exact, rows = ([errors._asdict() for errors in some] for some in (self.exact, self.found))
+        """Write `folder`/bench.json and samplers.png. Returns a line for the user."""
+        exact, rows = ([errors._asdict() for errors in group] for group in (self.exact, self.found))
         write_json(folder / "bench.json", {"exact": exact, "rows": rows, "protocol": self.protocol})
         curves: dict[str, list[tuple[int, float]]] = {}
         for errors in self.found:
@@ -89,20 +89,20 @@ class SamplersReport:
         band = (min(e.distance for e in self.exact), max(e.distance for e in self.exact))
         title = f"{self.protocol['mixture']}, {self.schedule}, {self.protocol['n']:,} points"
         samplers_plot(folder / "samplers.png", curves, band, title)
-        return f"figures in {shown(folder)}/bench.json, plot in {shown(folder)}/samplers.png"
+        return f"all values in {shown(folder)}/bench.json, plot in {shown(folder)}/samplers.png"
 
 
 class Benchmark:
-    """Every sampler on an exact model.
+    """Measures every sampler on an exactly known model.
 
     Raises:
-        ConfigError: an unknown mixture or sampler, more steps than the schedule has.
+        ConfigError: an unknown mixture or sampler, or more steps than the schedule has.
     """
 
     def __init__(self, options: Options, job: Job):
         self.options, self.job = options, job
         self.truth, nodes = mixture_of(options.mixture), job.choices("sampler")
-        chosen = dict.fromkeys(options.samplers or nodes)  # named twice is drawn once
+        chosen = dict.fromkeys(options.samplers or nodes)  # without duplicates
         self.samplers = [
             (name, steps, _sampler(name, steps, nodes, options.schedule))
             for name in chosen
@@ -112,15 +112,15 @@ class Benchmark:
     def __call__(self, progress: Progress) -> SamplersReport:
         options, truth, seed = self.options, self.truth, self.options.seed
         points = [truth.sample(options.n, _generator(seed + 3 + i)) for i in range(EXACT)]
-        exact = [_errors("exact", 0, 0, some, truth, seed) for some in points]
-        found = []
+        exact = [_errors("exact", 0, 0, exact_points, truth, seed) for exact_points in points]
+        rows = []
         for i, (name, steps, sampler) in enumerate(self.samplers, start=1):
             drawn = _draw(sampler, truth, options.schedule, options.n, seed)
-            found.append(_errors(name, steps, network_calls(sampler, options.schedule), drawn, truth, seed))
-            progress("drawing", i, len(self.samplers))
+            rows.append(_errors(name, steps, network_calls(sampler, options.schedule), drawn, truth, seed))
+            progress("sampling", i, len(self.samplers))
         schedule = dict(self.job.config["schedule"])
         protocol = {"mixture": options.mixture, "schedule": schedule, "n": options.n, "seed": seed}
-        return SamplersReport(found, exact, protocol, type(options.schedule).__name__)
+        return SamplersReport(rows, exact, protocol, type(options.schedule).__name__)
 
 
 def _text(errors: SamplerErrors) -> list[str]:
@@ -129,10 +129,10 @@ def _text(errors: SamplerErrors) -> list[str]:
 
 
 def _sampler(name: str, steps: int, nodes: Mapping[str, Node], schedule: Schedule) -> Sampler:
-    """The shipped YAML, unclipped: the mixture has no bounds.
+    """The shipped sampler, without clipping, because the mixture is not bounded.
 
     Raises:
-        ConfigError: a name that is not there, more steps than the schedule has.
+        ConfigError: an unknown name, or more steps than the schedule has.
     """
     if name not in nodes:
         raise ConfigError(f"samplers: there is no {name!r}; choose from {', '.join(nodes)}")
@@ -140,7 +140,7 @@ def _sampler(name: str, steps: int, nodes: Mapping[str, Node], schedule: Schedul
     try:
         sampler.length(schedule)
     except ValueError as error:
-        raise ConfigError(str(error)) from error  # the key is `steps` here, not `sampler.steps`
+        raise ConfigError(str(error)) from error  # here the key is `steps`, not `sampler.steps`
     return sampler
 
 
@@ -175,7 +175,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def mixture_of(name: str) -> GaussianMixture:
-    """Raises ConfigError for an unknown one."""
+    """The mixture of that name. Raises ConfigError for an unknown name."""
     if name == "plane":
         return GaussianMixture.of([0.2, 0.3, 0.5], [[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]], [0.1, 0.25, 0.15])
     if name == "digits":
@@ -184,12 +184,12 @@ def mixture_of(name: str) -> GaussianMixture:
 
 
 def _digits() -> GaussianMixture:
-    """20 full components by EM on the first 16 principal components of the digits, in [-1, 1] pixels."""
+    """20 full components, fitted by EM to the first 16 principal components of the digits, pixels in [-1, 1]."""
     from sklearn.datasets import load_digits
     from sklearn.decomposition import PCA
-    from sklearn.mixture import GaussianMixture as ByEM
+    from sklearn.mixture import GaussianMixture as FittedMixture
 
     pixels = load_digits().data / 8 - 1
     points = PCA(DIMENSIONS, random_state=0).fit_transform(pixels)
-    fitted = ByEM(COMPONENTS, random_state=0, reg_covar=1e-3).fit(points)
+    fitted = FittedMixture(COMPONENTS, random_state=0, reg_covar=1e-3).fit(points)
     return GaussianMixture(*(torch.from_numpy(v) for v in (fitted.weights_, fitted.means_, fitted.covariances_)))

@@ -1,4 +1,4 @@
-"""What is timed of sampling: its steps as `ddpm sample` takes them, and the network alone."""
+"""Workloads of the sampling benchmark: the steps of `ddpm sample`, and the network alone."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -12,10 +12,10 @@ from .windows import Amount
 
 
 class SamplingSteps:
-    """A step of sampling; the amount is in network calls times images, counted as they are made.
+    """Takes one sampling step per call. The amount is the number of network calls times the batch size.
 
     Args:
-        request: a batch; the batches after it have seeds of their own.
+        request: the first batch; later batches have other seeds.
     """
 
     def __init__(self, run: Generator, request: Request):
@@ -29,7 +29,7 @@ class SamplingSteps:
         return Amount((self.calls - before) * self.request.n)
 
     def _steps(self) -> Iterator[None]:
-        """Step after step of one batch after another."""
+        """Takes the steps of one batch after another, without end."""
         first, n = self.request.seed, self.request.n
         while True:
             task = self.run.plan(Request(n=n, seed=first, sampler=self.request.sampler))
@@ -43,7 +43,7 @@ class SamplingSteps:
 
 
 class NetworkCalls:
-    """The network alone, on numbers that lie ready; the amount as above."""
+    """Calls the network alone, on the same inputs each time; the amount is as in `SamplingSteps`."""
 
     def __init__(self, run: Generator, request: Request):
         self.model, device = cast(Denoiser, run.run.model), run.runtime.device

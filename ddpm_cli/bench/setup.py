@@ -1,4 +1,4 @@
-"""What `ddpm train` would train, ready for its first step, and what it took to get there."""
+"""Sets up training like `ddpm train`, takes the first step, and measures how long that takes."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -25,11 +25,11 @@ from .options import ComposedOptions
 from .windows import Amount
 
 ENDLESS = 2**62
-"""Steps of the measured plan: a window ends by time."""
+"""Steps of the measured plan, never reached: a window ends by time."""
 
 
 class SetupTimes(NamedTuple):
-    """Seconds: to read the training pictures, to build network and optimizer, for the first step (which compiles)."""
+    """Seconds to read the training images, to build network and optimizer, and for the first step (with compiling)."""
 
     load: float
     build: float
@@ -38,7 +38,7 @@ class SetupTimes(NamedTuple):
 
 @dataclass
 class TrainingSetup:
-    """A run between two steps. `model` is what the objective calls; `state` holds its weights."""
+    """The objects of a run in training. `model` is the module that the objective calls; `state` holds its weights."""
 
     plan: Plan
     runtime: Runtime
@@ -61,15 +61,15 @@ class TrainingSetup:
         return bool(self.state.chosen["compile"] != "eager")
 
     def title(self) -> str:
-        """One line for the table."""
+        """The title of the table, one line."""
         c, h, w = self.images.shape
         count = sum(p.numel() for p in self.state.module.parameters())
-        words = f"{count:,} parameters, batches of {self.plan.batch_size} images of {h}x{w}x{c}, {self.runtime}"
-        return f"{words}, {torch.get_num_threads()} threads{', compiled' if self.compiled else ''}"
+        text = f"{count:,} parameters, batches of {self.plan.batch_size} images of {h}x{w}x{c}, {self.runtime}"
+        return f"{text}, {torch.get_num_threads()} threads{', compiled' if self.compiled else ''}"
 
 
 class OptimizerSteps:
-    """Batch after batch through the optimizer step of `ddpm train`."""
+    """Takes one optimizer step of `ddpm train` per call."""
 
     def __init__(self, setup: TrainingSetup):
         self.setup = setup
@@ -85,27 +85,27 @@ class OptimizerSteps:
 
 
 def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progress) -> TrainingSetup:
-    """Build what `options` describe and take the first step.
+    """Build a run as `options` say and take its first step.
 
     Raises:
-        DdpmError: what `ddpm train` raises; a model that takes no gradient steps.
+        DdpmError: as `ddpm train`; also for a model without gradient steps.
     """
     requested, plan = options.trainer, endless(options.trainer)
     runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
     spec = ModelSpec(options.objective, options.schedule, runtime)
-    # what does not go together is said before data are read
+    # incompatible choices are reported before data are read
     if not session_class(spec.wrap(network(config))).gradient_steps:
-        raise ConfigError("objective: EM takes no gradient steps, which are what is measured; choose another model")
+        raise ConfigError("objective: EM takes no gradient steps, so there is nothing to measure; choose another model")
     began = time.perf_counter()
     images: Images = options.dataset.load("train", progress)
     loaded = time.perf_counter()
     module = network(completed(config, images))
-    some = next(images.batches(plan.batch_size, options.seed, 0, "cpu"))
+    batch = next(images.batches(plan.batch_size, options.seed, 0, "cpu"))
     counting = time.perf_counter()
-    flops = training_flops(options.objective, spec.wrap(module), some)
+    flops = training_flops(options.objective, spec.wrap(module), batch)
     counted = time.perf_counter()
     begin_memory(runtime)
-    # as it was asked: whether to compile hangs on how long it would train
+    # with the requested plan: compile=auto depends on how long the run would train
     state = prepare(module, options.optimizer, requested, spec, None, images)
     model = spec.wrap(state.module).train()
     times = SetupTimes(0.0, 0.0, 0.0)
@@ -119,7 +119,7 @@ def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progre
 
 
 def endless(plan: Plan) -> Plan:
-    """Without an end, a change of the learning rate, and anything to validate, draw or save: log lines are left."""
+    """`plan` without an end, learning rate decay, validation, samples and checkpoints; only log lines remain."""
     return replace(
         plan,
         steps=ENDLESS,

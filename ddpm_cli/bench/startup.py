@@ -1,4 +1,4 @@
-"""ddpm bench what=startup: each command in a process of its own, in an empty folder, as from a shell."""
+"""ddpm bench what=startup: how long commands take from the shell, each in its own process and an empty folder."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ from .machine import machine
 from .measurements import Measurement, Report
 
 HELP, MISTAKE, STEP = 0.5, 1.5, 8.0
-"""Seconds that are aimed at: an answer without a config, one line about a mistake, a training step on digits."""
+"""Goals in seconds: for help and completion, for a config error, and for a training step on digits."""
 
 
 class StartupCase(NamedTuple):
-    """A command line, the exit code it must have, and for tab completion the line that is being typed."""
+    """A command line, its expected exit code, and, for tab completion, the typed line."""
 
     name: str
     what: str
@@ -42,7 +42,7 @@ CASES = [
     StartupCase("unknown_group", "ddpm train datset=digits", MISTAKE, ["train", "datset=digits"], 2),
     StartupCase("unknown_key", "ddpm train model.chanels=3", MISTAKE, ["train", "model.chanels=3"], 2),
     StartupCase("wrong_type", "ddpm train trainer.steps=many", MISTAKE, ["train", "trainer.steps=many"], 2),
-    StartupCase("first_step", "one step on digits, and its save", STEP, ONE_STEP),
+    StartupCase("first_step", "one step on digits, saved", STEP, ONE_STEP),
 ]
 
 
@@ -61,49 +61,51 @@ class Options:
 
 
 class Benchmark:
-    """Starts each command `windows` times, by turns; one more start before, which fills the disk's cache."""
+    """Runs all commands `windows` times in turn, after one run that fills the disk cache."""
 
     def __init__(self, options: Options, job: Job):
         self.options, self.job = options, job
 
     def __call__(self, progress: Progress) -> Report:
-        """Raises DdpmError for a command that ends otherwise than it should."""
+        """Raises DdpmError when a command exits with another code than expected."""
         windows = self.options.windows
         times: dict[str, list[ProcessTimes]] = {case.name: [] for case in CASES}
         time_process(CASES[-1])
         for i in range(windows):
             for case in CASES:
                 times[case.name].append(time_process(case))
-            progress("starting", i + 1, windows)
-        found = [Measurement(c.name, c.what, "s", [t.seconds for t in times[c.name]], c.goal) for c in CASES]
-        # what a process computed for: on a busy machine it also waited for its turn
-        processor = {name: [round(t.processor, 3) for t in some] for name, some in times.items()}
+            progress("starting commands", i + 1, windows)
+        measurements = [Measurement(c.name, c.what, "s", [t.seconds for t in times[c.name]], c.goal) for c in CASES]
+        # processor time: on a busy machine, the elapsed time also includes waiting for a core
+        processor = {name: [round(t.processor, 3) for t in runs] for name, runs in times.items()}
         protocol = {"windows": windows, "processor_seconds": processor}
-        title = "from the shell to the end of the process"
-        return Report("startup", title, found, protocol, machine(), self.job.config)
+        title = "from starting the command to the end of its process"
+        return Report("startup", title, measurements, protocol, machine(), self.job.config)
 
 
 class ProcessTimes(NamedTuple):
-    """Seconds from starting a process to its end, and those that its threads computed together (0 where unknown)."""
+    """Elapsed seconds from start to end of a process, and the processor seconds of its threads (0 if unknown)."""
 
     seconds: float
     processor: float
 
 
 def time_process(case: StartupCase) -> ProcessTimes:
-    """Raises DdpmError when the process does not end as it should."""
+    """Run a command once. Raises DdpmError when it exits with another code than expected."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path}
     if case.typed is not None:
         environment |= {"COMP_LINE": case.typed, "COMP_POINT": str(len(case.typed))}
     command = [sys.executable, "-m", "ddpm_cli", *case.arguments]
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         began, before = time.perf_counter(), os.times()
-        done = subprocess.run(command, cwd=place, env=environment, text=True, capture_output=True, check=False)
+        result = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
         seconds, after = time.perf_counter() - began, os.times()
-    if done.returncode != case.code:
-        said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise DdpmError(f"{case.what}: ended with {done.returncode}, not {case.code} ({said}); run it by itself")
+    if result.returncode != case.code:
+        last_line = (result.stderr.strip().splitlines() or ["no output"])[-1]
+        raise DdpmError(
+            f"{case.what}: exit code {result.returncode} instead of {case.code} ({last_line}); run it alone to see why"
+        )
     computed = after.children_user + after.children_system - before.children_user - before.children_system
     return ProcessTimes(seconds, computed)

@@ -1,4 +1,4 @@
-"""Windows of time in which work is done again and again; works take turns, so that a busy machine slows them all."""
+"""Measures workloads in windows of time. Workloads take turns, so that a busy machine slows all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from ..progress import Progress
 
 
 class Amount(NamedTuple):
-    """What a window did: `amount` in the work's own unit (images, FLOP, network calls); `waiting` seconds for data."""
+    """The work done: `amount` in the workload's unit (images, FLOP, network calls); `waiting`: seconds for data."""
 
     amount: float
     waiting: float = 0.0
@@ -27,22 +27,22 @@ class Window(NamedTuple):
 
     @property
     def waited(self) -> float:
-        """The share of the time that went into waiting for data."""
+        """The share of the time spent waiting for data."""
         return self.waiting / self.seconds
 
 
 Workload = Callable[[float], Amount]
-"""Works for at least so many seconds, to the end of a step."""
+"""Repeats steps for at least the given seconds and returns the work done."""
 
 
 class Stopwatch(NamedTuple):
-    """How often and how long work is timed.
+    """How often and how long workloads are measured.
 
     Args:
-        windows: of each work.
-        seconds: of a window.
-        warmup: seconds of each work before the first window.
-        synchronize: waits for the device, before a clock is read.
+        windows: number of windows per workload.
+        seconds: length of a window.
+        warmup: seconds of each workload before the first window.
+        synchronize: waits for the device; called before the clock is read.
     """
 
     windows: int
@@ -50,32 +50,33 @@ class Stopwatch(NamedTuple):
     warmup: float
     synchronize: Callable[[], None]
 
-    def measure(self, work: Workload, seconds: float) -> Window:
+    def measure(self, workload: Workload, seconds: float) -> Window:
         self.synchronize()
         began = time.perf_counter()
-        done = work(seconds)
+        done = workload(seconds)
         self.synchronize()
         return Window(done.amount, done.waiting, time.perf_counter() - began)
 
-    def rounds(self, works: Mapping[str, Workload], progress: Progress) -> dict[str, list[Window]]:
-        """Each work once a round, in an order of its own each time, the same in every run.
+    def rounds(self, workloads: Mapping[str, Workload], progress: Progress) -> dict[str, list[Window]]:
+        """Measure each workload once per round, in a random order that is the same in every run.
 
-        So what drifts favours none of them, and none always follows another, which leaves a hot processor behind.
+        So slow changes of the machine affect all workloads alike, and none always follows the same one, which may leave
+        a hot processor behind.
         """
-        for work in works.values():
-            self.measure(work, self.warmup)
-        found: dict[str, list[Window]] = {name: [] for name in works}
+        for workload in workloads.values():
+            self.measure(workload, self.warmup)
+        windows: dict[str, list[Window]] = {name: [] for name in workloads}
         for i in range(self.windows):
-            for name in Random(i).sample(list(works), len(works)):
-                found[name].append(self.measure(works[name], self.seconds))
+            for name in Random(i).sample(list(workloads), len(workloads)):
+                windows[name].append(self.measure(workloads[name], self.seconds))
             progress("measuring", i + 1, self.windows)
-        return found
+        return windows
 
 
 def repeated(step: Callable[[], Amount]) -> Workload:
-    """`step` again and again until the time is up, at least once."""
+    """A workload that repeats `step` until the time is up, at least once."""
 
-    def work(seconds: float) -> Amount:
+    def workload(seconds: float) -> Amount:
         ends = time.perf_counter() + seconds
         amount = waiting = 0.0
         while True:
@@ -84,4 +85,4 @@ def repeated(step: Callable[[], Amount]) -> Workload:
             if time.perf_counter() >= ends:
                 return Amount(amount, waiting)
 
-    return work
+    return workload

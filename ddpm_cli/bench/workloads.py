@@ -1,4 +1,4 @@
-"""What is timed: the loop of `ddpm train`, the bare arithmetic of its steps, a matrix product."""
+"""Workloads of the training benchmark: the loop of `ddpm train`, a bare loop of its operations, matrix products."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +23,11 @@ from .setup import TrainingSetup
 from .windows import Amount
 
 SIDES = {"cuda": 8192, "cpu": 2048}
-"""Of the square matrices: large enough that nothing but arithmetic counts, small enough for many products a second."""
+"""Size of the square matrices: large enough for peak FLOP/s, small enough for many products per second."""
 
 
 class MatrixProduct:
-    """A matrix product in the run's precision again and again; the best window is the peak that shares are of."""
+    """Computes a large matrix product in the run's precision. The best window defines the peak FLOP/s."""
 
     def __init__(self, runtime: Runtime):
         side = SIDES.get(runtime.device.type, 4096)
@@ -42,7 +42,7 @@ class MatrixProduct:
 
 
 class SilentReporter:
-    """A reporter that shows nothing: the terminal's own line would stand in the table's place."""
+    """A reporter that shows nothing, so that only the progress of the benchmark is visible."""
 
     def begin(self, config: Mapping[str, Any], folder: Path) -> None: ...
 
@@ -61,14 +61,14 @@ class SilentReporter:
 
 
 class DiscardedRun(RunDirectory):
-    """Writes log lines as a run does, into a folder that its user throws away, and no checkpoint."""
+    """A run that writes log lines into a temporary folder, and no checkpoints."""
 
     def __enter__(self) -> "DiscardedRun":
         super().__enter__()
         return self
 
     def log_only(self, config: Mapping[str, Any]) -> None:
-        """Open what a log line goes to, and nothing else: `outputs/latest` stays as it is."""
+        """Open the loggers only; `outputs/latest` is left unchanged."""
         self._loggers = open_loggers(self._choices, self.folder, 0, config)
 
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
@@ -76,7 +76,7 @@ class DiscardedRun(RunDirectory):
 
 
 class TimedBatches:
-    """The same batches, with the time that went into waiting for them."""
+    """The batches of `images`; measures the time spent waiting for them."""
 
     def __init__(self, images: Images):
         self.images, self.waiting = images, 0.0
@@ -94,7 +94,7 @@ class TimedBatches:
 
 
 class TrainingLoop:
-    """A workload: the loop of `ddpm train` until the time is up. `run` is where it logs."""
+    """A workload: the loop of `ddpm train` until the time is up. `run` takes its log lines."""
 
     def __init__(self, setup: TrainingSetup, run: RunDirectory):
         self.setup, self.run = setup, run
@@ -103,7 +103,7 @@ class TrainingLoop:
     def __call__(self, seconds: float) -> Amount:
         s, batches = self.setup, TimedBatches(self.setup.images)
         for group, rate in zip(s.state.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate  # a session takes the rate that it finds for the one that its plan multiplies
+            group["lr"] = rate  # `train` multiplies the initial rate, so undo what the last window set
         first, s.state.seconds = s.state.step, 0.0
         plan = replace(s.plan, max_seconds=max(seconds, 1e-9))
         train(s.objective, s.model, s.state, cast(Images, batches), plan, self.run, Callbacks(), s.seed)
@@ -111,7 +111,7 @@ class TrainingLoop:
 
 
 class FixedRandom(StepRandom):
-    """Random numbers that were drawn once and stay on the device; coins fall as they do in training."""
+    """Random numbers that are drawn once and kept on the device; coins are tossed as in training."""
 
     def __init__(self, seed: int, step: int, like: Batch, rows: slice, drawn: dict[object, Tensor]):
         super().__init__(seed, step, like.x.device, len(like.x), rows)
@@ -132,7 +132,7 @@ class FixedRandom(StepRandom):
 
 
 class BareLoop:
-    """Forward, loss, backward, clipping, optimizer and average, as in training; nothing is loaded, drawn or logged."""
+    """Forward, loss, backward, clipping, optimizer and average as in training; without data loading, noise or logs."""
 
     def __init__(self, setup: TrainingSetup):
         self.setup = setup

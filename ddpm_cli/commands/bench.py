@@ -11,14 +11,14 @@ from ..runs.job import Job
 
 
 class Options:
-    """`what` picks a module of ddpm_cli.bench; the other keys are that one's own `Options`."""
+    """`what` picks a module of ddpm_cli.bench; the other keys are the `Options` of that module."""
 
     def __init__(self, what: Literal["samplers", "train", "sample", "data", "startup"], **keys: Any):
         self.what, self.keys = what, keys
 
 
 def run(options: Options, job: Job) -> None:
-    """Measure, show a table, and write bench.json into the job's folder."""
+    """Run a benchmark, show its table, and write bench.json into the job's folder."""
     name = f"ddpm_cli.bench.{options.what}"
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)

@@ -12,28 +12,28 @@ from ..files import shown
 from ..runs.job import Job
 
 NO_RUN = ("prior", "sampler", "guidance")
-"""Keys without a use where no model draws."""
+"""Keys that are not used when no model draws samples."""
 
 
 def run(options: Options, job: Job) -> None:
-    """Evaluate a checkpoint, or samples, into the job's folder."""
+    """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
     folder, began = EvaluationFolder(job.folder), time.perf_counter()
     with console.Counter() as progress:
         evaluator = Evaluator(options, progress)
         generator = evaluator.subject.generator
-        unused = {key: value for key, value in job.config.items() if key not in NO_RUN}
-        console.show_config(unused if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
+        used = {key: value for key, value in job.config.items() if key not in NO_RUN}
+        console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
         results = evaluator()
     seconds = time.perf_counter() - began
     folder.write(results.content(round(seconds, 3)), results.pictures)
     if options.tensorboard:
         folder.write_scalars(results.scalars, int(evaluator.subject.facts.get("checkpoint_step", 0)))
     _show(results, options)
-    console.note(f"{seconds:.1f} s: {folder.contents()} in {shown(job.folder)}")
+    console.note(f"evaluated in {seconds:.1f} s: {folder.contents()} in {shown(job.folder)}")
 
 
 def _show(results: Results, options: Options) -> None:
-    """The tables."""
+    """Print the tables and notes."""
     if results.bits is not None:
         title = f"bits/dim of {results.images} {options.split} images"
         console.table(title, ["", "bits/dim", "standard error"], bits_rows(results.bits))
@@ -48,4 +48,4 @@ def _show(results: Results, options: Options) -> None:
         if result.note:
             console.note(result.note)
     if accuracy := results.metrics.get("accuracy"):
-        console.table("classes", ["", "images", "right", "most often taken for"], class_rows(accuracy))
+        console.table("classes", ["", "images", "correct", "most often mistaken for"], class_rows(accuracy))

@@ -8,7 +8,7 @@ from ..sampling.options import GifOptions as Options
 
 
 def run(options: Options, job: Job) -> None:
-    """Write denoise.gif, interpolate.gif, or forward.gif and forward.png; or the file that `out` names."""
+    """Write denoise.gif, interpolate.gif, or forward.gif with forward.png; or the file that `out` names."""
     path = options.path(job.folder)
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)

@@ -9,13 +9,13 @@ from ..sampling.options import SampleOptions as Options
 
 
 def run(options: Options, job: Job) -> None:
-    """Draw images from a checkpoint into the job's folder."""
-    folder = SampleFolder(job.folder)  # one with other files is refused before a checkpoint is read
+    """Draw samples from a checkpoint and write them into the job's folder."""
+    folder = SampleFolder(job.folder)  # fails on other files before the checkpoint is read
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     pipeline = run.pipeline(options, options.batch_size, options.compile)
     console.show_config(run.shown(job), f"ddpm sample: {shown(job.folder)}")
     with console.Counter() as progress:
         samples = pipeline(progress)
     folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs)
-    said = f"{len(samples)} images in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
-    console.show_pictures(samples.images, samples.columns, said)
+    caption = f"{len(samples)} images in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
+    console.show_pictures(samples.images, samples.columns, caption)

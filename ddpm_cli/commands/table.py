@@ -21,22 +21,22 @@ class Options:
 
 
 def run(options: Options, job: Job) -> None:
-    """Show what compares side by side; write table.md into `out` when it is given."""
+    """Show evaluations side by side; write table.md into `out` if it is given."""
     names = [options.of] if isinstance(options.of, str) else options.of
-    found, left_out = find(names, options.trust)
+    entries, left_out = find(names, options.trust)
     if left_out:
-        console.note(f"left out, without an accuracy yet: {', '.join(map(shown, left_out))}")
-    parts, why = [found], ""
-    if any(has_wildcard(name) for name in names):  # whoever names each folder wants one table or to know why not
-        parts, why = grouped(found)
-    made = [table for part in parts for table in tables(part)]
-    for each in made:
-        console.table(each.title, each.columns, each.rows)
-    if len(parts) > 1:
-        console.note(f"{len(parts)} groups, which do not compare: {why}")
+        console.note(f"skipped, no accuracy yet: {', '.join(map(shown, left_out))}")
+    groups, reason = [entries], ""
+    if any(has_wildcard(name) for name in names):  # folders named one by one must fit into one table, or it is an error
+        groups, reason = grouped(entries)
+    shown_tables = [table for group in groups for table in tables(group)]
+    for table in shown_tables:
+        console.table(table.title, table.columns, table.rows)
+    if len(groups) > 1:
+        console.note(f"{len(groups)} groups that cannot be compared with each other: {reason}")
     if options.out is not None:
-        place = Path(options.out)
-        place.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(map(markdown, made))
-        write_atomically(place / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
-        console.note(f"written to {shown(place)}/table.md")
+        folder = Path(options.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(map(markdown, shown_tables))
+        write_atomically(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+        console.note(f"written to {shown(folder)}/table.md")

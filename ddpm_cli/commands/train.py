@@ -8,7 +8,7 @@ from ..training.session import run_session
 
 
 def run(options: Options, job: Job) -> None:
-    """Train what the config describes in the job's folder."""
+    """Train a model as the config says, in the job's folder."""
     outcome = run_session(options, job, console.TrainingView(options.trainer.max_seconds), monitor)
     for note in outcome.notes:
         console.note(note)

@@ -1,1 +1,1 @@
-"""Hydra: from conf/ and the command line to plain values, and what is said when they do not fit."""
+"""Hydra: composes plain values from conf/ and the command line, and explains mistakes in them."""

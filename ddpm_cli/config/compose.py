@@ -1,4 +1,4 @@
-"""Composing a command's config without running it."""
+"""Composes the config of a command without running it."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from .shipped import conf_dir
 
 
 def compose_command(command: str, overrides: Sequence[str]) -> DictConfig:
-    """With Hydra's own node. A program of Hydra's that calls this stays as it is. Raises what Hydra raises."""
+    """The config with Hydra's own node. Keeps the Hydra state of a calling program. Raises what Hydra raises."""
     before = get_gh_backup()
     GlobalHydra.instance().clear()
     try:

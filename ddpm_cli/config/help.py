@@ -1,4 +1,4 @@
-"""What `ddpm COMMAND --help` says: groups with their choices, keys with their values and the YAML's comments."""
+"""The content of `ddpm COMMAND --help`: groups with their choices, keys with their values and YAML comments."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ def explain_command(command: str, overrides: Sequence[str]) -> Help:
     """The help of `command` with `overrides` applied. Raises what Hydra raises."""
     config = compose_command(command, overrides)
     choices = {g: [] if c is None else [c] for g, c in config.hydra.runtime.choices.items()} | _lists(overrides)
-    taken = {g: c for g, c in choices.items() if not g.startswith("hydra")}
-    groups = [(g, _choices(config, g), c) for g, c in sorted(taken.items())]
+    current = {g: c for g, c in choices.items() if not g.startswith("hydra")}
+    groups = [(g, _choices(config, g), c) for g, c in sorted(current.items())]
     comments = _comments(conf_dir() / f"{command}.yaml", "")
-    for group, choice in ((g, c) for g, chosen in taken.items() for c in chosen):
+    for group, choice in ((g, c) for g, chosen in current.items() for c in chosen):
         for file in _with_bases(conf_dir() / group / f"{choice}.yaml"):
             comments |= _comments(file, "" if _is_global(file) else f"{group}.")
     values = OmegaConf.to_container(config, resolve=False)
@@ -37,13 +37,13 @@ def _lists(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _choices(config: DictConfig, group: str) -> list[str]:
-    """From every folder of the search path: the shipped one, the user's own, --config-dir."""
+    """All choices of a group, from every folder of the search path: the shipped one, the user's, --config-dir."""
     folders = [Path(s.path) / group for s in config.hydra.runtime.config_sources if s.schema == "file"]
     return sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
 
 
 def _with_bases(file: Path) -> list[Path]:
-    """The siblings that a YAML's defaults list builds on, then itself."""
+    """The files that the defaults list of a YAML file builds on, then the file itself."""
     if not file.is_file():
         return []
     node = OmegaConf.load(file)
@@ -52,7 +52,7 @@ def _with_bases(file: Path) -> list[Path]:
 
 
 def _is_global(file: Path) -> bool:
-    """Whether its keys stand at the top, not below the name of its group."""
+    """Whether its keys are top-level keys, not below the name of its group."""
     return file.read_text(encoding="utf-8").startswith("# @package _global_")
 
 
@@ -66,13 +66,13 @@ def _leaves(node: dict[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _comments(file: Path, prefix: str) -> dict[str, str]:
-    """`key: value # comment` lines, by dotted key."""
-    found: dict[str, str] = {}
+    """The comments of `key: value # comment` lines, by dotted key."""
+    comments: dict[str, str] = {}
     path: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if match := re.match(r"^( *)([A-Za-z]\w*):(.*)$", line):
             path = [*path[: len(match[1]) // 2], match[2]]
             _, mark, comment = match[3].partition(" # ")
             if mark:
-                found[prefix + ".".join(path)] = comment.strip()
-    return found
+                comments[prefix + ".".join(path)] = comment.strip()
+    return comments

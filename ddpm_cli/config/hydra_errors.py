@@ -17,7 +17,7 @@ def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) 
     """One line about a config that Hydra could not compose."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write key=value, quote values with spaces or = signs"
+        return f"{error.override}: cannot be parsed; write key=value, and quote values with spaces or = signs"
     if isinstance(error, MissingConfigException):
         return _missing(error, text)
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -27,7 +27,7 @@ def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) 
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]}: has several values; write key=[a,b] for a list, or add -m to sweep over them"
     if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
-        return f"{match[1]}: is a sweep; add -m"
+        return f"{match[1]}: has several values; add -m to sweep over them"
     if match := re.search(r"Error merging override ([^\s]+)", text):
         return f"{match[1]}: {_cause(error)}; see ddpm {command} --help"
     return f"config: {_first(text) or _cause(error)}; see ddpm {command} --help"
@@ -41,18 +41,18 @@ def _missing(error: MissingConfigException, text: str) -> str:
         advice = f"did you mean {close[0]!r}? " if close else ""
         return f"{group}: there is no {choice!r}; {advice}choose one of {', '.join(options)}"
     if match := re.search(r"Could not load '([^']+)'|Cannot find primary config '([^']+)'", text):
-        return f"{match[1] or match[2]}: is not in the config folders; see --info searchpath"
-    return f"config: {_first(text)}; see --info searchpath"
+        return f"{match[1] or match[2]}: is not in any config folder; --info searchpath lists them"
+    return f"config: {_first(text)}; --info searchpath lists the config folders"
 
 
 def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
-    """The keys and groups there are, with the rest of the command line applied, give the did-you-mean."""
+    """A message with suggestions from the existing keys and groups, with the rest of the command line applied."""
     keys = _keys(_compose(command, [a for a in arguments if not _about(a, key)]))
     written = next((a.lstrip("+~").partition("=")[0] for a in arguments if _about(a, key)), key)
     parent, _, leaf = written.rpartition(".")
     if choices := _choices_with(parent, leaf):
         advice = " or ".join(f"{parent}={choice}" for choice in choices)
-        return f"{written}: belongs to another choice; add {advice}"
+        return f"{written}: is not an option of the current choice; add {advice}"
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
     if close := difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.6):
         guess = f"{parent}.{close[0]}" if parent else close[0]
@@ -77,7 +77,7 @@ def _about(argument: str, key: str) -> bool:
 
 def _compose(command: str, arguments: Sequence[str]) -> DictConfig | None:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    for attempt in (overrides, []):  # when the rest is wrong as well, suggest from the defaults
+    for attempt in (overrides, []):  # if the rest is wrong as well, suggest from the defaults
         try:
             return compose_command(command, attempt)
         except Exception:
@@ -86,18 +86,18 @@ def _compose(command: str, arguments: Sequence[str]) -> DictConfig | None:
 
 
 def _keys(config: DictConfig | None) -> list[str]:
-    found: list[str] = []
+    keys: list[str] = []
 
     def walk(node: Any, prefix: str) -> None:
         for name, value in node.items():
             if not str(name).startswith("_") and f"{prefix}{name}" != "hydra":
-                found.append(f"{prefix}{name}")
+                keys.append(f"{prefix}{name}")
                 if isinstance(value, dict):
                     walk(value, f"{prefix}{name}.")
 
     if config is not None:
         walk(OmegaConf.to_container(config, resolve=False), "")
-    return found
+    return keys
 
 
 def _groups() -> list[str]:

@@ -1,6 +1,6 @@
-"""Hydra: composes a command's config from conf/ and the command line, runs the command on plain values.
+"""Runs a command: Hydra composes its config from conf/ and the command line, the command gets plain values.
 
-Whatever goes wrong on the way becomes one line on stderr and an exit code.
+Every error becomes one line on stderr and an exit code.
 """
 
 import logging
@@ -39,25 +39,25 @@ OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(pa
 
 
 class UserConf(SearchPathPlugin):
-    """A `conf` folder in the working directory comes before the shipped one, so its files add to it or shadow it."""
+    """Puts a `conf` folder in the working directory before the shipped one: its files add to it or shadow it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        mine = Path("conf")
-        if mine.is_dir() and mine.resolve() != conf_dir().resolve():
-            search_path.prepend("user", f"file://{mine.resolve()}")
-            if str(Path.cwd()) not in sys.path:  # so that `_target_: my_pkg.Thing` finds the package beside it
+        user_conf = Path("conf")
+        if user_conf.is_dir() and user_conf.resolve() != conf_dir().resolve():
+            search_path.prepend("user", f"file://{user_conf.resolve()}")
+            if str(Path.cwd()) not in sys.path:  # so that `_target_: my_pkg.Thing` finds a package next to conf
                 sys.path.insert(0, str(Path.cwd()))
 
 
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra lets exceptions through to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     warning = set_spin_count()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
-    codes: list[int] = []  # of jobs that failed: a sweep goes on with the next one, and answers with the first
+    codes: list[int] = []  # of failed jobs: a sweep continues with the next job, and returns the first code
 
     def report(error: BaseException) -> int:
         if debug and not isinstance(error, SystemExit):
@@ -75,7 +75,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             log.warning("%s", warning)
         try:
             run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task), shipped_choices))
-        except Exception as error:  # kept from Hydra, which would print more than the one line
+        except Exception as error:  # Hydra would print more than one line
             codes.append(report(error))
         finally:
             _remove_empty(folder, kept)
@@ -89,7 +89,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             start()
     except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
         return report(error)
-    except Exception as error:  # the command's own are caught in `task`: this is Hydra, about a strange line
+    except Exception as error:  # not from the command, whose errors are caught in `task`: Hydra cannot parse the line
         return report(ConfigError(f"command line: {' '.join(str(error).split())}; see ddpm {name} --help"))
     except BaseException as error:
         return report(error)
@@ -97,10 +97,10 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
 
 def call(name: str, overrides: Sequence[str]) -> Job:
-    """Run command `name` from Python: its config composed with `overrides`, as on the command line.
+    """Run command `name` from Python, with the same `overrides` as on the command line.
 
     Raises:
-        DdpmError: what the command raises; what Hydra raises, as one line.
+        DdpmError: an error of the command, or of Hydra as one line.
     """
     Plugins.instance().register(UserConf)
     try:
@@ -121,7 +121,7 @@ def call(name: str, overrides: Sequence[str]) -> Job:
 
 
 def run(name: str, job: Job) -> None:
-    """The command's own code: its options are bound to the config and checked, once."""
+    """Run the command's own code. Its options are bound to the config and checked once."""
     command = f"ddpm_cli.commands.{name}"
     check_early(f"{command}.Options", job.config)
     module = import_module(command)
@@ -129,12 +129,12 @@ def run(name: str, job: Job) -> None:
 
 
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:
-    """["~model.x", "+sampler@y=z"] -> {"model.x", "sampler"}: what the user set."""
+    """The keys and groups that the user set: ["~model.x", "+sampler@y=z"] -> {"model.x", "sampler"}."""
     return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Resolved dicts, lists, numbers and text.
+    """The config, resolved to dicts, lists, numbers and text.
 
     Raises:
         ConfigError: a key refers to one that does not exist.
@@ -149,24 +149,24 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def folder_of(path: str) -> Path:
-    """`out=clips/eight.gif` names a file: its folder."""
+    """The folder that `path` names; for the name of a .gif or .mp4 file, its parent."""
     return Path(path).parent if Path(path).suffix in (".gif", ".mp4") else Path(path)
 
 
 def _sweep_folder(arguments: Sequence[str]) -> list[str]:
-    """In a sweep, run_dir=X (or out=X) is the folder above the jobs' own: they must not share one."""
-    many = any(a in ("-m", "--multirun") for a in arguments)
+    """In a sweep, make run_dir=X (or out=X) the parent of the jobs' folders, because they must not share one."""
+    sweep = any(a in ("-m", "--multirun") for a in arguments)
     out = []
     for a in arguments:
         key, _, value = a.partition("=")
         out.append(
-            f"hydra.sweep.dir={folder_of(value)}" if many and key in ("run_dir", "out") and "," not in value else a
+            f"hydra.sweep.dir={folder_of(value)}" if sweep and key in ("run_dir", "out") and "," not in value else a
         )
     return out
 
 
 def _flags(arguments: Sequence[str]) -> Namespace:
-    """Hydra's flags, read as Hydra will read them; argparse alone would print its usage above the error."""
+    """Hydra's flags, parsed as Hydra does; without this, argparse would print its usage above an error."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
@@ -177,7 +177,7 @@ def _flags(arguments: Sequence[str]) -> Namespace:
 
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
-    """Hydra makes the output directory before the command runs; one that stayed empty is removed, and its parents."""
+    """Remove the output folder if it is empty, and its empty parents: Hydra creates it before the command runs."""
     while folder not in kept and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

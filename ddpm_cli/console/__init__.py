@@ -1,4 +1,4 @@
-"""Everything that appears in the terminal. The only folder that prints, and the only one that knows rich."""
+"""Terminal output. Only this folder prints, and only this folder imports rich."""
 
 from .lines import LogHandler, err, error, logs, note, out, say
 from .pictures import show_pictures

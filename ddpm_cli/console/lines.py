@@ -1,4 +1,4 @@
-"""Lines: what is said, noted, and the one that a failed command leaves."""
+"""Single lines of output: plain lines, notes, errors and log records."""
 
 import logging
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ err = Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """One line on stdout, as it is."""
+    """Print one line on stdout, without markup."""
     out.print(text, markup=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """One line on stdout, with a mark that sets it apart from log lines."""
+    """Print one line on stdout, with a mark that distinguishes it from log lines."""
     out.print(f"[bold cyan]>[/] {escape(text)}", soft_wrap=True)
 
 
 def error(text: str) -> None:
-    """The one line that a failed command leaves on stderr."""
+    """Print the error of a failed command, as one line on stderr."""
     one_line = " ".join(text.split())
     err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=True)
 
 
 class LogHandler(RichHandler):
-    """Log lines above the progress bar; plain `LEVEL message` where the output is not a terminal."""
+    """Prints log records above the progress bar; as plain `level: message` lines if there is no terminal."""
 
     def __init__(self, level: int = logging.NOTSET):
         super().__init__(level, console=err, show_time=False, show_path=False, markup=False, rich_tracebacks=False)
@@ -44,11 +44,11 @@ class LogHandler(RichHandler):
 
 @contextmanager
 def logs() -> Iterator[None]:
-    """Log lines of this program where nothing else shows them, as in a notebook or a script."""
+    """Show this program's log records inside the context, for notebooks and scripts without log handlers."""
     logger, handler = logging.getLogger("ddpm_cli"), LogHandler()
-    level, shown_already = logger.level, logger.hasHandlers()
+    level, has_handlers = logger.level, logger.hasHandlers()
     logger.setLevel(logging.INFO)
-    if not shown_already:
+    if not has_handlers:
         logger.addHandler(handler)
     try:
         yield

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREVIEW = 36
-"""Height of a preview in pixels; two to a line where there is colour."""
+"""Height of a preview in pixels; a line shows two of them if there is colour."""
 
 
 def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
-    """The first few of (N,C,H,W) uint8: half blocks, two pixels a character, or shades of text without colour."""
+    """Show the first images of (N,C,H,W) uint8: two pixels per character, or shades of text without colour."""
     from ..render.preview import half_blocks, shades, thumbnails
 
     note(caption)
@@ -33,7 +33,7 @@ def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
 
 
 def columns() -> int:
-    """How many characters a picture may be wide."""
+    """The maximum width of a picture, in characters."""
     return max(min(out.width, 100) - 4, 16)
 
 

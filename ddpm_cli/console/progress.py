@@ -1,4 +1,4 @@
-"""How far long work is: a bar, or a few plain lines where there is no terminal."""
+"""Progress of long tasks: a bar, or a few plain lines if there is no terminal."""
 
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SILENCE = 30.0
-"""Seconds of training after which a line without a terminal says how far it is, where steps are slow."""
+"""Without a terminal, seconds of training between progress lines when there are no log lines in between."""
 
 
 class Counter:
@@ -39,7 +39,7 @@ class Counter:
             console=out, transient=True,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
-        self._told: dict[str, float] = {}
+        self._last_line: dict[str, float] = {}
 
     def __enter__(self) -> "Counter":
         return self
@@ -49,32 +49,32 @@ class Counter:
             self._bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """`total` 0 = nobody knows."""
+        """Report that `done` of `total` items of the task `what` are done; `total` 0 = unknown."""
         if out.is_terminal:
             if what not in self._tasks:
                 self._bar.start()
                 self._tasks[what] = self._bar.add_task(escape(what), total=total or None)
             self._bar.update(self._tasks[what], completed=done, total=total or None)
-        elif self._is_time_to_tell(what, done, total):
+        elif self._line_due(what, done, total):
             say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
 
-    def _is_time_to_tell(self, what: str, done: int, total: int) -> bool:
-        """Without a terminal: every tenth, at most one line in five seconds, and never for what takes under five."""
+    def _line_due(self, what: str, done: int, total: int) -> bool:
+        """Whether to print a line: at every tenth of the total, but at least five seconds after start or last line."""
         now = time.monotonic()
-        last = self._told.setdefault(what, now)
+        last = self._last_line.setdefault(what, now)
         if now - last < 5 or (total and done < total and done % max(total // 10, 1)):
             return False
-        self._told[what] = now
+        self._last_line[what] = now
         return True
 
 
 class TrainingView:
-    """A run as it trains: one live line with step, loss, images/s and time left; plain lines without a terminal."""
+    """Shows a run in training: a live line with step, loss, images/s and time left; plain lines without a terminal."""
 
     def __init__(self, max_seconds: float | None = None):
         self.max_seconds = max_seconds
         self._pace = Pace(0, 0)
-        self._told = 0.0
+        self._last_shown = 0.0
         self._bar = Progress(
             TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"), TextColumn("{task.fields[left]}"),
@@ -90,25 +90,25 @@ class TrainingView:
 
     def start(self, step: int, total: int) -> None:
         self._pace = Pace(step, total, self.max_seconds)
-        self._told = time.monotonic()
+        self._last_shown = time.monotonic()
         if out.is_terminal:
             self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
             self._bar.start()
 
     def advance(self, step: int, seconds: float) -> None:
         now = time.monotonic()
-        if self._task is not None and now - self._told > 0.2:
-            self._told = now
+        if self._task is not None and now - self._last_shown > 0.2:
+            self._last_shown = now
             fraction, left = self._pace.at(step, seconds)
             self._bar.update(
                 self._task, completed=fraction, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
             )
-        elif self._task is None and now - self._told > SILENCE:
-            self._told = now
+        elif self._task is None and now - self._last_shown > SILENCE:
+            self._last_shown = now
             say(f"step {step}/{self._pace.total}: {duration(self._pace.at(step, seconds)[1])} left")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
-        if "best_step" in row:  # of another step than this one; whoever measured it says so in words
+        if "best_step" in row:  # about another step than this one; shown as a note at the end of the run
             return
         text = numbers(row)
         fraction, left = self._pace.at(step, float(row.get("seconds", 0.0)))
@@ -119,7 +119,7 @@ class TrainingView:
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
-            self._told = time.monotonic()
+            self._last_shown = time.monotonic()
             say(f"step {step}/{self._pace.total}: {text}" + (f", {duration(left)} left" if "loss" in row else ""))
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:

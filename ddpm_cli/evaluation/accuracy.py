@@ -1,4 +1,4 @@
-"""How good a classifier is on real images."""
+"""The accuracy of a classifier on real images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +20,19 @@ SHOWN = 24
 
 
 def accuracy(run: LoadedClassifier, images: Images, options: EvalOptions, progress: Progress) -> MetricResult:
-    """Fraction of images answered with their class, each class by itself, and which it takes for which.
+    """Accuracy, overall and per class, cross-entropy, and the confusion matrix.
 
-    A classifier of noisy images is told that there is no noise.
+    A classifier of noisy images gets the noise level 0.
 
     Raises:
-        DataError: the images have other classes.
+        DataError: the images have other classes than the classifier.
     """
     names = run.class_names
     if images.class_names != names:
-        one, other = (f"{len(some)} ({', '.join(some[:5])}, ...)" for some in (images.class_names, names))
-        raise DataError(f"split: has {one} classes, the classifier {other}; use the same data set")
+        one, other = (f"{len(classes)} ({', '.join(classes[:5])}, ...)" for classes in (images.class_names, names))
+        raise DataError(
+            f"split: the images have {one} classes, but the classifier knows {other}; use the dataset it was trained on"
+        )
     p = run.probabilities(images, options.batch_size, progress)
     answers, labels = p.argmax(1), images.labels
     matrix = confusion(labels, answers, len(names))
@@ -51,28 +53,28 @@ def accuracy(run: LoadedClassifier, images: Images, options: EvalOptions, progre
 
 
 def class_rows(result: MetricResult) -> list[list[str]]:
-    """class, images, accuracy, what it is most often taken for."""
+    """class, number of images, accuracy, the class it is most often mistaken for."""
     detail = result.detail["accuracy"]
     rows = []
     for i, (name, counts) in enumerate(zip(detail["classes"], detail["confusion"], strict=True)):
-        right = detail["per_class"][name]
-        others = [(n, detail["classes"][j]) for j, n in enumerate(counts) if j != i and n]
-        worst = max(others, key=lambda other: other[0], default=None)
-        taken = f"{worst[1]} ({worst[0]})" if worst else ""
-        rows.append([name, str(sum(counts)), "" if right is None else f"{right:.1%}", taken])
+        fraction = detail["per_class"][name]
+        mistakes = [(n, detail["classes"][j]) for j, n in enumerate(counts) if j != i and n]
+        worst = max(mistakes, key=lambda mistake: mistake[0], default=None)
+        mistaken_for = f"{worst[1]} ({worst[0]})" if worst else ""
+        rows.append([name, str(sum(counts)), "" if fraction is None else f"{fraction:.1%}", mistaken_for])
     return rows
 
 
 def _worst(p: Tensor, images: Images, names: tuple[str, ...]) -> tuple[Tensor, list[Mistake]] | None:
-    """Those whose right class was the least likely, the worst first; None when all are right."""
-    sure, answers = p.max(1)
-    right = p.gather(1, images.labels[:, None])[:, 0]
+    """The mistakes with the lowest probability of the correct class, the worst first; None without mistakes."""
+    confidence, answers = p.max(1)
+    correct = p.gather(1, images.labels[:, None])[:, 0]
     wrong = (answers != images.labels).nonzero()[:, 0]
     if not len(wrong):
         return None
-    order = wrong[right[wrong].argsort()][:SHOWN]
-    said = [
-        Mistake(names[int(images.labels[i])], float(right[i]), names[int(answers[i])], float(sure[i]))
+    order = wrong[correct[wrong].argsort()][:SHOWN]
+    mistakes = [
+        Mistake(names[int(images.labels[i])], float(correct[i]), names[int(answers[i])], float(confidence[i]))
         for i in order.tolist()
     ]
-    return images.pixels[order], said
+    return images.pixels[order], mistakes

@@ -1,4 +1,4 @@
-"""Classification accuracy score: how well a classifier learns from the samples."""
+"""Classification accuracy score (CAS): the accuracy of a classifier that was trained on samples."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -23,32 +23,32 @@ from .comparison import Comparison
 from .result import MetricResult, MetricValue
 
 SEED = 0
-"""Of the first weights and the order of the images: one for samples and real images, so that only these differ."""
+"""Seed of the initial weights and the image order, the same for samples and real images, so that only these differ."""
 
 
 def cas(case: Comparison) -> MetricResult:
     """Accuracy on held-out images of a classifier that was trained on the samples (Ravuri & Vinyals 2019).
 
-    Beside it that of the same classifier after as many steps on as many real training images.
+    The reference is the same classifier, trained for as many steps on as many real training images.
     """
     recipe, real = case.extractor.classifier, case.real
     assert recipe is not None and case.samples.labels is not None
     steps = case.options.cas.steps
     fake = Images(case.samples.pixels, case.samples.labels, recipe.class_names, flip=case.train.flip)
-    learned = train_classifier(recipe, fake, steps, case.progress, "samples")
-    right = _right(learned, real, case.options.batch_size)
+    trained_on_samples = train_classifier(recipe, fake, steps, case.progress, "samples")
+    correct = _correct(trained_on_samples, real, case.options.batch_size)
     best = None
     if case.control is not None:
-        taught = train_classifier(recipe, case.control, steps, case.progress, "real images")
-        best = mean(_right(taught, real, case.options.batch_size))
-    value = MetricValue(case.bootstrap(mean, right), best, "{:.1%}", {"steps": steps})
+        trained_on_real = train_classifier(recipe, case.control, steps, case.progress, "real images")
+        best = mean(_correct(trained_on_real, real, case.options.batch_size))
+    value = MetricValue(case.bootstrap(mean, correct), best, "{:.1%}", {"steps": steps})
     return MetricResult({"classification accuracy score": value})
 
 
 def train_classifier(
     recipe: LoadedClassifier, images: Images, steps: int, progress: Progress, what: str
 ) -> NoisyClassifier:
-    """One trained from scratch for `steps` on `images` as the run `recipe` was, ready to answer."""
+    """A classifier trained from scratch on `images` for `steps`, with the config of `recipe`; in evaluation mode."""
     config, trusted = {**recipe.config, "seed": SEED}, recipe.trusted
     plan = replace(build(config["trainer"], "trainer", trust=trusted), steps=steps, epochs=None, compile=False)
     runtime = choose_runtime(recipe.runtime.device.type, "fp32")
@@ -65,20 +65,23 @@ def train_classifier(
         for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         update(spec.objective, model, state, batch, plan, SEED)
-        progress(f"learning from {what}", state.step, steps)
+        progress(f"training on {what}", state.step, steps)
     return cast(NoisyClassifier, spec.wrap(state.weights).eval())
 
 
 def _optimizer(config: Mapping[str, Any], trusted: Collection[str]) -> Any:
     """The optimizer node, of torch or a trusted package. Raises ConfigError for anything else."""
-    made = build(config["optimizer"], "optimizer", trust={*trusted, "torch"})
-    if not (isinstance(getattr(made, "func", None), type) and issubclass(made.func, Optimizer)):
-        raise ConfigError("features: its optimizer is none; cas cannot train it again")
-    return made
+    optimizer = build(config["optimizer"], "optimizer", trust={*trusted, "torch"})
+    if not (isinstance(getattr(optimizer, "func", None), type) and issubclass(optimizer.func, Optimizer)):
+        raise ConfigError(
+            "features: cas cannot retrain this classifier, its optimizer is not a torch optimizer; "
+            "use another classifier"
+        )
+    return optimizer
 
 
-def _right(model: NoisyClassifier, images: Images, batch_size: int) -> Tensor:
-    """(N,) whether each is answered with its class."""
+def _correct(model: NoisyClassifier, images: Images, batch_size: int) -> Tensor:
+    """(N,) whether each image is classified correctly."""
     device = next(model.parameters()).device
     with torch.no_grad():
         return torch.cat([(model.clean(b.x).argmax(1) == b.y).cpu() for b in images.chunks(batch_size, device)])

@@ -1,4 +1,4 @@
-"""Everything that the metrics of samples look at, made once and only when asked for."""
+"""The inputs of the metrics of samples, computed once and only when needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from .samples import SampleSet
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples, the real images that they are compared with, and the extractor that looks at both.
+    """Samples, the real images that they are compared with, and the feature extractor for both.
 
     Args:
-        real: held-out images of the split, with labels.
+        real: images of the split, with labels.
         train: all training images.
         unseen: all images that were held out of training, whatever the split is; may be empty.
-        chosen: the extractor that the user named.
+        chosen: the extractor that the user named, or None.
     """
 
     samples: SampleSet
@@ -39,15 +39,15 @@ class Comparison:
     def extractor(self) -> Extractor:
         """Raises ConfigError when the metric needs features and there are none."""
         if self.chosen is None:
-            raise ConfigError("features: is needed for this metric; set features=RUN of a classifier, or inception")
+            raise ConfigError("features: required for this metric; set features=RUN of a classifier, or inception")
         return self.chosen
 
     @cached_property
     def control(self) -> Images | None:
-        """As many real training images as there are samples, None when there are fewer: the best to expect.
+        """As many real training images as there are samples: with them, metrics have the best value to expect.
 
-        None for split=train too: one part of what a model saw is no measure of the other. A classifier that was trained
-        on them may see them with more confidence than any new image.
+        None when there are too few. Also None for split=train: then both sets are training images, and a classifier
+        trained on these may be more confident on them than on any new image.
         """
         n = len(self.samples.pixels)
         if self.options.split == "train" or len(self.train) < n:

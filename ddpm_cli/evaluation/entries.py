@@ -1,4 +1,4 @@
-"""Finished evaluations and runs of classifiers, as they lie on disk."""
+"""Reads finished evaluations and runs of classifiers from their folders."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from ..objectives.classify import Classify
 from ..runs.assemble import network
 
 WILD = "*?["
-EVALUATE = "name the out folder of ddpm eval ckpt={}"
+EVALUATE = "run ddpm eval ckpt={} and name its out folder"
 NOT_DATA = ("_target_", "root", "download", "flip")
-"""Keys of `dataset` that leave the held-out images as they are."""
+"""Keys of `dataset` that do not change the held-out images."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An eval.json."""
+    """An evaluation, read from eval.json."""
 
     name: str
     content: Mapping[str, Any]
@@ -40,18 +40,18 @@ class Evaluated:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.content["protocol"]
-        return found
+        protocol: Mapping[str, Any] = self.content["protocol"]
+        return protocol
 
     @property
     def figures(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.content.get("figures", {})
-        return found
+        figures: Mapping[str, Any] = self.content.get("figures", {})
+        return figures
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of a classifier. validation, test: accuracies where it has them."""
+    """A run of a classifier. validation, test: its accuracies, or None."""
 
     name: str
     model: str
@@ -85,7 +85,7 @@ class Trained:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         row = _row_of(folder)
         if row is None:
-            raise ConfigError(f"of: {folder} has no accuracy yet; let it reach trainer.eval_every, or its end")
+            raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
         module = network(dict(config), trust={"ddpm_cli", *trust})
         data = {k: v for k, v in config["dataset"].items() if k not in NOT_DATA}
         parameters = sum(p.numel() for p in module.parameters())
@@ -100,81 +100,80 @@ def _row_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The last first; lines that were cut short are skipped."""
-    found = []
+    """The rows of metrics.jsonl, the last one first; incomplete lines are skipped."""
+    rows = []
     for line in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict):
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
 class Entries(NamedTuple):
-    """left_out: runs that a pattern matches and that have no accuracy yet."""
+    """left_out: runs matched by a pattern that have no accuracy yet."""
 
     found: list[Evaluated | Trained]
     left_out: list[Path]
 
 
 def find(of: Sequence[str], trust: Sequence[str]) -> Entries:
-    """What lies at the paths and patterns, each folder once.
+    """The evaluations and runs at the paths and patterns `of`, each folder once.
 
     Raises:
-        ConfigError: a folder that is neither an evaluation nor a run of a classifier, or a pattern without any.
-        CheckpointError, DataError: one that is damaged.
+        ConfigError: a folder that is neither an evaluation nor a run of a classifier, or a pattern that matches none.
+        CheckpointError, DataError: one of them is damaged.
     """
     folders: list[Path] = []
     left_out: list[Path] = []
     for text in of or [""]:
         if has_wildcard(text):
-            hits = _hits(text)
-            early = [hit for hit in hits if not Evaluated.at(hit) and not Trained.measured(hit)]
-            if 0 < len(early) < len(hits):  # who asks for all that there is need not hear of it in an error
+            matches = _matches(text)
+            early = [match for match in matches if not Evaluated.at(match) and not Trained.measured(match)]
+            if 0 < len(early) < len(matches):  # for a pattern these are skipped, for a named folder they are an error
                 left_out += early
-                hits = [hit for hit in hits if hit not in early]
-            folders += hits
+                matches = [match for match in matches if match not in early]
+            folders += matches
         else:
             folders.append(_one(text))
     distinct = list({folder.resolve(): folder for folder in folders}.values())
     names = [f.resolve().name for f in distinct]
     if len(set(names)) < len(names):
         names = [str(f) for f in distinct]
-    found = [
+    entries = [
         Evaluated.read(folder, name) if Evaluated.at(folder) else Trained.read(folder, name, trust)
         for folder, name in zip(distinct, names, strict=True)
     ]
-    return Entries(found, left_out)
+    return Entries(entries, left_out)
 
 
 def has_wildcard(text: str) -> bool:
-    """Whether it is a pattern, and not the name of something that is there."""
+    """Whether `text` is a pattern, and not the name of an existing folder."""
     return any(c in text for c in WILD) and not Path(text).exists()
 
 
-def _hits(text: str) -> list[Path]:
-    """Evaluations and runs of classifiers that a pattern matches, in the order of their names."""
+def _matches(text: str) -> list[Path]:
+    """Evaluations and runs of classifiers that a pattern matches, sorted by name."""
     pattern = Path(text)
     anchor = Path(pattern.anchor or ".")
-    there = sorted(anchor.glob(str(pattern.relative_to(pattern.anchor) if pattern.anchor else pattern)))
-    hits = [hit for hit in there if Evaluated.at(hit) or Trained.at(hit)]
-    runs = [hit for hit in there if (hit / "config.json").is_file()]
-    if runs and not hits:
+    paths = sorted(anchor.glob(str(pattern.relative_to(pattern.anchor) if pattern.anchor else pattern)))
+    matches = [path for path in paths if Evaluated.at(path) or Trained.at(path)]
+    runs = [path for path in paths if (path / "config.json").is_file()]
+    if runs and not matches:
         what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
         raise ConfigError(f"of: {text} matches {what} without an evaluation; {EVALUATE.format(runs[0])}")
-    if not hits:
+    if not matches:
         raise ConfigError(f"of: {text} matches no evaluation and no run of a classifier; check the pattern")
-    return hits
+    return matches
 
 
 def _one(text: str) -> Path:
     folder = Path(text)
     if not text or not folder.is_dir():
-        raise ConfigError(
-            f"of: {text or 'is empty'}: is no folder; name out folders of ddpm eval or runs of classifiers"
-        )
+        problem = f"{text} is not a folder" if text else "is empty"
+        raise ConfigError(f"of: {problem}; name out folders of ddpm eval or runs of classifiers")
     if Evaluated.at(folder) or Trained.at(folder):
         return folder
     if (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""From the options of `ddpm eval` to results: everything is loaded and checked, then measured."""
+"""Runs `ddpm eval`: everything is loaded and checked first, then measured."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ Measure = Callable[[], None]
 
 @dataclass
 class Results:
-    """Everything that was measured. images: how many bpd looked at; title: of the table of `metrics`."""
+    """Everything that was measured. images: the number of images used for bpd; title: of the table of `metrics`."""
 
     options: EvalOptions
     subject: Subject
@@ -40,10 +40,10 @@ class Results:
     about: dict[str, Any] = field(default_factory=dict)
 
     def keep(self, results: dict[str, MetricResult], images: Images, samples: SampleSet) -> None:
-        """images: the real ones that the samples were compared with."""
+        """Add results. images: the real images that the samples were compared with."""
         self.metrics |= results
-        of = (self.subject.data, self.subject.extractor, self.options.split, images, samples)
-        self.values |= records(results, lambda value: protocol_of(value, *of))
+        conditions = (self.subject.data, self.subject.extractor, self.options.split, images, samples)
+        self.values |= records(results, lambda value: protocol_of(value, *conditions))
         for result in results.values():
             self.pictures |= result.pictures
 
@@ -52,7 +52,7 @@ class Results:
         return scalars(self.bits, self.metrics)
 
     def content(self, seconds: float) -> dict[str, Any]:
-        """eval.json."""
+        """The content of eval.json."""
         options, subject = self.options, self.subject
         protocol = {
             **subject.facts,
@@ -71,10 +71,10 @@ class Results:
 
 
 class Evaluator:
-    """Loads what is evaluated, and all images, when it is made; measures when it is called.
+    """Loads the subject and all images when constructed; measures when called.
 
     Raises:
-        CheckpointError, ConfigError, DataError: what cannot be measured.
+        CheckpointError, ConfigError, DataError: something cannot be measured.
     """
 
     def __init__(self, options: EvalOptions, progress: Progress):
@@ -83,7 +83,7 @@ class Evaluator:
         self.chosen = chosen_metrics(options.metrics, self.subject, options.samples is not None)
         self.results = Results(options, self.subject)
         drawn = options.samples is None and any(name in METRICS for name in self.chosen)
-        # first of all, as it needs no data: a wrong sampler is refused before any are read
+        # first, because it needs no data: a wrong sampler is reported before data are read
         self.planned = self._plan(options.count(SAMPLES) or 1) if drawn else None
         parts = (self._accuracy(), self._bits(), self._samples())
         self.measures = [measure for measure in parts if measure is not None]
@@ -159,7 +159,7 @@ class Evaluator:
             if tuple(samples.pixels.shape[1:]) != images.shape:
                 one, other = ("x".join(map(str, s)) for s in (samples.pixels.shape[1:], images.shape))
                 raise DataError(
-                    f"samples: are {one}, the real images {other}; they are compared as they are, resize them"
+                    f"samples: have shape {one}, but the real images {other}; resize the samples to that shape"
                 )
             return PendingSamples(len(samples.pixels), samples.labels, lambda progress: samples)
         if options.count(SAMPLES) is None:
@@ -168,7 +168,7 @@ class Evaluator:
         return self.planned
 
     def _plan(self, n: int) -> PendingSamples:
-        """n samples of the model, checked now and drawn later."""
+        """n samples of the model; checked now, drawn later."""
         options = self.options
         assert self.subject.generator is not None
         request = Request(
@@ -178,7 +178,7 @@ class Evaluator:
 
 
 def _measured(name: str, comparison: Comparison) -> MetricResult:
-    """Raises ConfigError for what the metric cannot measure."""
+    """The result of a metric. Raises ConfigError when it cannot be measured."""
     try:
         return METRICS[name].measure(comparison)
     except ValueError as error:

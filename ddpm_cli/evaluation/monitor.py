@@ -1,4 +1,4 @@
-"""A small `ddpm eval` while a model trains: the Frechet distance of a few samples, for trainer.features and best_by."""
+"""Evaluation while a model trains: the Frechet distance of a few samples, for trainer.features and best_by."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,10 +14,10 @@ BATCH = 64
 
 
 def monitor(plan: Plan, held_out: Images, trust: Sequence[str]) -> Callable[[Tensor], dict[str, float]]:
-    """What measures samples (N,C,H,W) uint8: {"fd": distance}, to the held-out images `held_out`.
+    """A function that measures the Frechet distance of samples (N,C,H,W) uint8 to `held_out`, as {"fd": distance}.
 
     Raises:
-        CheckpointError, ConfigError: features that cannot be used here.
+        CheckpointError, ConfigError: the features cannot be used here.
     """
     assert plan.features is not None
     extractor = load_extractor(plan.features, plan.device, trust)

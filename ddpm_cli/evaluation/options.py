@@ -1,4 +1,4 @@
-"""The keys of `ddpm eval`, bound and checked once; see conf/eval.yaml."""
+"""The options of `ddpm eval`, checked once; see conf/eval.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +16,7 @@ from ..sampling.request import Prior
 
 @dataclass(frozen=True)
 class CasOptions:
-    """Raises ValueError for a number out of range."""
+    """The keys under `cas`. Raises ValueError for a number out of range."""
 
     steps: int
 
@@ -27,7 +27,7 @@ class CasOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """Raises ValueError or ConfigError for a number out of range, named first."""
+    """The keys of conf/eval.yaml. Raises ValueError or ConfigError, which name the key, for a number out of range."""
 
     sampler: Sampler
     guidance: Guidance | ClassifierGuidance
@@ -63,5 +63,5 @@ class EvalOptions:
                 raise ValueError(f"{name}: must be at least {least}, got {value}")
 
     def count(self, auto: int | None) -> int | None:
-        """n, with `auto` for "auto"; None = all."""
+        """The value of n, where "auto" means `auto`; None = all."""
         return auto if self.n == "auto" else self.n

@@ -1,4 +1,4 @@
-"""The conditions under which a value was measured, and which values compare."""
+"""The conditions under which a value was measured, and which values can be compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -6,11 +6,11 @@ from typing import Any
 
 UNKNOWN = "unknown"
 MEASURED_BY = ("data", "split", "n", "n_real", "real_sha256", "resize", "extractor", "settings")
-"""Must be equal for two values to compare."""
+"""Must be equal for two values to be comparable."""
 COMPARED_ANYWAY = (
     "checkpoint", "step", "weights", "precision", "task", "sampler", "steps", "network_calls", "guidance", "seeds",
 )  # fmt: skip
-"""May differ: what one compares."""
+"""May differ: these are what users compare."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,16 @@ class Protocol:
     """Everything that a value depends on.
 
     Args:
-        data: name of the data set.
-        split: the part of it that the samples are compared with.
-        n, n_real: how many samples and how many real images.
-        real_sha256: of the real images' pixels, in order: their root, size and choice.
-        resize: what was done to the images before the extractor.
-        extractor: kind and sha256 of its weights. "pixels" where there are none.
-        settings: of the metric itself, as the k of precision and recall.
-        checkpoint, step, weights, precision: what the samples were drawn from, computing how exactly.
-        task, sampler, steps, network_calls, seeds, guidance: how; the task names the prior of an autoencoder.
-            UNKNOWN for samples that nobody described.
+        data: name of the dataset.
+        split: the split that the samples are compared with.
+        n, n_real: number of samples and of real images.
+        real_sha256: digest of the pixels of the real images, in order. It depends on their files, size and choice.
+        resize: how images were resized for the extractor.
+        extractor: its kind and the sha256 of its weights; "pixels" without one.
+        settings: settings of the metric, such as k of precision and recall.
+        checkpoint, step, weights, precision: the model that drew the samples, and the precision it computed in.
+        task, sampler, steps, network_calls, seeds, guidance: how they were drawn. The task includes the prior of an
+            autoencoder. UNKNOWN for samples without a sample.json.
     """
 
     data: str
@@ -50,24 +50,24 @@ class Protocol:
     guidance: Any = UNKNOWN
 
     def record(self) -> dict[str, Any]:
-        """As eval.json has it."""
+        """The form in eval.json."""
         return asdict(self)
 
 
 def comparable(
     one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str] = MEASURED_BY
 ) -> None:
-    """Whether two records have the same `fields`: whether values compare.
+    """Check that two records have the same `fields`, so that their values can be compared.
 
     Args:
-        names: of the two evaluations, for the message.
+        names: names of the two evaluations, for the message.
 
     Raises:
-        ValueError: they may not; names the first field that differs and what each has.
+        ValueError: a field differs; the message has the first one and both values.
     """
     for name in fields:
         if one.get(name) != other.get(name):
-            values = " but ".join(f"{_short(r.get(name))} in {who}" for r, who in zip((one, other), names, strict=True))
+            values = " but ".join(f"{_short(r.get(name))} in {n}" for r, n in zip((one, other), names, strict=True))
             raise ValueError(f"{name}: is {values}; measure both in the same way to compare them")
 
 

@@ -1,4 +1,4 @@
-"""The protocol of a measured value: with what, and how the samples came to be."""
+"""Collects the protocol of a measured value: how it was measured, and how the samples were drawn."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from .result import MetricValue
 from .samples import SampleSet
 
 FROM_SAMPLES = ("weights", "precision", "task", "sampler", "steps", "network_calls", "guidance")
-"""What sample.json says under the same names."""
+"""Fields that have the same names in sample.json."""
 
 
 def protocol_of(
     value: MetricValue, data: TrainedOn, extractor: Extractor | None, split: Split, images: Images, samples: SampleSet
 ) -> dict[str, Any]:
-    """As eval.json has it.
+    """The protocol of `value`, in the form of eval.json.
 
     Args:
-        images: the real ones, of `split`.
+        images: the real images, of `split`.
     """
     facts, resize = samples.facts, "none"
     if extractor is not None and value.extractor is None:

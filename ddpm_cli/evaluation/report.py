@@ -1,4 +1,4 @@
-"""The folder that `ddpm eval` fills."""
+"""The output folder of `ddpm eval`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,16 +36,16 @@ LATENT_ROWS = {
 
 
 class EvaluationFolder:
-    """Pictures and, last of all, eval.json: with it, all is there. What an earlier evaluation left is replaced.
+    """Pictures and eval.json, which is written last: if it exists, the folder is complete. Replaces an old evaluation.
 
     Raises:
-        ConfigError: the folder has files of something else.
+        ConfigError: the folder contains other files.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         if folder.is_dir() and any(p.name not in FILES for p in folder.iterdir()):
-            raise ConfigError(f"out: {folder} has other files; name an empty or a new folder")
+            raise ConfigError(f"out: {folder} has other files; name an empty or new folder")
 
     def write(self, content: Mapping[str, Any], pictures: Mapping[str, Callable[[Path], None]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class EvaluationFolder:
         write_json(self.folder / "eval.json", content)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """For TensorBoard, in a folder of their own."""
+        """Write the values for TensorBoard, into a subfolder."""
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(str(self.folder / "tensorboard")) as writer:
@@ -64,7 +64,7 @@ class EvaluationFolder:
                 writer.add_scalar(f"eval/{name.replace(' ', '_').replace(',', '')}", value, step)
 
     def contents(self) -> str:
-        """The files that there are."""
+        """The names of the files in the folder."""
         return ", ".join(sorted(p.name for p in self.folder.iterdir() if p.name in FILES))
 
 
@@ -84,11 +84,11 @@ def bits_rows(bits: Bits) -> list[list[str]]:
 
 
 def bits_pictures(bits: Bits, n: int) -> dict[str, Callable[[Path], None]]:
-    """The bound over time, of a model that has one. n: how many images it was measured on."""
+    """A plot of the bound over time, for models that have one. n: the number of images it was measured on."""
     if not len(bits.times):
         return {}
     means, protocol = {name: value.mean for name, value in bits.values.items()}, bits.protocol
-    note = f"{n} images; bound{_error(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms for each"
+    note = f"{n} images; bound{_error(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms per image"
     if "ode" in means:
         note += f", ODE{_error(bits, 'ode')} in {protocol['ode_steps']} steps"
     return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means, note)}
@@ -100,13 +100,13 @@ def _error(bits: Bits, name: str) -> str:
 
 
 def sample_pictures(samples: SampleSet) -> dict[str, Callable[[Path], None]]:
-    """The first few."""
+    """A grid of the first samples."""
     pixels, labels = samples.pixels[:TILES], None if samples.labels is None else samples.labels[:TILES]
     columns = columns_of_samples(labels, len(pixels), interpolated=False)
     return {"samples.png": lambda path: write_png(path, picture_of_samples(pixels, columns, {}))}
 
 
 def scalars(bits: Bits | None, results: Mapping[str, MetricResult]) -> dict[str, float]:
-    """Every value by name."""
-    found = {} if bits is None else {f"bits_per_dim/{name}": value.mean for name, value in bits.values.items()}
-    return found | {name: value.estimate.value for r in results.values() for name, value in r.values.items()}
+    """All values by name."""
+    bpd = {} if bits is None else {f"bits_per_dim/{name}": value.mean for name, value in bits.values.items()}
+    return bpd | {name: value.estimate.value for r in results.values() for name, value in r.values.items()}

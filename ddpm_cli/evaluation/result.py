@@ -1,4 +1,4 @@
-"""What a metric gives, in the form that tables, eval.json and TensorBoard share."""
+"""The result of a metric, in the form shared by tables, eval.json and TensorBoard."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ Draw = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One value under one name.
+    """A value with its spread.
 
     Args:
-        real: the same of real training images against the same held-out ones; the best to expect.
-        form: how it is written, as "{:.1%}".
-        settings: of the metric itself; part of its protocol.
-        extractor: what it looks at the images with; None = the extractor of `features`.
+        real: the same metric with real images in place of the samples; the best to expect.
+        form: how it is formatted, for example "{:.1%}".
+        settings: settings of the metric; part of its protocol.
+        extractor: the name of the extractor; None = that of `features`.
     """
 
     estimate: Estimate
@@ -34,7 +34,7 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """values: by name. detail: what else eval.json says. pictures: what writes each file. note: for its reader."""
+    """values: by name. detail: more for eval.json. pictures: functions that write files, by name. note: for users."""
 
     values: Mapping[str, MetricValue] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -52,10 +52,10 @@ def table_rows(results: Mapping[str, MetricResult]) -> list[list[str]]:
 
 
 def records(results: Mapping[str, MetricResult], protocol: Callable[[MetricValue], dict[str, Any]]) -> dict[str, Any]:
-    """What eval.json says of each value, with its whole protocol."""
-    found: dict[str, Any] = {}
+    """The entries of eval.json, each with its whole protocol."""
+    entries: dict[str, Any] = {}
     for result in results.values():
         for name, value in result.values.items():
             real = {} if value.real is None else {"real": value.real}
-            found[name] = {**value.estimate._asdict(), **real, "protocol": protocol(value)}
-    return found
+            entries[name] = {**value.estimate._asdict(), **real, "protocol": protocol(value)}
+    return entries

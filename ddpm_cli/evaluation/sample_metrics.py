@@ -1,4 +1,4 @@
-"""The metrics of samples, and the one table of them."""
+"""The metrics of samples, and the table of all of them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,31 +23,32 @@ from .result import MetricResult, MetricValue
 from .samples import PendingSamples
 
 CLOSEST = 0.01
-"""Fraction of the held-out images that are nearest to a training image: closer than these, a sample is suspect."""
+"""A sample is suspicious if it is closer to a training image than the closest fraction of held-out images."""
 SHOWN = 10
 UNSEEN = 2000
-"""Held-out images that are compared, unless there are more samples: a percent of them is enough to be a measure."""
+"""Held-out images to compare with, unless there are more samples. One percent of them is enough for the quantile."""
 
 
 def fd(case: Comparison) -> MetricResult:
-    """Frechet distance; its spread resamples both sets."""
+    """Frechet distance; both sets are resampled for its spread."""
     real, control = case.real_features, case.control_features
-    estimate = case.bootstrap(lambda fake, of: frechet_distance(of, fake), case.sample_features, real)
+    estimate = case.bootstrap(lambda fake, true: frechet_distance(true, fake), case.sample_features, real)
     best = None if control is None else frechet_distance(real, control)
-    return MetricResult({"fd": MetricValue(estimate, best, "{:.3f}")}, note=_of_few(case))
+    return MetricResult({"fd": MetricValue(estimate, best, "{:.3f}")}, note=_bias_note(case))
 
 
-def _of_few(case: Comparison) -> str:
-    """The distance grows with 1 / n, and most where covariances are not even of full rank (Chong & Forsyth 2020)."""
+def _bias_note(case: Comparison) -> str:
+    """A note if there are too few images. The bias is proportional to 1 / n and largest when the covariances do not
+    have full rank (Chong & Forsyth 2020)."""
     (n, width), n_real = case.sample_features.shape, len(case.real_features)
     if min(n, n_real) > width:
         return ""
-    few = f"{n} samples" if n <= n_real else f"{n_real} real images"
-    return f"fd is biased upwards: {few} are too few for {width} features; kd has no such bias"
+    images = f"{n} samples" if n <= n_real else f"{n_real} real images"
+    return f"fd is biased upwards: {images} are too few for {width} features; kd has no such bias"
 
 
 def kd(case: Comparison) -> MetricResult:
-    """Kernel distance: mean and spread over subsets."""
+    """Kernel distance: its mean and spread over subsets."""
     real, control, fake = case.real_features, case.control_features, case.sample_features
     subsets = max(case.options.resamples, 2)
     size = subset_size(len(real), len(fake))
@@ -62,9 +63,9 @@ def kd(case: Comparison) -> MetricResult:
 
 
 def pr(case: Comparison) -> MetricResult:
-    """Precision and recall; the spread resamples the yes and no of each image, with the balls as they are."""
+    """Precision and recall. For the spread, the decisions for single images are resampled; the balls are kept."""
     k = case.options.neighbours
-    found = precision_recall(case.real_features, case.sample_features, k)
+    decisions = precision_recall(case.real_features, case.sample_features, k)
     control = case.control_features
     best = None
     if control is not None and len(control) > k:
@@ -72,17 +73,17 @@ def pr(case: Comparison) -> MetricResult:
     settings = {"neighbours": k}
     return MetricResult(
         {
-            name: MetricValue(case.bootstrap(mean, yes), None if best is None else mean(best[i]), "{:.1%}", settings)
-            for i, (name, yes) in enumerate(zip(("precision", "recall"), found, strict=True))
+            name: MetricValue(case.bootstrap(mean, inside), None if best is None else mean(best[i]), "{:.1%}", settings)
+            for i, (name, inside) in enumerate(zip(("precision", "recall"), decisions, strict=True))
         }
     )
 
 
 def classes(case: Comparison) -> MetricResult:
-    """What the classifier answers: how many classes there are, how sure it is, whether it is the class asked for."""
+    """The classifier's view of the samples: diversity of classes, confidence, agreement with the requested class."""
     fake = case.probabilities(case.samples.pixels, "samples")
     real = None
-    if case.control is not None:  # held-out ones: the classifier may know the training images by heart
+    if case.control is not None:  # held-out images, because the classifier may have memorised its training images
         real = case.probabilities(case.real.pixels, "real images")
     kinds: list[tuple[str, Callable[[Tensor], float], str]] = [
         ("class entropy, bits", answers_of.marginal_entropy, "{:.3f}"),
@@ -108,7 +109,7 @@ def classes(case: Comparison) -> MetricResult:
 
 
 def memorisation(case: Comparison) -> MetricResult:
-    """How near samples are to training images, against held-out images; root mean square grey levels of 255."""
+    """Distance of samples to the nearest training image, compared with held-out images; RMS in grey levels of 255."""
     mirrored = case.train.flip
     of_samples = nearest(case.samples.pixels, case.train.pixels, mirrored)
     order = shuffled(len(case.unseen), case.options.seed)[: max(UNSEEN, len(case.samples.pixels))]
@@ -139,14 +140,14 @@ def memorisation(case: Comparison) -> MetricResult:
         "samples": _quantiles(of_samples.distance),
         "unseen": _quantiles(of_unseen.distance),
     }
-    pictures = {"pairs.png": _closest(case, of_samples, unseen, of_unseen)}
+    pictures = {"pairs.png": _closest_pairs(case, of_samples, unseen, of_unseen)}
     return MetricResult(values, {"memorisation": detail}, pictures)
 
 
-def _closest(case: Comparison, of_samples: Nearest, unseen: Tensor, of_unseen: Nearest) -> Callable[[Path], None]:
-    def closest(pixels: Tensor, found: Nearest) -> Pairs:
-        order = found.distance.argsort()[:SHOWN]
-        return Pairs(pixels[order], case.train.pixels[found.which[order]], found.distance[order].tolist())
+def _closest_pairs(case: Comparison, of_samples: Nearest, unseen: Tensor, of_unseen: Nearest) -> Callable[[Path], None]:
+    def closest(pixels: Tensor, neighbours: Nearest) -> Pairs:
+        order = neighbours.distance.argsort()[:SHOWN]
+        return Pairs(pixels[order], case.train.pixels[neighbours.which[order]], neighbours.distance[order].tolist())
 
     blocks = {
         "samples": closest(case.samples.pixels, of_samples),
@@ -156,17 +157,17 @@ def _closest(case: Comparison, of_samples: Nearest, unseen: Tensor, of_unseen: N
 
 
 def _quantiles(distances: Tensor) -> dict[str, float]:
-    at = [0.0, 0.01, 0.1, 0.5, 0.9]
-    found = distances.double().quantile(torch.tensor(at, dtype=torch.float64)).tolist()
-    return {f"{q:.0%}": value for q, value in zip(at, found, strict=True)}
+    levels = [0.0, 0.01, 0.1, 0.5, 0.9]
+    quantiles = distances.double().quantile(torch.tensor(levels, dtype=torch.float64)).tolist()
+    return {f"{level:.0%}": value for level, value in zip(levels, quantiles, strict=True)}
 
 
 class SampleMetric(NamedTuple):
     """One entry of the table.
 
     Args:
-        measure: the metric.
-        least: samples and real images that it needs at least, given the neighbours k.
+        measure: computes the metric.
+        least: the minimum number of samples and of real images, as a function of the neighbours k.
         features: whether it needs an extractor.
         automatic: whether metrics=auto includes it.
     """
@@ -185,7 +186,7 @@ METRICS = {
     "memorisation": SampleMetric(memorisation, features=False),
     "cas": SampleMetric(cas, automatic=False),  # it trains
 }
-"""By the name that `metrics` of conf/eval.yaml takes."""
+"""Metrics by their name in `metrics` of conf/eval.yaml."""
 
 
 def check_feasible(
@@ -196,46 +197,54 @@ def check_feasible(
     extractor: Extractor | None,
     neighbours: int,
 ) -> None:
-    """Whether they can be computed at all: asked before samples are drawn, which may take hours.
+    """Check that the metrics can be computed, before samples are drawn, which may take hours.
 
     Args:
         unseen: all held-out images.
 
     Raises:
         ConfigError: too few images for a metric.
-        DataError: images or samples without what a metric needs.
+        DataError: images or samples lack something that a metric needs.
     """
     for name in metrics:
         need = METRICS[name].least(neighbours)
         if min(pending.n, len(real)) < need:
             key, count, what = ("n", pending.n, "samples") if pending.n < need else ("real", len(real), "real images")
-            raise ConfigError(f"{key}: {name} needs at least {need} {what}, got {count}; ask for more")
+            raise ConfigError(f"{key}: {name} needs at least {need} {what}, got {count}; use more")
     if "memorisation" in metrics and not len(unseen):
-        raise DataError("metrics: memorisation needs held-out images and the data set has none; leave it out")
+        raise DataError("metrics: memorisation needs held-out images, but the dataset has none; leave it out")
     if extractor is not None and extractor.class_names and {"classes", "cas"} & set(metrics):
         _check_classes(pending, len(extractor.class_names))
         if pending.labels is not None:
             _check_names(extractor.class_names, real.class_names)
     if "cas" in metrics:
-        _check_teaching(pending, extractor)
+        _check_cas(pending, extractor)
 
 
 def _check_names(known: Sequence[str], real: Sequence[str]) -> None:
     """Raises DataError unless the classifier's classes are those of the images, by name and in order."""
     if tuple(known) != tuple(real):
         one, other = (f"{len(names)} ({', '.join(names[:5])}, ...)" for names in (known, real))
-        raise DataError(f"features: the classifier knows {one} classes, the data set has {other}; train one on it")
+        raise DataError(
+            f"features: the classifier knows {one} classes, but the dataset has {other}; "
+            "use a classifier trained on this dataset"
+        )
 
 
 def _check_classes(pending: PendingSamples, known: int) -> None:
     labels = pending.labels
     if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < known:
         bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise DataError(f"samples: have class {bad}, the classifier knows 0 to {known - 1}; train one on these classes")
+        raise DataError(
+            f"samples: have class {bad}, but the classifier knows 0 to {known - 1}; "
+            "use a classifier trained on these classes"
+        )
 
 
-def _check_teaching(pending: PendingSamples, extractor: Extractor | None) -> None:
+def _check_cas(pending: PendingSamples, extractor: Extractor | None) -> None:
     if extractor is None or extractor.classifier is None:
-        raise ConfigError("metrics: cas trains the classifier of features=RUN again; it cannot train inception")
+        raise ConfigError(
+            "metrics: cas retrains the classifier of features, so inception cannot be used; set features=RUN"
+        )
     if pending.labels is None:
-        raise DataError("metrics: cas learns classes and the samples have none; use a class-conditional model")
+        raise DataError("metrics: cas needs samples with classes, these have none; use a class-conditional model")

@@ -1,4 +1,4 @@
-"""The samples that are evaluated: drawn from a checkpoint, or read from files."""
+"""The samples to evaluate: drawn from a checkpoint, or read from files."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from ..sampling.request import Request
 
 
 class SampleSet(NamedTuple):
-    """pixels (N,C,H,W) uint8; labels (N,) int64 or None; facts: how they were drawn, in the words of sample.json."""
+    """pixels (N,C,H,W) uint8; labels (N,) int64 or None; facts: how they were drawn, as in sample.json."""
 
     pixels: Tensor
     labels: Tensor | None
@@ -26,7 +26,7 @@ class SampleSet(NamedTuple):
 
 
 class PendingSamples(NamedTuple):
-    """n samples of these labels (n,), or of none, that `draw` makes."""
+    """n samples that `draw` will draw. labels: (n,) their classes, or None."""
 
     n: int
     labels: Tensor | None
@@ -34,10 +34,10 @@ class PendingSamples(NamedTuple):
 
 
 def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples:
-    """What draws the samples of a request, all classes in turn where the model knows some. Checked now, drawn later.
+    """Check a request now, and draw its samples later. A class-conditional model draws all classes in turn.
 
     Raises:
-        ConfigError: sampler, guidance or prior that do not suit the model.
+        ConfigError: a sampler, guidance or prior that does not fit the model.
     """
     pipeline = run.pipeline(request, batch_size, compile=False)
     task = pipeline.task
@@ -51,13 +51,13 @@ def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples
 
 
 def read(samples: str, n: int | None) -> SampleSet:
-    """The first `n` of DIR/samples.npz or FILE.npz: arr_0 uint8 (N,H,W,C) and, where there is one, arr_1 (N,) classes.
+    """The first `n` of DIR/samples.npz or FILE.npz: arr_0 uint8 (N,H,W,C) and, optionally, arr_1 (N,) classes.
 
     Raises:
-        DataError: it is missing, cannot be read or has other arrays.
+        DataError: the file is missing, cannot be read, or has other arrays.
     """
-    where = Path(samples)
-    path = where / "samples.npz" if where.is_dir() else where
+    given = Path(samples)
+    path = given / "samples.npz" if given.is_dir() else given
     if not path.is_file():
         raise DataError(f"samples: there is no {path}; name an out folder of ddpm sample or an npz file")
     try:
@@ -73,10 +73,10 @@ def read(samples: str, n: int | None) -> SampleSet:
 
 
 def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
-    """Raises DataError for arrays of another kind than public evaluators take."""
+    """The arrays as pixels and labels. Raises DataError unless they have the layout that public evaluators use."""
     good = images is not None and images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
     if images is None or not good or not len(images):
-        what = "is not there" if images is None else f"is {images.dtype} {images.shape}"
+        what = "is missing" if images is None else f"is {images.dtype} {images.shape}"
         raise DataError(f"samples: arr_0 of {path} {what}; it must be uint8 (N,H,W,C) with C 1 or 3")
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
         raise DataError(f"samples: arr_1 of {path} is {labels.dtype} {labels.shape}; it must be (N,) whole numbers")
@@ -85,10 +85,10 @@ def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -
 
 
 def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
-    """sample.json, where it lies beside the samples and is about so many; else nothing is known of them."""
+    """The facts from the sample.json beside the samples, if it describes as many samples; and their digest."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         facts = {}
-    mine = isinstance(facts, dict) and facts.get("n") == count
-    return {**(facts if mine else {}), "samples_sha256": sha256}
+    matches = isinstance(facts, dict) and facts.get("n") == count
+    return {**(facts if matches else {}), "samples_sha256": sha256}

@@ -1,4 +1,4 @@
-"""What is evaluated: a generator, a classifier, or samples that somebody drew; and by which metrics."""
+"""What is evaluated (a generator, a classifier, or samples from files), and by which metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ NEWEST = "outputs/latest"
 
 @dataclass(frozen=True)
 class Subject:
-    """At most one of `generator` and `classifier`; neither where samples are all there is.
+    """At most one of `generator` and `classifier` is set; neither if only samples are given.
 
     Args:
-        data: the run that tells which data set.
-        facts: of the checkpoint, for eval.json.
+        data: the run whose dataset is used.
+        facts: facts about the checkpoint, for eval.json.
     """
 
     generator: Generator | None
@@ -35,25 +35,25 @@ class Subject:
 
     @property
     def model(self) -> str | None:
-        """The class of its network, "UNet" say."""
+        """The class of the network, for example "UNet"."""
         if self.generator is None and self.classifier is None:
             return None
         return str(self.data.config["model"].get("_target_", "")).rpartition(".")[2]
 
 
 def load_subject(options: EvalOptions) -> Subject:
-    """Load what is named.
+    """Load the subject that the options name.
 
     Raises:
-        CheckpointError: one that is missing or damaged, features of no classifier.
-        ConfigError: what does not go together.
+        CheckpointError: a checkpoint is missing or damaged, or `features` is not a classifier.
+        ConfigError: incompatible options.
     """
     extractor = None
     if options.features is not None:
         extractor = load_extractor(options.features, options.device, options.trust)
     if options.samples is not None and options.ckpt is None:
         if extractor is None or extractor.classifier is None:
-            raise ConfigError("ckpt: is needed to know the data set; set ckpt=RUN, or features=RUN of a classifier")
+            raise ConfigError("ckpt: required to find the dataset; set ckpt=RUN, or features=RUN of a classifier")
         return Subject(None, None, extractor, extractor.classifier, {})
     run = load(
         NEWEST if options.ckpt is None else options.ckpt,
@@ -66,35 +66,39 @@ def _subject(run: LoadedRun, extractor: Extractor | None, options: EvalOptions) 
     if isinstance(run, LoadedClassifier):
         for key in ("samples", "features"):
             if getattr(options, key) is not None:
-                path = run.path
-                raise ConfigError(f"{key}: are of no use to a classifier, which {path} is; leave them out")
+                raise ConfigError(f"{key}: cannot be used with a classifier, and {run.path} is one; leave it out")
         return Subject(None, run, None, run, run.facts)
     if not isinstance(run, Generator):
-        raise ConfigError(f"ckpt: {run.path} is {run.name}; name a run that draws, or a classifier")
+        raise ConfigError(
+            f"ckpt: {run.path} is {run.name}, which cannot be evaluated; name a generative model or a classifier"
+        )
     if extractor is not None:
         check_shape(extractor, run.shape, "features")
     return Subject(run, None, extractor, run, run.facts)
 
 
 def chosen_metrics(metrics: Sequence[str] | str, subject: Subject, given: bool) -> list[str]:
-    """The metrics to compute, each once.
+    """The metrics to compute, without duplicates.
 
     Args:
         metrics: their names, one name, or "auto".
-        given: the samples come from files.
+        given: whether the samples come from files.
 
     Raises:
-        ConfigError: a metric that is not there, none, or one that does not suit the subject.
+        ConfigError: an unknown metric, none at all, or one that cannot be measured for the subject.
     """
     if metrics == "auto":
         return _auto(subject, given)
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    for metric in metrics or ["nothing"]:
+    if not metrics:
+        raise ConfigError(f"metrics: is empty; choose from {', '.join(EVERY)}, or set metrics=auto")
+    for metric in metrics:
         if metric not in EVERY:
             raise ConfigError(f"metrics: there is no {metric!r}{suggest(metric, EVERY)}")
-        if (metric == "accuracy") != (subject.classifier is not None):
-            kind = "a generator" if subject.classifier is None else "a classifier; use metrics=[accuracy]"
-            raise ConfigError(f"metrics: {metric} does not suit {kind}")
+        if metric == "accuracy" and subject.classifier is None:
+            raise ConfigError("metrics: accuracy needs a classifier; set ckpt=RUN of a classifier")
+        if metric != "accuracy" and subject.classifier is not None:
+            raise ConfigError(f"metrics: {metric} cannot be measured for a classifier; use metrics=[accuracy]")
         if metric == "bpd" and subject.generator is None:
             raise ConfigError("metrics: bpd needs a model; set ckpt=RUN")
         if metric in METRICS and METRICS[metric].features and subject.extractor is None:

@@ -1,4 +1,4 @@
-"""Finished evaluations and runs, side by side where they were measured alike."""
+"""Tables of finished evaluations and runs, which must have been measured in the same way."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from .entries import Evaluated, Trained
 from .protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
 
 BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
-"""Must be equal for bits per dimension to be compared: the images, and the seed of what is drawn for each."""
+"""Must be equal for bits per dimension to be compared: the images, and the seed of the noise."""
 KINDS: dict[str, tuple[str, ...]] = {
     "exact": (),
     "elbo": (),
@@ -18,10 +18,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "bound": ("steps", "terms", "clip"),
     "ode": ("ode_steps", "probes"),
 }
-"""Of bits per dimension: what the figure is, and which of its settings must be equal as well. Bounds are above the
-truth (`_gmm`: with the mixture prior); the ODE's is a likelihood of its own."""
+"""The kinds of bits per dimension, each with the settings that must also be equal. Bounds are above the true value
+(`_gmm`: with the mixture prior); the ODE's value is the likelihood of a different density."""
 SAMPLES_BY = ("data", "split", "n", "n_real", "real_sha256")
-"""Must be equal for evaluations of samples to share a table, whichever figures they have."""
+"""Must be equal for evaluations of samples to share a table, whatever their metrics."""
 FORMS = {"fd": "{:.3f}", "kd": "{:.4f}", "accuracy": "{:.2%}", "cross-entropy": "{:.4f}"}
 PERCENTAGES = ("precision", "recall", "confidence", "seen as asked", "closer than", "classification accuracy")
 
@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 def tables(entries: Sequence[Evaluated | Trained]) -> list[Table]:
-    """Bits per dimension, metrics of samples, accuracies and classifiers, each if there are some.
+    """Tables of bits per dimension, metrics of samples, accuracies and classifiers; empty ones are left out.
 
     Raises:
         ConfigError: values that were not measured in the same way.
@@ -41,31 +41,31 @@ def tables(entries: Sequence[Evaluated | Trained]) -> list[Table]:
     evaluations = [e for e in entries if isinstance(e, Evaluated)]
     of_classifiers = [e for e in evaluations if "accuracy" in e.content]
     of_samples = [e for e in evaluations if e.figures and "accuracy" not in e.content]
-    made = [
+    candidates = [
         _bits([e for e in evaluations if "bits_per_dim" in e.content]),
         _metrics(of_samples, "samples"),
         _metrics(of_classifiers, "accuracy"),
         _classifiers([e for e in entries if isinstance(e, Trained)]),
     ]
-    return [table for table in made if table is not None]
+    return [table for table in candidates if table is not None]
 
 
 def grouped(entries: Sequence[Evaluated | Trained]) -> tuple[list[list[Evaluated | Trained]], str]:
-    """Parted so that each part can be a table, in the order given; and why the first two parts do not compare."""
-    parts: list[list[Evaluated | Trained]] = []
-    why = ""
+    """Groups of entries that can be compared, in the given order, and why the first two groups cannot be."""
+    groups: list[list[Evaluated | Trained]] = []
+    reason = ""
     for entry in entries:
-        for part in parts:
+        for group in groups:
             try:
-                tables([*part, entry])
+                tables([*group, entry])
             except ConfigError as error:
-                why = why or str(error)
+                reason = reason or str(error)
             else:
-                part.append(entry)
+                group.append(entry)
                 break
         else:
-            parts.append([entry])
-    return parts, why
+            groups.append([entry])
+    return groups, reason
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, str], fields: Sequence[str]) -> None:
@@ -80,10 +80,10 @@ def _bits(evaluations: Sequence[Evaluated]) -> Table | None:
         return None
     first, rows = evaluations[0], []
     for kind, settings in KINDS.items():
-        having = [e for e in evaluations if kind in e.content["bits_per_dim"]]
-        for each in having[1:]:
-            one, other = (e.protocol.get("bpd", {}) for e in (having[0], each))
-            _same(one, other, (f"{kind} of {having[0].name}", f"{kind} of {each.name}"), settings)
+        with_kind = [e for e in evaluations if kind in e.content["bits_per_dim"]]
+        for each in with_kind[1:]:
+            one, other = (e.protocol.get("bpd", {}) for e in (with_kind[0], each))
+            _same(one, other, (f"{kind} of {with_kind[0].name}", f"{kind} of {each.name}"), settings)
     for each in evaluations:
         _same(first.protocol, each.protocol, (first.name, each.name), BITS_BY)
         for kind in KINDS:
@@ -97,14 +97,14 @@ def _bits(evaluations: Sequence[Evaluated]) -> Table | None:
 
 
 def _metrics(evaluations: Sequence[Evaluated], what: str) -> Table | None:
-    """A row for each metric, a column for each evaluation."""
+    """A table with a row per metric and a column per evaluation."""
     if not evaluations:
         return None
     names = list(dict.fromkeys(name for e in evaluations for name in e.figures))
     for name in names:
-        having = [e for e in evaluations if name in e.figures]
-        for other in having[1:]:
-            one = having[0]
+        measured = [e for e in evaluations if name in e.figures]
+        for other in measured[1:]:
+            one = measured[0]
             protocols = one.figures[name]["protocol"], other.figures[name]["protocol"]
             _same(*protocols, (f"{name} of {one.name}", f"{name} of {other.name}"), MEASURED_BY)
     firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
@@ -118,16 +118,16 @@ def _metrics(evaluations: Sequence[Evaluated], what: str) -> Table | None:
 
 
 def _differences(evaluations: Sequence[Evaluated]) -> list[list[str]]:
-    """A row for the model and for each thing that one compares, where they are not all the same."""
+    """Rows for the model and for the settings in which the evaluations differ."""
     firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
-    found = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
+    rows = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
     for field in COMPARED_ANYWAY:
-        found.append([field.replace("_", " "), *(_named(field, p.get(field)) for p in firsts)])
-    return [row for row in found if len(set(row[1:])) > 1 or (row[0] == "model" and row[1] != UNKNOWN)]
+        rows.append([field.replace("_", " "), *(_named(field, p.get(field)) for p in firsts)])
+    return [row for row in rows if len(set(row[1:])) > 1 or (row[0] == "model" and row[1] != UNKNOWN)]
 
 
 def _named(field: str, value: Any) -> str:
-    """A task, sampler or guidance by its name and what makes it special, a digest by its beginning."""
+    """A short text: a task, sampler or guidance by its name and main settings, a digest by its first digits."""
     if isinstance(value, Mapping):
         numbers = ("eta", "scale", "s_churn", "strength")
         extra = [f"{k}={value[k]:g}" for k in numbers if isinstance(value.get(k), int | float)]
@@ -168,7 +168,7 @@ def _percent(value: float | None) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A heading and a pipe table, numbers to the right."""
+    """A heading and a Markdown table, with numbers aligned to the right."""
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"

@@ -1,1 +1,1 @@
-"""The contract between who writes a run and who reads it."""
+"""The files of a run: training writes them, sampling and evaluation read them."""

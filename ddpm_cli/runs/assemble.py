@@ -1,4 +1,4 @@
-"""Config nodes -> a network, and what gives its output a meaning."""
+"""Builds networks and models from config nodes."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ Config = Mapping[str, Any]
 
 
 def network(config: Config, trust: Collection[str] | None = None) -> nn.Module:
-    """The model node as a module, its first weights a function of the seed.
+    """The module described by the model node. Its initial weights are a function of the seed.
 
-    Before `completed`, classes that only the data can tell are taken as one: good enough to check the rest of the node.
+    If the number of classes is not known yet, see `completed`, it is taken as 1, which is enough to check the node.
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type or value, a class that is not trusted.
@@ -37,9 +37,9 @@ def network(config: Config, trust: Collection[str] | None = None) -> nn.Module:
 
 
 def completed(config: Config, images: Images) -> dict[str, Any]:
-    """`config` with what only the data can tell of the model: how many classes, mean and deviation of each channel.
+    """`config` with the values that depend on the data: number of classes, mean and standard deviation per channel.
 
-    A checkpoint must hold them.
+    They are needed to build the model from a checkpoint.
     """
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
@@ -52,12 +52,12 @@ def completed(config: Config, images: Images) -> dict[str, Any]:
 
 
 def channel_statistics(images: Images) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel over all pixels, in units of [-1, 1]; 1 for one that never varies."""
+    """Mean and standard deviation per channel over all pixels in [-1, 1]; 1 for the deviation of a constant channel."""
     values = torch.linspace(-1, 1, 256, dtype=torch.float64)
     means, deviations = [], []
     counts = torch.zeros(images.shape[0], 256, dtype=torch.int64)
-    for part in images.raw(4096):
-        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in part.unbind(1)])
+    for batch in images.raw(4096):
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in batch.unbind(1)])
     for count in counts:
         fraction = count.double() / count.sum()
         mean = (fraction * values).sum()
@@ -68,7 +68,7 @@ def channel_statistics(images: Images) -> dict[str, list[float]]:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What makes a network a model: the objective it is trained by, the noise schedule, and how precisely it runs."""
+    """What turns a network into a model: its objective, its noise schedule, and the runtime (device and precision)."""
 
     objective: Objective
     schedule: Schedule
@@ -81,7 +81,7 @@ class ModelSpec:
         return cls(objective, build(config["schedule"], "schedule", trust=trust), runtime)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The model around `module`, a `Denoiser` say. Raises ConfigError when the parts do not go together."""
+        """The model around `module`, for example a `Denoiser`. Raises ConfigError for incompatible choices."""
         try:
             return self.objective.wrap(module, self.schedule, self.runtime.autocast)
         except ValueError as error:
@@ -89,7 +89,7 @@ class ModelSpec:
 
 
 def check(model: Denoiser, sampler: Sampler) -> None:
-    """Raises ConfigError when they do not go together, before hours pass."""
+    """Raises ConfigError when model and sampler are incompatible, before hours of training."""
     try:
         check_sampler(model, sampler)
     except ValueError as error:
@@ -97,7 +97,7 @@ def check(model: Denoiser, sampler: Sampler) -> None:
 
 
 def network_calls(sampler: Sampler, schedule: Schedule) -> int:
-    """For one batch. Raises ConfigError when the sampler asks for more steps than there are."""
+    """Network calls per batch. Raises ConfigError when the sampler needs more steps than the schedule has."""
     calls: Callable[[Schedule], int] = getattr(sampler, "calls", sampler.length)
     try:
         return calls(schedule)

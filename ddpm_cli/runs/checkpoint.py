@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: data only, checked by digest, complete or absent.
+"""Checkpoints: data only, verified by digest, complete or absent.
 
 step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimizer.`; step_00001000.json, written after
 it, is the manifest. A checkpoint is valid when its manifest exists and matches. Nothing is pickled.
@@ -42,7 +42,7 @@ class Checkpoint:
         return int(self.manifest["step"])
 
     def tensors(self, *prefixes: str) -> dict[str, Tensor]:
-        """On the CPU, those whose name begins with one of `prefixes` (all without any)."""
+        """The tensors whose names start with one of `prefixes` (without prefixes, all), on the CPU."""
         with safe_open(self.path, "pt") as file:
             names = [n for n in file.keys() if not prefixes or n.startswith(prefixes)]  # noqa: SIM118
             return {n: file.get_tensor(n) for n in names}
@@ -53,50 +53,51 @@ def name_of(step: int) -> str:
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Checkpoint:
-    """Write the tensors, then the manifest that makes them count.
+    """Write the tensors, then the manifest that makes them valid.
 
     Raises:
         OSError: no space or no permission; older checkpoints are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name_of(step)}.safetensors"
-    whole: dict[str, Any] = {"format": FORMAT, "step": step, **manifest}
+    full_manifest: dict[str, Any] = {"format": FORMAT, "step": step, **manifest}
 
     def write(temporary: Path) -> None:
         flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         try:
             save_file(flat, temporary)
-        except SafetensorError as error:  # it hides the system's own error
+        except SafetensorError as error:  # it wraps the error of the operating system
             full = "No space left" in str(error)
-            why = "No space left on device" if full else str(error)
-            raise OSError(errno.ENOSPC if full else None, why, str(path)) from error
-        temporary.chmod(0o666 & ~_umask())  # it is made for its owner alone, where its manifest is for all
-        whole["size"], whole["sha256"] = temporary.stat().st_size, digest(temporary)
+            reason = "No space left on device" if full else str(error)
+            raise OSError(errno.ENOSPC if full else None, reason, str(path)) from error
+        temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+        full_manifest["size"], full_manifest["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
-    manifest_path.unlink(missing_ok=True)  # a step saved again: the old manifest must not vouch for new tensors
+    manifest_path.unlink(missing_ok=True)  # if this step was saved before, its manifest is not valid for new tensors
     write_atomically(path, write)
-    write_json(manifest_path, whole)
-    return Checkpoint(manifest_path, whole)
+    write_json(manifest_path, full_manifest)
+    return Checkpoint(manifest_path, full_manifest)
 
 
 def clean(folder: Path) -> None:
-    """Remove what a process left that was killed while it wrote; nobody else may be writing."""
-    for leftover in (*folder.glob(".*.part"), *folder.glob(".tmp*")):  # ours, and what save_file begins with
+    """Remove temporary files left by a process that was killed while writing. No other process may be writing."""
+    for leftover in (*folder.glob(".*.part"), *folder.glob(".tmp*")):  # our own, and those of save_file
         leftover.unlink()
 
 
 def _umask() -> int:
-    """It can only be read by setting it."""
+    """The umask of this process, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
-    """Remove all but the last `keep_last` checkpoints up to step `newest` and step `keep`; the manifest goes first.
+    """Remove all but step `keep` and the last `keep_last` checkpoints up to step `newest`; manifests are removed first.
 
-    Later steps are damaged ones that the run went back behind: they are no reason to remove a good one.
+    Steps after `newest` are damaged checkpoints that the run skipped when it resumed. They do not count, so that valid
+    ones are kept.
     """
     steps = sorted((step for step in _steps(folder) if step <= newest), reverse=True)
     for step in steps[keep_last:]:
@@ -106,10 +107,10 @@ def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) ->
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest valid checkpoint in `folder`; None when there was never one. Damaged ones are skipped with a warning.
+    """The newest valid checkpoint in `folder`; None if none was ever saved. Damaged ones are skipped with a warning.
 
     Raises:
-        CheckpointError: there are checkpoints and none is valid.
+        CheckpointError: there are checkpoints, but none is valid.
     """
     problems = []
     for step in sorted(_steps(folder), reverse=True):
@@ -122,38 +123,41 @@ def latest(folder: Path) -> Checkpoint | None:
             log.warning("%s; using step %d instead", problem.partition(";")[0], step)
         return found
     if problems:
-        raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older one is valid; restore a copy")
-    alone = sorted(folder.glob("step_*.safetensors")) if folder.is_dir() else []
-    if len(alone) > 1:
-        raise CheckpointError(f"{folder}: tensors without a manifest; restore the .json, or delete them")
-    for path in alone:  # the very first save, cut short before its manifest: nothing ever counted
-        log.warning("%s: has no manifest, its save was cut short; beginning afresh", path)
+        raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older checkpoint is valid; restore a copy")
+    without_manifest = sorted(folder.glob("step_*.safetensors")) if folder.is_dir() else []
+    if len(without_manifest) > 1:
+        raise CheckpointError(
+            f"{folder}: tensors without a manifest; restore the .json files, or delete the .safetensors files"
+        )
+    for path in without_manifest:  # the first save, interrupted before its manifest: there was no valid checkpoint yet
+        log.warning("%s: has no manifest, because saving it was interrupted; training from scratch", path)
     return None
 
 
 def find(where: str | Path) -> Checkpoint:
-    """`ckpt=`: a run directory, a checkpoints directory or one file.
+    """The checkpoint that `ckpt=` names: a run directory, a checkpoints directory or one file.
 
     Raises:
-        CheckpointError: nothing there, or nothing valid.
+        CheckpointError: it does not exist, or has no valid checkpoint.
     """
     path = Path(where)
     if path.suffix in (".safetensors", ".json") and (path.is_file() or not path.exists()):
         return load(path.with_suffix(".json"))
     if not path.exists():
         raise CheckpointError(
-            f"{where}: does not exist; name a run directory or a checkpoint file (ddpm train makes one)"
+            f"{where}: does not exist; name a run directory or a checkpoint file (ddpm train writes them)"
         )
     if path.is_file():
         raise CheckpointError(f"{where}: is not a checkpoint; name a .safetensors file or a run directory")
     found = latest(path / "checkpoints") if (path / "checkpoints").is_dir() else latest(path)
     if found is None and (path / "samples.npz").is_file():
         raise CheckpointError(
-            f"{where}: holds samples; name the run they were drawn from, or give ddpm eval samples={where}"
+            f"{where}: contains samples, not checkpoints; name the run they were drawn from, or use ddpm eval "
+            f"samples={where}"
         )
     if found is None:
         named = f"{where} ({path.resolve().name})" if path.is_symlink() else where
-        raise CheckpointError(f"{named}: has no checkpoints; wait for the first save, or name another run")
+        raise CheckpointError(f"{named}: has no checkpoints; wait for the first one, or name another run")
     return found
 
 
@@ -177,9 +181,11 @@ def load(manifest_path: Path) -> Checkpoint:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{manifest_path}: is damaged; restore it or use another checkpoint") from error
     if fmt > FORMAT:
-        raise CheckpointError(f"{manifest_path}: has format {fmt}, this ddpm reads up to {FORMAT}; upgrade ddpm-cli")
+        raise CheckpointError(
+            f"{manifest_path}: has format {fmt}, but this version reads up to {FORMAT}; upgrade ddpm-cli"
+        )
     if tensors.stat().st_size != size or digest(tensors) != sha256:
-        raise CheckpointError(f"{tensors}: is damaged (size or digest differs); restore it or use another checkpoint")
+        raise CheckpointError(f"{tensors}: is damaged (wrong size or digest); restore it or use another checkpoint")
     return Checkpoint(manifest_path, manifest)
 
 
@@ -189,22 +195,22 @@ def digest(path: Path) -> str:
 
 
 def _steps(folder: Path) -> set[int]:
-    """Steps with a manifest. Tensors alone are a save that was cut short: they never count."""
+    """Steps with a manifest. Tensors without one are from an interrupted save and are ignored."""
     matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
     return {int(m[1]) for m in matches if m}
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those under `prefix`, without it."""
+    """The tensors whose names start with `prefix`, which is removed."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raises CheckpointError when names or shapes differ."""
+    """Load `tensors` into `module`. Raises CheckpointError when names or shapes differ."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
         raise CheckpointError(
-            f"{where}: does not fit the network ({first}); was it trained with other settings?"
+            f"{where}: does not fit the network ({first}); use the settings it was trained with"
         ) from error

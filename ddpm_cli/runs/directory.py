@@ -1,4 +1,4 @@
-"""A run directory, owned by one process at a time: its files, its lock and its signals."""
+"""A run directory, used by one process at a time: its files, its lock, and the signals that stop a run."""
 
 import json
 import logging
@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
-    """Where a run is seen while it trains. The terminal implements it."""
+    """Displays a run while it trains. Implemented by the terminal."""
 
     def begin(self, config: Mapping[str, Any], folder: Path) -> None:
-        """The run's folder is its own: it will be trained, unless the data or the checkpoints are at fault."""
+        """Called when the run has locked its folder, before the data and the checkpoints are read."""
         ...
 
     def counting(self) -> AbstractContextManager[Progress]:
-        """For work before training, such as reading the data."""
+        """Shows the progress of tasks before training, such as reading the data."""
         ...
 
     def start(self, step: int, total: int) -> None: ...
@@ -55,7 +55,7 @@ class Reporter(Protocol):
 
 
 class State(Protocol):
-    """What a checkpoint is made of."""
+    """The contents of a checkpoint."""
 
     @property
     def step(self) -> int: ...
@@ -67,28 +67,28 @@ class State(Protocol):
     def best(self) -> Mapping[str, Any]: ...
 
     def notes(self) -> dict[str, Any]:
-        """What its manifest says besides."""
+        """Further entries for the manifest."""
         ...
 
     def tensors(self) -> Mapping[str, Tensor]: ...
 
 
 class GridStyle(NamedTuple):
-    """How the sample pictures of a run are laid out. columns: None = near a square; caption: above them."""
+    """The layout of the sample grids of a run. columns: None = nearly square; caption: a line above the grid."""
 
     columns: int | None = None
     caption: str | None = None
 
 
 class RunDirectory:
-    """Use as a context: entering takes the lock, leaving gives it back and closes every file.
+    """A context manager: entering it takes the lock, leaving it releases the lock and closes every file.
 
     Args:
-        folder: the run directory; made when it is not there.
-        loggers: where numbers and pictures go besides.
+        folder: the run directory; created if it does not exist.
+        loggers: further destinations for numbers and pictures.
 
     Raises:
-        BusyError: another process trains in `folder`.
+        BusyError: another process is training in `folder`.
         OSError: `folder` cannot be written.
     """
 
@@ -106,7 +106,7 @@ class RunDirectory:
         self._lock_path = folder / ".lock"
         self._lock = FileLock(self._lock_path, timeout=0)
         self._handler: logging.Handler | None = None
-        # what is logged before there is a train.log
+        # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
         self._old_signals: dict[int, Any] = {}
 
@@ -117,25 +117,25 @@ class RunDirectory:
             self._lock.acquire()
         except Timeout as error:
             raise BusyError(
-                f"{self.folder}: another process trains here; wait for it, or set another run_dir"
+                f"{self.folder}: another process is training here; wait for it to end, or set another run_dir"
             ) from error
         logging.getLogger().addHandler(self._early)
         checkpoint.clean(self.checkpoints)
         for leftover in self.folder.glob(".*.part"):
-            leftover.unlink()  # of a process that was killed while it wrote
+            leftover.unlink()  # left by a process that was killed while writing
         return self
 
     def open(
         self, step: int, config: Mapping[str, Any], about: Mapping[str, Any], grid: GridStyle | None = None
     ) -> None:
-        """Begin to write, at `step`: what a killed process logged beyond its last checkpoint is dropped first.
+        """Start writing at `step`. First drops what a killed process logged beyond its last checkpoint.
 
         Args:
-            config: resolved, stored as config.json and in every checkpoint.
+            config: resolved; stored as config.json and in every checkpoint.
             about: facts about the data that sampling needs later ("shape", "class_names").
 
         Raises:
-            ConfigError: a logger that cannot start, in a new run.
+            ConfigError: a logger cannot start, and the run is new.
         """
         self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
         self._loggers = open_loggers(self._choices, self.folder, step, config)
@@ -162,22 +162,22 @@ class RunDirectory:
         finally:
             logging.getLogger().removeHandler(self._early)
             self._lock.release()
-            if not self._opened and self._made_lock:  # nothing was begun: leave nothing behind
+            if not self._opened and self._made_lock:  # nothing was started: leave nothing behind
                 self._lock_path.unlink(missing_ok=True)
 
     def _close(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         self._loggers.close()
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
-            if error is not None:  # into the file alone: the terminal is told by whoever catches it
-                said = " ".join(str(error).split()) or (kind.__name__ if kind else "")
-                with suppress(StorageError):  # what ended the run is what the user is told
-                    self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
+            if error is not None:  # only to the file: the command prints it to the terminal
+                message = " ".join(str(error).split()) or (kind.__name__ if kind else "")
+                with suppress(StorageError):  # do not hide the error that ended the run
+                    self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (message,), None))
             with suppress(OSError):
                 self._handler.close()
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl, and the same to loggers and the terminal."""
+        """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
         line = json.dumps({"step": step, **row})
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -185,11 +185,11 @@ class RunDirectory:
         self.reporter.metrics(step, row)
 
     def graph(self, module: nn.Module, shape: Sequence[int]) -> None:
-        """What the network computes, for loggers alone."""
+        """Pass the graph of the network to the loggers."""
         self._loggers.graph(module, shape)
 
     def picture(self, step: int, images: Tensor) -> None:
-        """samples/step_XXXXXXXX.png: a grid of (N,C,H,W) in [-1, 1], under the caption if there is one."""
+        """Write samples/step_XXXXXXXX.png: a grid of images (N,C,H,W) in [-1, 1], with the caption if there is one."""
         pixels = to_uint8(images)
         picture = enlarge(grid(pixels, self._grid.columns, background=EDGE), default_scale(*pixels.shape[-2:]))
         if self._grid.caption:
@@ -201,7 +201,7 @@ class RunDirectory:
         self.reporter.pictures(step, path, pixels, self._grid.columns)
 
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
-        """Write a checkpoint, then remove the ones that `keep_last` and `best_by` do not keep."""
+        """Write a checkpoint, then remove the old ones that `keep_last` and `best_by` do not keep."""
         manifest = {
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -215,24 +215,24 @@ class RunDirectory:
         return saved
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first asks the loop to save and stop, the second stops at once."""
+        """The first signal makes the loop save and stop, the second stops immediately."""
         if self.stop_signal is not None:
             raise KeyboardInterrupt
         self.stop_signal = number
         name = signal.Signals(number).name
-        log.warning("%s: stopping where the same command can go on; once more stops at once", name)
+        log.warning("%s: saving, then stopping; run the same command to resume (signal again to quit now)", name)
 
 
 class _RunLog(logging.FileHandler):
-    """train.log. One that cannot be written stops the run with one line, where logging would print a traceback."""
+    """Writes train.log. If it cannot be written, the run stops with a one-line error instead of a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        reason = getattr(sys.exc_info()[1], "strerror", None) or "it cannot be written"
+        reason = getattr(sys.exc_info()[1], "strerror", None) or "cannot be written"
         raise StorageError(f"{self.baseFilename}: {reason}; free some space, then run the same command again")
 
 
 def _truncate(path: Path, step: int) -> None:
-    """Drop lines beyond `step` and what is no such line, as a last one that was cut short."""
+    """Drop the lines of later steps, and invalid ones, such as an incomplete last line."""
     if not path.exists():
         return
     kept = []
@@ -249,7 +249,7 @@ def _truncate(path: Path, step: int) -> None:
 
 
 def _point_latest(folder: Path) -> None:
-    """outputs/latest -> the newest run. A convenience: where links cannot be made there is none."""
+    """Point the link outputs/latest at the newest run. Where links cannot be created, there is none."""
     link = Path("outputs") / "latest"
     try:
         link.parent.mkdir(exist_ok=True)
@@ -258,19 +258,19 @@ def _point_latest(folder: Path) -> None:
         fresh.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
         fresh.replace(link)
     except OSError as error:
-        log.info("outputs/latest was not updated (%s)", error.strerror)
+        log.info("could not update the link outputs/latest (%s)", error.strerror)
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in ("ddpm-cli", "torch", "torchvision", "numpy"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def about(images: Images) -> dict[str, Any]:
-    """What a checkpoint says of its data."""
+    """The facts about the data that a checkpoint stores."""
     return {"shape": list(images.shape), "class_names": list(images.class_names), "images": len(images)}

@@ -1,4 +1,4 @@
-"""The one table of the kinds of model. Adding one is its own files and a line here."""
+"""The table of all families of models. A new family needs its own files and an entry here."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from ..objectives.latent import LatentModel
 class Family(NamedTuple):
     """
     Args:
-        model: what the objective makes of a network.
-        opened: the class that an opened run of it is, see `load.LoadedRun`.
-        trained: the class that trains it, see `training.session.Session`.
+        model: the class that the objective's `wrap` returns.
+        opened: the class of an opened run, see `load.LoadedRun`.
+        trained: the class that trains the model, see `training.session.Session`.
 
-    Both classes stand in folders above this one. They are named by their path, as conf/ names classes, and imported
-    when a run of that family is opened or trained.
+    The last two are in folders that may import this one. They are given by path, as in conf/, and imported only when a
+    run of that family is opened or trained.
     """
 
     model: type[nn.Module]
@@ -49,9 +49,9 @@ FAMILIES = (
     ),
 )
 OTHER = Family(nn.Module, "ddpm_cli.runs.load.LoadedRun", "ddpm_cli.training.session.Session")
-"""What a class of the user's own makes: it trains, and nothing is known of how to use it."""
+"""For a user's own model class: it can be trained, but the program does not know how to use it."""
 
 
 def family_of(model: nn.Module) -> Family:
-    """The first whose class `model` is of."""
+    """The family of `model`; OTHER for an unknown class."""
     return next((family for family in FAMILIES if isinstance(model, family.model)), OTHER)

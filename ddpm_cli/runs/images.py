@@ -1,4 +1,4 @@
-"""The real images of a run: the data set that it was trained on, read again."""
+"""The real images of a run, read from the dataset that it was trained on."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from ..progress import Progress
 
 
 class TrainedOn(Protocol):
-    """What a run tells of its data: its config, which packages that may name, and the shape (C,H,W)."""
+    """The parts of a run that locate its data: its config, the trusted packages, and the image shape (C,H,W)."""
 
     @property
     def config(self) -> Mapping[str, Any]: ...
@@ -26,40 +26,43 @@ class TrainedOn(Protocol):
 
 
 def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
-    """`n` pictures of that part of the run's data set, drawn with `seed`; all when there are no more or n is None.
+    """`n` random images of a split of the run's dataset, chosen by `seed`; all if there are fewer or n is None.
 
-    They keep their order, so that all of them are the same whatever the seed.
+    They keep the order of the dataset, so that with all images the result does not depend on the seed.
 
     Raises:
-        DataError: there are none, or they have another shape than the model's.
+        DataError: there are none, or their shape is not the model's.
     """
     images = split_of(run, root, split, progress)
     if not len(images):
-        raise DataError(f"split: the data set has no {split} pictures; use split=train, or another root=FOLDER")
+        raise DataError(f"split: the dataset has no {split} images; use split=train, or another root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n].sort().values)
 
 
 def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:
-    """All pictures of that part, there may be none. Raises DataError when they have another shape than the model's."""
+    """All images of a split, possibly none. Raises DataError when their shape is not the model's."""
     images = _source(run, root).load(split, progress)
     if len(images) and images.shape != tuple(run.shape):
-        raise DataError(f"root: its pictures are {images.shape}, the model's {run.shape}; name the set it knows")
+        raise DataError(
+            f"root: its images have shape {images.shape}, but the model needs {tuple(run.shape)}; "
+            "name the folder that the model was trained on"
+        )
     return images
 
 
 def examples(run: TrainedOn, root: str | None, n: int, seed: int, progress: Progress) -> Images:
-    """At most `n` held-out pictures, drawn with `seed`; training pictures where fewer are held out."""
+    """At most `n` random held-out images, chosen by `seed`; training images if fewer are held out."""
     source = _source(run, root)
     images: Images = source.load("val", progress)
     if len(images) < n:
         images = source.load("train", progress)
     if not len(images):
-        raise DataError("dataset: has no pictures; set root=FOLDER")
+        raise DataError("dataset: has no images; set root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n])
 
 
 def shuffled(n: int, seed: int) -> torch.Tensor:
-    """(n,) int64: an order that `seed` decides."""
+    """(n,) int64: a random permutation chosen by `seed`."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 

@@ -1,4 +1,4 @@
-"""One call of a command, as everything below the commands sees it."""
+"""One call of a command, in the form in which the commands pass it on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from ..build import Node
 class Job:
     """
     Args:
-        config: as composed, resolved to plain dicts, lists, numbers and text. Nobody writes into it.
-        folder: where the command may put its files.
+        config: as composed, resolved to plain dicts, lists, numbers and text. Read-only.
+        folder: where the command may write its files.
         given: the dotted keys and groups that the user set, on the command line or in Python.
-        choices: group -> every choice that the program comes with, as a node.
+        choices: maps a group to all of its choices that ship with the program, as nodes.
     """
 
     config: Mapping[str, Any]
@@ -24,5 +24,5 @@ class Job:
     choices: Callable[[str], Mapping[str, Node]] = lambda group: {}
 
     def sets(self, key: str) -> bool:
-        """Whether the user set `key` or something below it."""
+        """Whether the user set `key` or a key below it."""
         return any(name == key or name.startswith(f"{key}.") for name in self.given)

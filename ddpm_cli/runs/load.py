@@ -1,4 +1,4 @@
-"""The one way to open a run: its manifest and tensors are read once, its objective and network built once."""
+"""Opens a run: its manifest and tensors are read once, its objective and network are built once."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ PACKAGE = "ddpm_cli"
 
 @dataclass(frozen=True)
 class RunModel:
-    """The model in a checkpoint, ready to be called, and what the checkpoint tells of it.
+    """The model of a checkpoint, ready to be called, with facts from the checkpoint.
 
     Args:
-        checkpoint: None of a network that was never trained.
-        model: what the objective makes of the network.
-        config: of the run, as stored.
+        checkpoint: None for a network that was never trained.
+        model: the network wrapped by the objective.
+        config: the run's config, as stored.
         trusted: packages whose classes `config` may name.
-        weights: which the network has; `ema` only where there is an average.
+        weights: which weights are loaded; `ema` only if the run has an average.
         shape: (C,H,W) of the images.
-        class_names: of the images; empty when there are none.
+        class_names: of the images; empty when there are no classes.
     """
 
     checkpoint: Checkpoint | None
@@ -50,10 +50,10 @@ class RunModel:
 
 
 class LoadedRun:
-    """An opened run of a kind that nothing more is known of. Families derive from this."""
+    """An opened run of an unknown kind of model. The classes of the families derive from this one."""
 
     name = "another model"
-    """What users call it, with its article."""
+    """What the kind of model is called in messages, with its article."""
 
     def __init__(self, run: RunModel):
         self.run = run
@@ -62,18 +62,18 @@ class LoadedRun:
 
     @property
     def path(self) -> str:
-        """Of its checkpoint, for messages."""
+        """The path of its checkpoint, for messages."""
         return str(self.run.checkpoint.path) if self.run.checkpoint is not None else "model"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Which checkpoint, and how it is computed with: what sample.json and eval.json say of it."""
-        found = self.run.checkpoint
-        assert found is not None
+        """The entries of sample.json and eval.json on the checkpoint, the device and the precision."""
+        opened = self.run.checkpoint
+        assert opened is not None
         return {
-            "checkpoint": shown(found.path),
-            "checkpoint_sha256": found.manifest["sha256"],
-            "checkpoint_step": found.step,
+            "checkpoint": shown(opened.path),
+            "checkpoint_sha256": opened.manifest["sha256"],
+            "checkpoint_step": opened.step,
             "weights": self.run.weights,
             "device": self.runtime.device.type,
             "precision": self.runtime.precision,
@@ -93,13 +93,13 @@ def load(
 
     Args:
         ckpt: a run directory, a checkpoints directory or one file.
-        weights: `ema` takes the last ones where there is no average.
-        trust: packages of the user's own whose classes the checkpoint may name.
-        runtime: in place of device and precision.
+        weights: `ema` falls back to the last weights if the run has no average.
+        trust: the user's own packages whose classes the checkpoint may name.
+        runtime: replaces device and precision.
 
     Raises:
         CheckpointError: it is missing or damaged.
-        ConfigError: a device that is not there, a package that is not trusted.
+        ConfigError: the device does not exist, or a package is not trusted.
     """
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     config, trusted = dict(found.manifest["config"]), frozenset((PACKAGE, *trust))
@@ -110,7 +110,7 @@ def load(
 
 
 def untrained(config: Config, spec: ModelSpec, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:
-    """The network of `config` with its first weights, opened as if it had been trained on such images."""
+    """The network of `config` with its initial weights, opened like a run trained on images of that shape."""
     module = spec.runtime.prepare(network(config)).eval().requires_grad_(False)
     model = spec.wrap(module)
     trusted = frozenset((PACKAGE,))
@@ -126,7 +126,7 @@ def _opened(run: RunModel) -> LoadedRun:
 def _network(
     found: Checkpoint, config: Config, weights: Weights, trusted: Collection[str], runtime: Runtime
 ) -> tuple[nn.Module, Weights]:
-    """The network of a checkpoint, ready to be called, and which weights it has."""
+    """The network of a checkpoint, ready to be called, and the kind of its weights."""
     tensors = found.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
     if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
         tensors, weights = found.tensors("model."), "raw"
@@ -136,8 +136,10 @@ def _network(
 
 
 def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The shape of its images and the names of their classes."""
+    """The image shape and the class names of a checkpoint."""
     about = found.manifest.get("about", {})
     if "shape" not in about:
-        raise CheckpointError(f"{found.manifest_path}: does not say the shape of its images; it is damaged")
+        raise CheckpointError(
+            f"{found.manifest_path}: is damaged (no image shape); restore it or use another checkpoint"
+        )
     return tuple(int(n) for n in about["shape"]), tuple(str(n) for n in about.get("class_names", ()))

@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go besides its own files: TensorBoard, Weights & Biases, trackio."""
+"""Loggers for a run's numbers and pictures, besides its own files: TensorBoard, Weights & Biases, trackio."""
 
 import importlib
 import importlib.util
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
-    """One that is open for a run. `step` never falls, but for a run that is resumed at an earlier one."""
+    """A logger that is open for a run. `step` only decreases when a run resumes from an earlier step."""
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None: ...
 
@@ -34,17 +34,17 @@ class Logger(Protocol):
         ...
 
     def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
-        """What the network computes for an image of `shape` (C,H,W)."""
+        """The graph of the network, for an image of `shape` (C,H,W)."""
         ...
 
     def close(self) -> None: ...
 
 
 class LoggerChoice(Protocol):
-    """What a file of conf/logger names: a frozen value that opens a logger."""
+    """A choice of conf/logger: a frozen value that opens a logger."""
 
     def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
-        """For the run in `folder`, at `step`: what an earlier session logged beyond it is dropped if possible."""
+        """Open it for the run in `folder` at `step`. What an earlier session logged beyond is dropped if possible."""
         ...
 
 
@@ -78,13 +78,13 @@ class _TensorBoard:
 
 @dataclass(frozen=True)
 class Tracker:
-    """Weights & Biases or trackio, which has the same API and keeps everything on this machine.
+    """Weights & Biases, or trackio, which has the same API and stores everything locally.
 
     A resumed run continues under its name.
 
     Args:
-        name: of the run; None = its path.
-        options: passed to the package's `init` as they are.
+        name: the name of the run; None = its path.
+        options: passed unchanged to the package's `init`.
 
     Raises:
         ConfigError: the package is not installed.
@@ -105,9 +105,9 @@ class Tracker:
         package = importlib.import_module(self.package)
         name = self.name or "_".join(part for part in Path(shown(folder)).parts if part != folder.anchor)
         own = {"id": name, "dir": str(folder)} if self.package == "wandb" else {}
-        known = {"project": self.project, "name": name, "config": dict(config), "resume": "allow"}
-        with redirect_stdout(io.StringIO()):  # both greet
-            run = package.init(**{**known, **own, **(self.options or {})})
+        common = {"project": self.project, "name": name, "config": dict(config), "resume": "allow"}
+        with redirect_stdout(io.StringIO()):  # both print a greeting
+            run = package.init(**{**common, **own, **(self.options or {})})
         return _Tracker(package, run)
 
 
@@ -131,7 +131,7 @@ class _Tracker:
 
 
 class Loggers:
-    """Any number of them as one. One that fails is dropped with a warning: losing a log never ends the work."""
+    """Any number of loggers as one. A logger that fails is dropped with a warning and never ends the run."""
 
     def __init__(self, loggers: Mapping[str, Logger]):
         self._loggers = dict(loggers)
@@ -153,42 +153,43 @@ class Loggers:
         for name, logger in list(self._loggers.items()):
             try:
                 call(logger)
-            except Exception as error:  # a full disk, a lost network, a package's own
+            except Exception as error:  # a full disk, a lost network, an error of the package
                 log.warning("logger.%s: failed (%s); the run continues without it", name, _reason(error))
                 del self._loggers[name]
 
 
 def choices_of(nodes: Mapping[str, Node]) -> dict[str, LoggerChoice]:
-    """The `logger` node of a config, one entry for each logger. Raises ConfigError for what cannot be built."""
+    """Builds the `logger` node of a config, which has one entry per logger. Raises ConfigError for a bad entry."""
     return {name: build(node, f"logger.{name}") for name, node in nodes.items()}
 
 
 def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, config: Mapping[str, Any]) -> Loggers:
-    """All of `choices`, for the run in `folder`. One that cannot start is left out of a resumed run, with a warning.
+    """Opens all loggers for the run in `folder`. In a resumed run, one that cannot start is left out with a warning.
 
     Raises:
-        ConfigError: one of them cannot start (no account, no network), and the run is new, so that nothing is lost.
+        ConfigError: a logger cannot start (no account, no network), and the run is new, so that nothing is lost.
     """
     opened = {}
     for name, choice in choices.items():
         try:
             opened[name] = choice.open(folder, step, config)
-        except Exception as error:  # the package's own
+        except Exception as error:  # an error of the package
             reason = _reason(error)
             if not step:
-                raise ConfigError(f"logger.{name}: cannot start ({reason}); mend that, or set logger=none") from error
+                raise ConfigError(f"logger.{name}: cannot start ({reason}); fix that, or set logger=none") from error
             log.warning("logger.%s: cannot start (%s); the run continues without it", name, reason)
     return Loggers(opened)
 
 
 def _reason(error: Exception) -> str:
+    """The first line of an error's message, without a full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def add_graph(writer: Any, network: nn.Module, shape: Sequence[int]) -> None:
-    """Trace a copy of a network on one image of `shape` (C,H,W). What goes wrong is a line in the log, no more.
+    """Trace a copy of a network on one image of `shape` (C,H,W). A failure is only logged.
 
-    The copy is on the CPU and in evaluation mode, so that neither statistics nor random numbers change.
+    The copy is on the CPU and in evaluation mode, so that neither batch statistics nor random numbers change.
 
     Args:
         writer: a SummaryWriter.
@@ -198,7 +199,7 @@ def add_graph(writer: Any, network: nn.Module, shape: Sequence[int]) -> None:
     inputs = (image,) if untimed else (image, torch.zeros(1))
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.random.fork_rng(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the tracer: it is right that the graph holds for one size
+            warnings.simplefilter("ignore")  # the tracer warns that the graph is valid for one size only
             writer.add_graph(deepcopy(network).cpu().eval(), inputs)
-    except Exception as error:  # tracing raises nearly anything
-        log.info("TensorBoard shows no graph of this network (%s)", str(error).strip().partition("\n")[0])
+    except Exception as error:  # tracing can raise almost anything
+        log.info("TensorBoard will not show the graph of the network (%s)", str(error).strip().partition("\n")[0])

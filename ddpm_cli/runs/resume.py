@@ -1,4 +1,4 @@
-"""Where a run begins: afresh, at its newest checkpoint, or at another run's."""
+"""Where a run starts: from scratch, from its newest checkpoint, or from another run's."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -12,11 +12,11 @@ from .checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
-# what the tensors mean: a checkpoint of other values cannot be gone on with
+# these give the tensors their meaning: a checkpoint with other values cannot be resumed
 FIXED = ("model", "schedule", "objective", "optimizer._target_")
-SAID = 3  # keys in one message
-# what a run meant whose config does not have the key yet
-FORMERLY: dict[str, Any] = {
+MOST_LISTED = 3  # keys in one message
+# values of options that are newer than a run's config
+OLD_DEFAULTS: dict[str, Any] = {
     "model.learned_variance": False,
     "model.fine_channels": 0,
     "model.norm_groups": 32,
@@ -35,7 +35,7 @@ FORMERLY: dict[str, Any] = {
     "trainer.gradient_checkpointing": False,
     "trainer.autotune": False,
 }
-# what may change without changing what the next step computes
+# these can change without changing what the next step computes
 FREE = [
     "run_dir",
     "resume",
@@ -68,17 +68,17 @@ FREE = [
 
 
 def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint to go on from; None = begin afresh.
+    """The checkpoint to resume from; None = train from scratch.
 
     Raises:
         ConfigError: resume=false in a directory with checkpoints, or a checkpoint of another network.
-        CheckpointError: checkpoints, but none that is valid.
+        CheckpointError: there are checkpoints, but none is valid.
     """
     folder = run_dir / "checkpoints"
     if resume is False:
         if any(folder.glob("step_*")):
             raise ConfigError(
-                f"resume: {run_dir} has checkpoints; set another run_dir, or resume=true to go on from them"
+                f"resume: {run_dir} already has checkpoints; set another run_dir, or resume=true to resume from them"
             )
         return None
     found = checkpoint.latest(folder)
@@ -90,33 +90,33 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
-    """Refuse what cannot be resumed, warn of what makes it inexact."""
-    changed = [key for key, a, b in differences(old, new) if (FORMERLY.get(key) if a is None else a) != b]
+    """Raise ConfigError for changes that make resuming impossible, warn of those that make it inexact."""
+    changed = [key for key, a, b in differences(old, new) if (OLD_DEFAULTS.get(key) if a is None else a) != b]
     fixed = [key for key in changed if _under(key, FIXED)]
     if fixed:
-        # another class of network, say, is the reason for most other differences
+        # a changed class comes first: it is the cause of most other differences
         fixed.sort(key=lambda key: not key.endswith("._target_"))
         a, b = _at(old, fixed[0]), _at(new, fixed[0])
-        a = FORMERLY.get(fixed[0]) if a is None else a
+        a = OLD_DEFAULTS.get(fixed[0]) if a is None else a
         name = fixed[0].removesuffix("._target_")
-        if name != fixed[0]:  # of a class, what it is called is enough; that its keys differ is no wonder
+        if name != fixed[0]:  # for a class its name is enough; its other keys differ as a consequence
             short = [str(value).rpartition(".")[2] for value in (a, b)]
             a, b = short if short[0] != short[1] else (a, b)
             fixed = [fixed[0], *(key for key in fixed[1:] if not key.startswith(f"{name}."))]
-        rest = f" (and {', '.join(fixed[1:SAID])}" if fixed[1:] else ""
-        rest += f" and {len(fixed) - SAID} more)" if len(fixed) > SAID else ")" if rest else ""
+        rest = f" (and {', '.join(fixed[1:MOST_LISTED])}" if fixed[1:] else ""
+        rest += f" and {len(fixed) - MOST_LISTED} more)" if len(fixed) > MOST_LISTED else ")" if rest else ""
         raise ConfigError(
-            f"{name}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep it"
+            f"{name}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep the old value"
         )
-    if _at(new, "trainer.lr_decay") != "cosine":  # with it the rate of every step hangs on how many there will be
+    if _at(new, "trainer.lr_decay") != "cosine":  # with cosine the rate of a step depends on the number of steps
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
     soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
     if soft:
-        log.warning("resuming with other settings: %s", ", ".join(soft))
+        log.warning("resuming with changed settings: %s", ", ".join(soft))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Leaves of either, by dotted key."""
+    """The leaves of both configs, as (dotted key, old value, new value)."""
     for name in dict.fromkeys([*old, *new]):
         a, b = old.get(name), new.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):

@@ -1,1 +1,1 @@
-"""Everything that draws: from a request to samples, their folder and animations."""
+"""Drawing samples: requests, generators of all families, the sample folder and animations."""

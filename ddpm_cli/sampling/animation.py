@@ -1,4 +1,4 @@
-"""The pictures of `ddpm gif`: a denoising, a way between two ends; and the animation that they make."""
+"""The animations of `ddpm gif`: denoising, and interpolation between two ends."""
 
 import base64
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ from .task import Task, finite
 
 Kind = Literal["denoise", "forward", "interpolate"]
 BATCH = 64
-"""Images at a time, on the way between two ends."""
+"""Images per batch, in interpolations."""
 FPS, HOLD = 15.0, 2.0
-"""Frames a second, and seconds that the last one stays, unless somebody says otherwise."""
+"""Defaults: frames per second, and seconds to hold the last frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,12 @@ class AnimationOptions:
     """See conf/gif.yaml.
 
     Args:
-        kind: denoise = x_t beside its x0 estimate; forward = real images dissolving; interpolate = between two ends and
-            back.
-        frames: at most so many.
-        spacing: each frame differs from the one before about equally, or t changes evenly.
-        scale: pixels for one pixel of the model; None = one that suits.
-        root: where the data set is now, for kind=forward.
+        kind: denoise = x_t beside its x0 estimate; forward = real images to noise; interpolate = from one end to the
+            other and back.
+        frames: the maximum number of frames.
+        spacing: motion = each frame changes about equally; even = t changes evenly.
+        scale: enlarge each pixel of the model this many times; None = automatic.
+        root: the folder of the dataset, if it has moved; for kind=forward.
 
     Raises:
         ConfigError: a number out of range.
@@ -59,7 +59,7 @@ class AnimationOptions:
             raise ConfigError(f"frames: interpolate needs at least 2, got {self.frames}")
 
     def check(self, request: Request) -> None:
-        """Raises ConfigError for a request that is not of this kind."""
+        """Raises ConfigError for a request that does not fit this kind."""
         if self.kind == "forward" and request.task != "plain":
             raise ConfigError("kind: forward takes no init, mask or between; use kind=denoise, or leave them out")
         if self.kind == "interpolate" and request.between is None:
@@ -68,14 +68,14 @@ class AnimationOptions:
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """frames: (H,W,C) uint8, all of one size. strip: of kind=forward, the same at five times side by side."""
+    """frames: (H,W,C) uint8, all of one size. strip: for kind=forward, five times side by side in one picture."""
 
     kind: Kind
     frames: list[np.ndarray] = field(repr=False)
     strip: np.ndarray | None = field(default=None, repr=False)
 
     def save(self, path: str | Path, fps: float = FPS, hold: float = HOLD) -> Path:
-        """As .gif or .mp4, by the name of the file; a strip beside it as .png. Returns the path.
+        """Write a .gif or .mp4, by the suffix of `path`; a strip is written beside it as .png. Returns the path.
 
         Raises:
             ConfigError: another suffix, fps or hold out of range, mp4 without its extra.
@@ -91,17 +91,18 @@ class Animation:
         return path
 
     def _repr_html_(self) -> str:
-        """The animation, which notebooks show."""
+        """The animation for display in notebooks."""
         gif = base64.b64encode(encode_animation(self.frames, FPS, self._hold(HOLD))).decode()
         return f'<img src="data:image/gif;base64,{gif}" alt="{self.kind}">'
 
     def _hold(self, hold: float) -> float:
-        """One that goes there and back never stands still."""
+        """Seconds to hold the last frame; 0 for an interpolation, which never stops moving."""
         return 0.0 if self.kind == "interpolate" else hold
 
 
 class PingPong(NamedTuple):
-    """The weight of each frame, the `distinct` ones (ascending), and which of them each frame shows."""
+    """weights: of each frame, from 0 to 1 and back. distinct: the different weights, ascending. place: the index into
+    `distinct` of each frame."""
 
     weights: Tensor
     distinct: Tensor
@@ -114,25 +115,25 @@ class PingPong(NamedTuple):
 
 
 def interpolation(
-    task: Task, request: Request, way: PingPong, options: AnimationOptions, progress: Progress
+    task: Task, request: Request, loop: PingPong, options: AnimationOptions, progress: Progress
 ) -> Animation:
-    """task: n images for each distinct weight in turn."""
+    """An interpolation from one end to the other and back. task: draws n images for each distinct weight in turn."""
     assert request.between is not None
-    n = task.n // len(way.distinct)
+    n = task.n // len(loop.distinct)
     batches = task.batches(max(n, BATCH // n * n), counter(progress, task.steps, task.n), shrink=True)
     drawn = torch.cat([to_uint8(finite(images)) for _, images in batches]).split(n)
     names = [f"seed {end}" if isinstance(end, int) else Path(end).stem for end in request.between]
-    pictures = [drawn[i] for i in way.place.tolist()]
-    frames = interpolation_frames(pictures, way.weights.tolist(), (names[0], names[1]), options.scale)
+    pictures = [drawn[i] for i in loop.place.tolist()]
+    frames = interpolation_frames(pictures, loop.weights.tolist(), (names[0], names[1]), options.scale)
     return Animation("interpolate", frames)
 
 
 def denoising(
     task: Task, schedule: Schedule, label: TimeLabel, options: AnimationOptions, progress: Progress
 ) -> Animation:
-    """x_t beside its x0 estimate, and what the task was given to the left of both.
+    """x_t beside its x0 estimate, with the inputs of the task to the left of both.
 
-    A task that goes back and forth is shown as it passes each time for good.
+    Of a task that goes back in time (RePaint), the last pass at each time is shown.
     """
     step = counter(progress, task.steps, task.n)
     kept: dict[float, Frame] = {}
@@ -140,7 +141,7 @@ def denoising(
     for last in task.frames(range(task.n)):
         step(task.n if last.t > 0 else 0)
         kept.pop(last.t, None)
-        # bytes that stay on the device: a copy to the host would have every step wait
+        # kept as bytes on the device: a copy to the host would make every step wait
         kept[last.t] = Frame(last.t, quantized(visible(last.x, last.t, schedule)), quantized(last.x0))
     assert last is not None
     finite(last.x)

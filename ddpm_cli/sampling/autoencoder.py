@@ -1,4 +1,4 @@
-"""An autoencoder of a run: draws in one pass from a prior over its latents, or on the way between two ends."""
+"""An opened run of an autoencoder: draws samples in one pass from a prior over its latents, and interpolates."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,9 +22,9 @@ from .request import Prior, Request
 from .task import Task, check_one_pass, in_one_pass
 
 EDGE = 1e-6
-"""How close to 0 and 1 a uniform number may come: at them, a normal one would be infinite."""
+"""The smallest distance of a uniform number from 0 and 1, where the normal quantile would be infinite."""
 PIXEL_SEEDS = 2**41
-"""Between the seeds that z is drawn with and those of the noise around the expected image."""
+"""Offset between the seeds of z and the seeds of the noise around the expected image."""
 Codes = Callable[[Sequence[int]], Tensor]
 """Image indices -> z (B,L)."""
 
@@ -41,12 +41,12 @@ class AutoencoderGenerator(Generator):
         self.model = cast(LatentModel, run.model)
 
     def plan(self, request: Request, weights: Tensor | None = None) -> Task:
-        """weights: n ways between two seeds, one between two pictures."""
+        """weights: draws n interpolations between two seeds, or one between two pictures."""
         check_one_pass(request)
         seeds = request.seeds
         if weights is not None:
-            ways = request.n if request.task == "between_seeds" else 1
-            seeds, weights = list(range(ways)) * len(weights), weights.repeat_interleave(ways)
+            paths = request.n if request.task == "between_seeds" else 1
+            seeds, weights = list(range(paths)) * len(weights), weights.repeat_interleave(paths)
         elif request.between is not None:
             seeds, weights = [0] * request.n, request.interpolation_weights()
         prior = self.prior(request.prior)
@@ -64,15 +64,15 @@ class AutoencoderGenerator(Generator):
 
     def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
         self.check_animation(options.kind)
-        way = PingPong.of(options.frames)
-        return partial(interpolation, self.plan(request, way.distinct), request, way, options)
+        loop = PingPong.of(options.frames)
+        return partial(interpolation, self.plan(request, loop.distinct), request, loop, options)
 
     def prior(self, requested: Prior) -> Literal["normal", "gmm"]:
-        """The one to draw z from. Raises ConfigError for a mixture that is not there."""
+        """The prior to draw z from. Raises ConfigError when a mixture is requested, but was not fitted."""
         if requested == "gmm" and self.model.mixture is None:
             planned = self.config["model"].get("prior") == "gmm"
             advice = (
-                "the last checkpoint has one: run ddpm train to its end, or name the run"
+                "only the last checkpoint has one: finish training, then name the run directory"
                 if planned
                 else "train with model.prior=gmm"
             )
@@ -82,18 +82,18 @@ class AutoencoderGenerator(Generator):
     def _codes(
         self, request: Request, seeds: Sequence[int], prior: str, weights: Tensor | None
     ) -> tuple[Codes, dict[str, Tensor]]:
-        """Where in the latent space each row is, and the pictures that this was made from."""
+        """The latent z of each row as a function, and the input pictures."""
         model, device = self.model, self.runtime.device
         if request.between is None:
             return lambda rows: _drawn(model, [seeds[i] for i in rows], prior, device), {}
         assert weights is not None
-        way = weights.float()
+        fractions = weights.float()
         if request.task == "between_seeds":
             ends = [int(end) for end in request.between]
 
             def spherical(rows: Sequence[int]) -> Tensor:
                 one, other = (_drawn(model, [end + seeds[i] for i in rows], prior, device) for end in ends)
-                return slerp(one, other, way[list(rows)].to(device))
+                return slerp(one, other, fractions[list(rows)].to(device))
 
             return spherical, {}
         pictures = [picture_of(str(path), self.shape, "between") for path in request.between]
@@ -102,15 +102,15 @@ class AutoencoderGenerator(Generator):
         deviation = (0.5 * log_var).exp()
 
         def linear(rows: Sequence[int]) -> Tensor:
-            """Between q(z|x) of both, with one eps, so that z is as long in the middle as the decoder knows it."""
-            w = way[list(rows), None].to(device)
+            """Interpolates mean and deviation of q(z|x) with the same eps, so that z keeps the norm of real codes."""
+            w = fractions[list(rows), None].to(device)
             eps = ImageNoise([seeds[i] for i in rows]).first((model.latent,), device)
             return torch.lerp(mean[:1], mean[1:], w) + torch.lerp(deviation[:1], deviation[1:], w) * eps
 
         return linear, {"input": pictures[0], "input_other": pictures[1]}
 
     def _decoded(self, z: Tensor, seeds: Sequence[int] | None) -> Tensor:
-        """The expected image of z; with seeds, a draw from the likelihood around it."""
+        """The expected image of z; with seeds, a sample of the likelihood around it."""
         out, likelihood = self.model.decode(z), self.model.likelihood
         if seeds is None:
             return likelihood.mean(out)
@@ -119,7 +119,7 @@ class AutoencoderGenerator(Generator):
 
 
 def _drawn(model: LatentModel, seeds: Sequence[int], prior: str, device: torch.device) -> Tensor:
-    """(B,L) draws from the prior. Both priors begin with the same normal numbers."""
+    """(B,L) samples of the prior. Both priors use the same normal numbers."""
     noise = ImageNoise(seeds)
     eps = noise.first((model.latent,), device)
     if prior == "normal":

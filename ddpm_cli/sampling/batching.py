@@ -1,6 +1,6 @@
-"""How many images at a time, and whether the network is compiled for them.
+"""The batch size of sampling, and whether the network is compiled.
 
-Neither changes more than the last digits.
+Both change at most the last digits of the samples.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 AT_A_TIME = {"cuda": 256}
 HOST = 64
-"""Images at a time that keep the cores busy; more are no faster there."""
+"""Batch size that keeps all cores of a CPU busy; larger ones are not faster."""
 PLENTY = 200_000
-"""Bytes for each pixel that no network in sight needs."""
+"""Bytes per pixel of an image, more than any of our networks needs."""
 Size = int | Literal["auto"]
 NetworkCall = Callable[[nn.Module, int], None]
-"""Calls a model once, for so many images without content."""
+"""Calls a model once, with a number of blank images."""
 
 
 class Batching:
-    """Of drawing `n` images with so many network calls for each batch.
+    """The batch size for drawing `n` images with `calls` network calls per batch.
 
     Args:
-        call: of the network, of a model that is sampled step by step; None = another.
-        requested: batch_size, `auto` = what suits the device and its memory.
+        call: calls the network of a model that is sampled step by step; None for other models.
+        requested: batch_size; `auto` = chosen for the device and its memory.
     """
 
     def __init__(self, run: RunModel, call: NetworkCall | None, n: int, calls: int, requested: Size):
@@ -45,33 +45,33 @@ class Batching:
             return self.requested
         size = min(AT_A_TIME.get(self.device.type, HOST), self.n)
         total = host_memory() if self.device.type == "cpu" else None
-        if total is None:  # elsewhere a batch that does not fit is halved once that is known
+        if total is None:  # on other devices, a batch that turns out not to fit is halved
             return size
         _, height, width = self.run.shape
-        plenty = FRACTION * total
-        return halved(size, lambda part: part * height * width * PLENTY <= plenty or self._fits(part, total))
+        available = FRACTION * total
+        return halved(size, lambda part: part * height * width * PLENTY <= available or self._fits(part, total))
 
     def compile(self, setting: CompileSetting) -> CompileMode:
-        """Compile the network where `setting` says so. Returns what was done. On CUDA `auto` also captures graphs."""
+        """Compile the network if `setting` says so. Returns the mode. On CUDA, `auto` also captures graphs."""
         if self.call is None:
-            return "eager"  # one call is not worth it
+            return "eager"  # not worth it for a single call
         mode = resolve_mode(setting, self.device, self._pays_off, "compile")
         if mode == "compiled" and setting == "auto" and self.device.type == "cuda":
             mode = "graphs"
         size = self.batch_size
-        compile_call(self.run.module, mode, False, sizes=(size, 2 * size), key="compile")  # guidance draws two
+        compile_call(self.run.module, mode, False, sizes=(size, 2 * size), key="compile")  # guidance doubles it
         return mode
 
     def _pays_off(self) -> bool:
-        tensors, wanted = len(self._weights), break_even_seconds(len(self._weights), self.device, training=False)
+        tensors, break_even = len(self._weights), break_even_seconds(len(self._weights), self.device, training=False)
         _, height, width = self.run.shape
-        most = 2 * height * width * sum(p.numel() for p in self._weights)  # each weight once for each pixel
+        most = 2 * height * width * sum(p.numel() for p in self._weights)  # every weight used at every pixel
         batches = -(-self.n // self.batch_size)
 
         def seconds(flops: float) -> float:
             return estimated_seconds(flops * self.n * self.calls, batches * self.calls, tensors, self.device)
 
-        return seconds(most) >= wanted and self._cost is not None and seconds(self._cost.flops) >= wanted
+        return seconds(most) >= break_even and self._cost is not None and seconds(self._cost.flops) >= break_even
 
     def _fits(self, part: int, total: int) -> bool:
         if self._cost is None:
@@ -84,6 +84,6 @@ class Batching:
 
     @cached_property
     def _cost(self) -> "Cost | None":
-        from ..hardware.cost import count  # slow to import, and seldom needed
+        from ..hardware.cost import count  # slow to import and rarely needed
 
         return None if self.call is None else count(self.run.model, self.call)

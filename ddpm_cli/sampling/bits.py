@@ -1,4 +1,4 @@
-"""Bits per dimension of real images under a model: what is measured, whatever the model is."""
+"""Bits per dimension of real images under a model: the parts shared by all families."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from ..data.images import Images
 from ..progress import Progress
 
 ODE_SEEDS = 2**40
-"""Between the seeds of the bound's noise and those of the ODE's: more than there are images."""
+"""Offset between the seeds of the bound's noise and those of the ODE's; larger than any number of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BitsOptions:
-    """See conf/eval.yaml. Raises ValueError for a number out of range, named first."""
+    """The keys `bpd.*` of conf/eval.yaml. Raises ValueError, which names the key, for a number out of range."""
 
     steps: int | None = None
     terms: int | None = None
@@ -49,8 +49,8 @@ class MeanError(NamedTuple):
 class Bits(NamedTuple):
     """Bits per dimension by name, see `DiffusionBits` and `LatentBits`.
 
-    times, each: t of every term of the bound that was looked at, and its mean over the images that looked; empty for a
-    model without time. protocol: what the values depend on.
+    times, each: t of every term of the bound that was evaluated, and its mean over the images it was evaluated for;
+    empty for a model without time. protocol: the settings that the values depend on.
     """
 
     values: dict[str, MeanError]
@@ -60,6 +60,6 @@ class Bits(NamedTuple):
 
 
 class BitsEvaluator(Protocol):
-    """How a model is evaluated, checked before images are loaded. The k-th image meets noise of its own seed + k."""
+    """Measures bits per dimension; its options are checked before images are loaded. Image k uses noise of seed + k."""
 
     def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits: ...

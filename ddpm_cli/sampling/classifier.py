@@ -1,4 +1,4 @@
-"""A classifier that a run trained, opened to be asked."""
+"""An opened run of a classifier."""
 
 from collections.abc import Callable, Collection
 from typing import cast
@@ -19,7 +19,7 @@ from ..runs.load import LoadedRun, RunModel, Weights, load
 
 
 class LoadedClassifier(LoadedRun):
-    """noisy: it sees x_t of `schedule` and is told t, else images."""
+    """noisy: whether its inputs are x_t of `schedule` and t; otherwise they are clean images."""
 
     name = "a classifier"
 
@@ -31,7 +31,7 @@ class LoadedClassifier(LoadedRun):
         self.digest = "" if run.checkpoint is None else str(run.checkpoint.manifest["sha256"])
 
     def probabilities(self, images: Images, batch_size: int = 64, progress: Progress = silent) -> Tensor:
-        """(N,K) float64 for clean images; a classifier of noisy ones is told that there is no noise."""
+        """(N,K) float64 for clean images; a classifier of noisy images gets the noise level 0."""
         model = NoisyClassifier(self.network, self.schedule)
         parts: list[Tensor] = []
         with torch.no_grad():
@@ -43,7 +43,7 @@ class LoadedClassifier(LoadedRun):
         return torch.cat(parts)
 
     def features_of(self, pixels: Tensor) -> Tensor:
-        """(B,C,H,W) uint8 on the device -> (B,F), what the last layer sees."""
+        """(B,C,H,W) uint8 on the device -> (B,F), the inputs of the last layer."""
         return self.network.features(to_float(pixels))
 
     def logits_of(self, pixels: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def load_classifier(
     """The classifier at `ckpt`, on the device and in the precision of `runtime`.
 
     Raises:
-        CheckpointError: it is missing, damaged or no classifier.
+        CheckpointError: it is missing, damaged or not a classifier.
     """
     run = load(ckpt, weights=weights, runtime=runtime, trust=tuple(trust))
     if not isinstance(run, LoadedClassifier):

@@ -1,4 +1,4 @@
-"""A diffusion model of a run: sampled step by step, guided, edited, animated, its likelihood bounded."""
+"""An opened run of a diffusion model: sampling, guidance, editing, animation, likelihood."""
 
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +38,7 @@ class DiffusionGenerator(Generator):
         self.runtime.freeze(run.module)
         self.model = cast(Denoiser, run.model)
         self.conditional = self.model.class_conditional
-        # older runs do not say: they had none
+        # missing in older runs, which had none
         self.label_dropout = float(self.config["objective"].get("label_dropout", 0.0))
 
     @property
@@ -59,9 +59,11 @@ class DiffusionGenerator(Generator):
 
     def plan(self, request: Request, weights: Tensor | None = None) -> Task:
         if request.prior != "auto":
-            raise ConfigError("prior: belongs to autoencoders, and this is a diffusion model; leave it out")
+            raise ConfigError("prior: only for autoencoders, and this is a diffusion model; leave it out")
         if request.pixel_noise:
-            raise ConfigError("pixel_noise: belongs to autoencoders and mixtures; leave it out for a diffusion model")
+            raise ConfigError(
+                "pixel_noise: only for autoencoders and mixtures, and this is a diffusion model; leave it out"
+            )
         check(self.model, request.sampler)
         guidance = ready(request.guidance, self)
         rows = self._per_image(request, guidance, weights)
@@ -74,13 +76,13 @@ class DiffusionGenerator(Generator):
     def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
         self.check_animation(options.kind)
         if options.kind == "forward":
-            return partial(self._dissolving, request, options)
+            return partial(self._forward_animation, request, options)
         if options.kind == "denoise":
             return partial(denoising, self.plan(request), self.schedule, self.time_label, options)
-        way = PingPong.of(options.frames)
-        return partial(interpolation, self.plan(request, way.distinct), request, way, options)
+        loop = PingPong.of(options.frames)
+        return partial(interpolation, self.plan(request, loop.distinct), request, loop, options)
 
-    def _dissolving(self, request: Request, options: AnimationOptions, progress: Progress) -> Animation:
+    def _forward_animation(self, request: Request, options: AnimationOptions, progress: Progress) -> Animation:
         """Held-out images turning into noise; the strip shows them at 0, 25, 50, 75 and 100 %."""
         images = to_float(examples(self, options.root, request.n, request.seed, progress).pixels)
         strip = forward_strip(images[:8], self.schedule, request.seed, scale=options.scale)
@@ -91,42 +93,40 @@ class DiffusionGenerator(Generator):
         return Animation("forward", frames, strip)
 
     def _per_image(self, request: Request, guidance: ReadyGuidance, weights: Tensor | None) -> PerImageSettings:
-        """Which seed, class and place on the way each image has."""
+        """The seed, class and interpolation weight of each image."""
         seeds, interpolated = request.seeds, request.between is not None and weights is None
         if request.task == "between_seeds":
             if request.seed:
-                raise ConfigError(
-                    f"seed: belongs to images from noise; between two seeds leave it out, got {request.seed}"
-                )
+                raise ConfigError(f"seed: not used with between=[SEED,SEED], got {request.seed}; leave it out")
             seeds = [0] * request.n if interpolated else seeds
         elif interpolated:
             seeds = [request.seed] * request.n
-        way = request.interpolation_weights() if interpolated else None
+        per_image = request.interpolation_weights() if interpolated else None
         labels = self._labels(request, guidance, interpolated)
         if weights is not None:
             labels = None if labels is None else labels.repeat(len(weights))
-            seeds, way = seeds * len(weights), weights.repeat_interleave(request.n)
-        return PerImageSettings(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, way)
+            seeds, per_image = seeds * len(weights), weights.repeat_interleave(request.n)
+        return PerImageSettings(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, per_image)
 
     def _labels(self, request: Request, guidance: ReadyGuidance, interpolated: bool) -> Tensor | None:
-        """The class of each image, (n,); -1 = none; None for a model and guidance that know no classes.
+        """The class of each image, (n,); -1 = no class; None if neither model nor guidance use classes.
 
-        A picture's own class is not known: without a label, its variations are drawn without one where the model has
-        learned to. Images `along` one way must be of one class.
+        The class of an input picture is unknown: without a label, variations are drawn without a class if the model was
+        trained with label dropout. All images of an interpolation must have the same class.
         """
         names = self.class_names if guidance.class_names is None else guidance.class_names
-        knows = self.conditional or guidance.class_names is not None
+        has_classes = self.conditional or guidance.class_names is not None
         if not request.names_classes:
             free = self.conditional and self.label_dropout > 0 and guidance.plain
             if request.task in ("variation", "inpaint", "between_images") and free:
                 return torch.full((request.n,), -1)
-            if interpolated and knows:
-                raise ConfigError("label: the way between two images needs a class; set label=CLASS")
+            if interpolated and has_classes:
+                raise ConfigError("label: an interpolation needs a class; set label=CLASS")
         if interpolated and len(request.labels or []) > 1:
-            raise ConfigError("labels: the way between two images has one class; set label=CLASS")
-        if request.names_classes and not knows:
+            raise ConfigError("labels: an interpolation has a single class; set label=CLASS")
+        if request.names_classes and not has_classes:
             raise ConfigError(
-                "label: this model knows no classes; train with model.class_conditional=true, "
-                "or guide with a classifier"
+                "label: this model is not class-conditional; train with model.class_conditional=true, "
+                "or use guidance=classifier"
             )
-        return request.classes(names) if knows else None
+        return request.classes(names) if has_classes else None

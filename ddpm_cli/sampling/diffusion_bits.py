@@ -24,12 +24,12 @@ from .bits import ODE_SEEDS, Bits, BitsOptions, MeanError
 
 @dataclass(frozen=True)
 class DiffusionBits:
-    """The variational bound and the likelihood by the probability-flow ODE; the k-th image meets noise of `seed` + k.
+    """The variational bound and the likelihood by the probability-flow ODE. Image k uses noise of `seed` + k.
 
     Values: `bound`, its parts `prior`, `denoising`, `reconstruction`, and `ode`.
 
     Raises:
-        ConfigError: options that do not suit the model.
+        ConfigError: options that do not fit the model.
     """
 
     model: Denoiser
@@ -39,9 +39,11 @@ class DiffusionBits:
 
     def __post_init__(self) -> None:
         if self.variance == "learned" and not self.model.learned_variance:
-            raise ConfigError("bpd.variance: this model has not learned one; use beta or beta_tilde")
+            raise ConfigError("bpd.variance: this model has no learned variance; use beta or beta_tilde")
         if not min(2, self.steps) <= self.terms <= self.steps:
-            raise ConfigError(f"bpd.terms: must be between 2 and the bound's {self.steps}, got {self.terms}; or null")
+            raise ConfigError(
+                f"bpd.terms: must be null or between 2 and {self.steps}, the steps of the bound, got {self.terms}"
+            )
 
     @property
     def variance(self) -> Variance:
@@ -67,7 +69,7 @@ class DiffusionBits:
         return self.steps if self.options.terms is None else self.options.terms
 
     def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
-        """Raises NonFiniteError when the network says something that is no number."""
+        """Raises NonFiniteError when the network returns NaN or infinity."""
         bounds, odes, done = [], [], 0
         total = self.protocol(len(images), batch_size)["network_calls"]
 
@@ -85,13 +87,13 @@ class DiffusionBits:
                 odes.append(self._ode(denoise, batch.pixels, [ODE_SEEDS + self.seed + i for i in rows]))
         prior, terms, index = (torch.cat([getattr(b, name) for b in bounds]) for name in ("prior", "terms", "index"))
         bound = Bound(prior, terms, index, self.steps)
-        looked, each = _by_term(bound)
-        values = dict(_values(bound, torch.cat(odes) if odes else None))
-        found = {name: MeanError.of(v) for name, v in values.items()}
-        return Bits(found, self.times[looked], in_bits(each), self.protocol(len(images), batch_size))
+        evaluated, each = _by_term(bound)
+        per_image = dict(_values(bound, torch.cat(odes) if odes else None))
+        values = {name: MeanError.of(v) for name, v in per_image.items()}
+        return Bits(values, self.times[evaluated], in_bits(each), self.protocol(len(images), batch_size))
 
     def protocol(self, n: int, batch_size: int) -> dict[str, Any]:
-        """What the figures depend on."""
+        """The settings that the values depend on."""
         options, steps = self.options, self.options.ode_steps
         batches = math.ceil(n / batch_size) * (2 if self.model.self_condition else 1)
         return {
@@ -106,7 +108,11 @@ class DiffusionBits:
         }
 
     def _denoise(self, batch: Images, tick: Callable[[], None]) -> Denoise:
-        """A network that conditions on itself is shown its own first reading, as in training. tick: at each call."""
+        """The denoiser to evaluate. With self-conditioning, the network gets its own first estimate, as in training.
+
+        Args:
+            tick: called at each network call.
+        """
         model, device = self.model, self.device
         guided = Unguided()(model, batch.labels.to(device) if model.class_conditional else None)
 
@@ -129,11 +135,11 @@ class DiffusionBits:
 
         x0 = to_float(pixels).to(self.device)
         with torch.no_grad():
-            found = variational_bound(limited, schedule, x0, ImageNoise(seeds), self.times, self.variance, self.terms)
-        return Bound(found.prior.cpu().double(), found.terms.cpu().double(), found.index.cpu(), found.count)
+            bound = variational_bound(limited, schedule, x0, ImageNoise(seeds), self.times, self.variance, self.terms)
+        return Bound(bound.prior.cpu().double(), bound.terms.cpu().double(), bound.index.cpu(), bound.count)
 
     def _ode(self, denoise: Denoise, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
-        """(B,) bits per dimension."""
+        """(B,) bits per dimension by the ODE."""
         noise = ImageNoise(seeds)
         u = torch.special.ndtr(noise(torch.empty(pixels.shape)))
         x = ode.dequantized(pixels, u).to(self.device)
@@ -143,7 +149,7 @@ class DiffusionBits:
 
 
 def _values(bound: Bound, ode_bits: Tensor | None) -> Iterator[tuple[str, Tensor]]:
-    """(N,) bits per dimension under each name. Raises NonFiniteError."""
+    """(N,) bits per dimension of each image, by name. Raises NonFiniteError."""
     values = {name: in_bits(getattr(bound, name)) for name in ("prior", "denoising", "reconstruction")}
     values = {"bound": in_bits(bound.total), **values}
     for name, value in (values if ode_bits is None else {**values, "ode": ode_bits}).items():
@@ -153,9 +159,9 @@ def _values(bound: Bound, ode_bits: Tensor | None) -> Iterator[tuple[str, Tensor
 
 
 def _by_term(bound: Bound) -> tuple[Tensor, Tensor]:
-    """Which terms were looked at, and the mean of each over the images that did."""
+    """The indices of the evaluated terms, and the mean of each over the images it was evaluated for."""
     index = bound.index.flatten()
     counts = torch.bincount(index, minlength=bound.count)
     sums = torch.zeros(bound.count, dtype=torch.float64).index_add(0, index, bound.terms.flatten())
-    looked = counts.nonzero()[:, 0]
-    return looked, (sums / counts)[looked]
+    evaluated = counts.nonzero()[:, 0]
+    return evaluated, (sums / counts)[evaluated]

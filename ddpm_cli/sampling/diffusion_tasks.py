@@ -1,4 +1,4 @@
-"""What draws each kind of request with a diffusion model."""
+"""Tasks of diffusion models: one function for each kind of request."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ STRENGTH, BETWEEN, RESAMPLE, JUMP = 0.6, 0.4, 10, 10
 
 @dataclass(frozen=True)
 class PerImageSettings:
-    """How each image is drawn: seeds, one for each of the n images; labels (n,) int64, or None; weights (n,) in [0, 1].
+    """How each of the n images is drawn: its seed; labels (n,) int64, or None; interpolation weights (n,) in [0, 1].
 
-    Between two seeds, seeds[i] is added to both of them.
+    When interpolating between two seeds, seeds[i] is added to both of them.
     """
 
     model: Denoiser
@@ -42,7 +42,7 @@ class PerImageSettings:
 
     @property
     def known_labels(self) -> Tensor | None:
-        """None where the images are drawn without a class."""
+        """The labels; None if images are drawn without a class."""
         return None if self.labels is None or bool((self.labels < 0).any()) else self.labels
 
     def denoise(self, indices: Sequence[int]) -> Denoise:
@@ -59,7 +59,7 @@ class PerImageSettings:
         return self.weights[list(indices)].to(self.device, torch.float32)
 
     def noise(self, indices: Sequence[int]) -> tuple[Tensor, ImageNoise]:
-        """The first noise of each image, and where the rest comes from."""
+        """The initial noise of each image, and the source of its later noise."""
         noise = ImageNoise(self.seeds_of(indices))
         return noise.first(self.shape, self.device), noise
 
@@ -68,7 +68,7 @@ class PerImageSettings:
 
 
 def task_of(request: Request, settings: PerImageSettings, facts: dict[str, Any]) -> Task:
-    """Raises DataError for a picture that cannot be read, ConfigError for what makes no sense with the model.
+    """The task of a request. Raises DataError for an unreadable picture, ConfigError for settings unfit for the model.
 
     Args:
         facts: "sampler" and "guidance" of sample.json.
@@ -102,10 +102,10 @@ def _variation(request: Request, settings: PerImageSettings) -> Task:
     assert request.init is not None
     image = picture_of(request.init, settings.shape, "init")
     schedule, strength = settings.model.schedule, request.strength or STRENGTH
-    there = image.to(settings.device)
+    x = image.to(settings.device)
 
     def frames(indices: Sequence[int]) -> Iterator[Frame]:
-        return vary(settings.denoise(indices), schedule, settings.sampler, there, strength, *settings.noise(indices))
+        return vary(settings.denoise(indices), schedule, settings.sampler, x, strength, *settings.noise(indices))
 
     short = Shortened(schedule, strength)
     steps, calls = settings.sampler.length(short), network_calls(settings.sampler, short)
@@ -117,10 +117,10 @@ def _inpaint(request: Request, settings: PerImageSettings) -> Task:
     image = picture_of(request.init, settings.shape, "init")
     mask = mask_of(request.mask, request.init, settings.shape)
     repaint, schedule = RePaint(request.resample or RESAMPLE, request.jump or JUMP), settings.model.schedule
-    there, where = image.to(settings.device), mask.to(settings.device)
+    x, unknown = image.to(settings.device), mask.to(settings.device)
 
     def frames(indices: Sequence[int]) -> Iterator[Frame]:
-        return repaint(settings.denoise(indices), schedule, settings.sampler, there, where, *settings.noise(indices))
+        return repaint(settings.denoise(indices), schedule, settings.sampler, x, unknown, *settings.noise(indices))
 
     steps = repaint.steps(settings.sampler, schedule)
     calls = sum(network_calls(settings.sampler, step) for step in steps)
@@ -152,7 +152,7 @@ def _between_seeds(request: Request, settings: PerImageSettings) -> Task:
     schedule = settings.model.schedule
 
     def frames(indices: Sequence[int]) -> Iterator[Frame]:
-        ones, others = ([end + add for add in settings.seeds_of(indices)] for end in (one, other))
+        ones, others = ([end + offset for offset in settings.seeds_of(indices)] for end in (one, other))
         noise = BetweenNoise(ones, others, settings.weights_of(indices))
         x = start(schedule, noise.first(settings.shape, settings.device))
         return run_sampler(settings.denoise(indices), schedule, settings.sampler, x, noise)

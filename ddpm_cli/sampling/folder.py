@@ -1,4 +1,4 @@
-"""The folder that `ddpm sample` fills."""
+"""The output folder of `ddpm sample`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,17 +18,19 @@ LONG_ROW = 12
 
 
 class SampleFolder:
-    """grid.png, images/, samples.npz, the inputs of a task and, last of all, sample.json: with it, all is there.
+    """grid.png, images/, samples.npz, the inputs of a task and sample.json.
+
+    sample.json is written last: if it exists, the folder is complete.
 
     Raises:
-        ConfigError: the folder has files of something else.
+        ConfigError: the folder contains other files.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.facts = folder / "sample.json"
         if folder.is_dir() and any(folder.iterdir()) and not self._is_ours():
-            raise ConfigError(f"out: {folder} has other files; name an empty or a new folder")
+            raise ConfigError(f"out: {folder} has other files; name an empty or new folder")
 
     def write(
         self,
@@ -38,10 +40,11 @@ class SampleFolder:
         facts: Mapping[str, Any],
         inputs: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """pixels (N,C,H,W) uint8. Samples of an earlier call are replaced.
+        """Write all files; they replace the samples of an earlier call.
 
         Args:
-            inputs: what the samples were made from, (1,C,H,W) uint8 each: a file of that name and a place on the grid.
+            pixels: (N,C,H,W) uint8.
+            inputs: the input pictures of the task, (1,C,H,W) uint8 each, by name; also shown in the grid.
         """
         self.facts.unlink(missing_ok=True)
         images, inputs = self.folder / "images", inputs or {}
@@ -61,9 +64,9 @@ class SampleFolder:
 
 
 def picture_of_samples(pixels: Tensor, columns: int | None, inputs: Mapping[str, Tensor]) -> np.ndarray:
-    """The grid (H,W,C); above it, a little apart, what was given: (1,C,H,W) each.
+    """The grid (H,W,C), with the inputs, (1,C,H,W) each, in a row above it.
 
-    Of two ends, the other one is at the end of its row, above the last image when these fill one row.
+    The second end of an interpolation is at the end of that row, above the last image when these fill one row.
     """
     scale = default_scale(*pixels.shape[-2:])
     if not inputs:
@@ -72,17 +75,17 @@ def picture_of_samples(pixels: Tensor, columns: int | None, inputs: Mapping[str,
     row = torch.full((columns, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)
     for i, (name, image) in enumerate(inputs.items()):
         row[-1 if name == "input_other" else i] = image[0]
-    above, below = (enlarge(grid(part, columns), scale) for part in (row, padded(pixels, columns)))
+    above, below = (enlarge(grid(images, columns), scale) for images in (row, padded(pixels, columns)))
     gap = np.full((scale + 8, *above.shape[1:]), BACKGROUND, np.uint8)
     return np.concatenate([above, gap, below])
 
 
 def padded(pixels: Tensor, columns: int) -> Tensor:
-    """At least one full row (N',C,H,W), so that all grids of that many columns are as wide."""
+    """Pixels (N',C,H,W), padded to at least one full row, so that all grids with `columns` are equally wide."""
     missing = max(columns - len(pixels), 0)
     return torch.cat([pixels, torch.full((missing, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)])
 
 
 def columns_of_samples(labels: Tensor | None, n: int, interpolated: bool) -> int | None:
-    """How many pictures a row of the grid should have. What is on a way from one to another stays in one row."""
+    """The number of images per row of the grid; None = nearly square. A short interpolation is kept in one row."""
     return n if interpolated and n <= LONG_ROW else columns_by_class(labels)

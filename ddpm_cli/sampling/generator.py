@@ -1,4 +1,4 @@
-"""What an opened run that draws has in common, whatever its family."""
+"""The common base of all opened runs that draw samples."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -34,61 +34,61 @@ log = logging.getLogger(__name__)
 
 
 class Generator(LoadedRun, ABC):
-    """An opened run that draws. A family derives from this and writes what is abstract here."""
+    """An opened run that draws samples. Each family implements the abstract methods."""
 
     ignores: ClassVar[tuple[str, ...]] = ()
-    """Keys of sample, gif and eval that it has no use for."""
+    """Keys of sample, gif and eval that it does not use."""
     animations: ClassVar[tuple[str, ...]] = ()
-    """Kinds of `ddpm gif` that it can be shown by."""
+    """Kinds of `ddpm gif` that it supports."""
     instead: ClassVar[str] = "ddpm sample"
-    """What to use where it cannot."""
+    """What to use instead of an unsupported kind."""
 
     @abstractmethod
     def plan(self, request: Request, weights: Tensor | None = None) -> Task:
-        """What draws `request`, checked now and drawn later.
+        """The task that draws `request`; checked now, drawn later.
 
         Args:
-            weights: (K,) of a task between two ends: draw the n ways side by side, n images for each weight in turn.
+            weights: (K,) for an animated interpolation: draw n interpolations, n images for each weight in turn.
 
         Raises:
-            ConfigError: what makes no sense with the model.
-            DataError: a picture that cannot be read.
+            ConfigError: settings that do not fit the model.
+            DataError: an unreadable picture.
         """
 
     @abstractmethod
     def bits_evaluator(self, options: BitsOptions, seed: int) -> BitsEvaluator:
-        """Raises ConfigError for options that do not suit the model."""
+        """Raises ConfigError for options that do not fit the model."""
 
     def animation(self, request: Request, options: AnimationOptions) -> Callable[[Progress], Animation]:
-        """What makes the pictures of `ddpm gif`, checked now.
+        """A function that draws the animation of `ddpm gif`; checked now.
 
         Raises:
-            ConfigError, DataError: what `plan` raises; a kind of animation that it has not.
+            ConfigError, DataError: as `plan`; also for an unsupported kind of animation.
         """
         self.check_animation(options.kind)
         raise NotImplementedError
 
     @property
     def network_call(self) -> NetworkCall | None:
-        """A call of the network for so many images, of a model that is sampled step by step; else None."""
+        """A call of the network with a number of images, for a model that is sampled step by step; else None."""
         return None
 
     def check_animation(self, kind: str) -> None:
-        """Raises ConfigError for a kind that it has not."""
+        """Raises ConfigError for an unsupported kind."""
         if kind not in self.animations:
-            raise ConfigError(f"kind: {kind} is not for a run of {self.name}; use {self.instead}")
+            raise ConfigError(f"kind: {kind} is not available for {self.name}; use {self.instead}")
 
     def shown(self, job: Job) -> Config:
-        """What of the config to show; a line when the user chose a sampler for a model that has no use for it.
+        """The part of the config to show. Logs a line when the user chose a sampler for a model that ignores it.
 
-        Other keys without a use are refused by `plan`, unless they say what is so anyway.
+        `plan` refuses other unused keys, unless they have their default.
         """
         if "sampler" in self.ignores and job.sets("sampler"):
             log.warning("sampler: ignored; this model samples in one pass")
         return {key: value for key, value in job.config.items() if key not in self.ignores}
 
     def pipeline(self, request: Request, batch_size: Size = "auto", compile: CompileSetting = "auto") -> Pipeline:
-        """From `request` to samples: checked now, drawn when it is called. Raises what `plan` raises."""
+        """The pipeline that draws `request`: checked now, drawn when called. Raises what `plan` raises."""
         task = self.plan(request)
         batching = Batching(self.run, self.network_call, task.n, task.calls, batch_size)
         return Pipeline(task, batching, compile, self.facts, interpolated=request.between is not None)
@@ -102,28 +102,28 @@ class Generator(LoadedRun, ABC):
         progress: Progress = silent,
         **settings: Any,
     ) -> Samples:
-        """All images of a request, which may be written as its fields: sample(n=16, label=3, seed=0).
+        """Draw all images of a request, which can be given by its fields: sample(n=16, label=3, seed=0).
 
         Raises:
-            ConfigError, DataError: what `Request` and `plan` raise.
-            NonFiniteError: the model gives NaN or infinity.
+            ConfigError, DataError: as `Request` and `plan`.
+            NonFiniteError: the model returns NaN or infinity.
         """
         return self.pipeline(request or Request(**settings), batch_size, compile)(progress)
 
     def draw(self, request: Request, batch_size: Size = "auto", progress: Progress = silent) -> Iterator[Samples]:
-        """The images of a request, a batch at a time, so that no more than one is in memory."""
+        """Draw the images of a request batch by batch, so that only one batch is in memory."""
         return self.pipeline(request, batch_size, False).batches(progress)
 
     def frames(self, request: Request | None = None, **settings: Any) -> Iterator[Frame]:
         """x_t and the x0 estimate of all images of a request at each time, from noise to image, as one batch.
 
-        x and x0 are (N,C,H,W) on the model's device, t is in [0, 1] and falls.
+        x and x0 are (N,C,H,W) on the model's device; t is in [0, 1] and decreases.
         """
         task = self.plan(request or Request(**settings))
         return task.frames(range(task.n))
 
     def animate(self, *, progress: Progress = silent, **settings: Any) -> Animation:
-        """An animation by the fields of `AnimationOptions` and `Request`: animate(kind="denoise", n=9, label=3)."""
+        """Draw an animation, given by fields of `AnimationOptions` and `Request`: animate(kind="denoise", n=9)."""
         options = AnimationOptions(**{k: v for k, v in settings.items() if k in ANIMATION_KEYS})
         request = Request(**{"n": 16} | {k: v for k, v in settings.items() if k not in ANIMATION_KEYS})
         options.check(request)
@@ -144,24 +144,24 @@ class Generator(LoadedRun, ABC):
             images: an array is uint8 (N,H,W,C), without classes.
 
         Raises:
-            ConfigError: options that do not suit the model.
-            NonFiniteError: one of the values is no number.
+            ConfigError: options that do not fit the model.
+            NonFiniteError: a value is NaN or infinite.
         """
         evaluator = self.bits_evaluator(options or BitsOptions(), seed)
         return evaluator(_as_images(images), batch_size, progress)
 
     def real_images(self, n: int | None = None, split: Split = "val", root: str | None = None, seed: int = 0) -> Images:
-        """Images of the data set that the run was trained on, see `runs.images.held_out`."""
+        """Images of the dataset that the run was trained on, see `runs.images.held_out`."""
         return held_out(self, root, split, n, seed, silent)
 
 
 def load_generator(
     ckpt: str | Checkpoint, weights: Weights, device: str, precision: Precision, trust: Sequence[str]
 ) -> Generator:
-    """The generator at `ckpt`. Raises what `load` raises, and CheckpointError when the run does not draw."""
+    """The generator at `ckpt`. Raises what `load` raises, and CheckpointError when the model draws no samples."""
     run = load(ckpt, weights=weights, device=device, precision=precision, trust=trust)
     if not isinstance(run, Generator):
-        raise CheckpointError(f"{run.path}: is {run.name}; name a run of a diffusion model")
+        raise CheckpointError(f"{run.path}: is {run.name}, which draws no samples; name a run of a diffusion model")
     return run
 
 

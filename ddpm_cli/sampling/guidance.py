@@ -1,4 +1,4 @@
-"""How a request leans a model towards a class: the guidance, with its classifier loaded where it needs one."""
+"""Prepares the guidance of a request: checks it against the model and loads its classifier if it needs one."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,15 +15,15 @@ NAMES: dict[type, str] = {Unguided: "none", ClassifierFree: "cfg"}
 
 @dataclass(frozen=True)
 class ClassifierGuidance:
-    """`ByClassifier` whose classifier is still to be loaded.
+    """`ByClassifier` with a classifier that is not loaded yet.
 
     Args:
         classifier: its run directory, checkpoints directory or one file.
-        reads: x_t, or the x0 estimate; auto = what it was trained on.
+        reads: noisy = x_t, clean = the x0 estimate; auto = what it was trained on.
         scale, interval: see `ByClassifier`.
 
     Raises:
-        ValueError: a scale that is no number, an interval that is not within [0, 1].
+        ValueError: a scale that is not finite, an interval that is not within [0, 1].
     """
 
     classifier: str
@@ -37,7 +37,7 @@ class ClassifierGuidance:
 
 
 class Guided(Protocol):
-    """What a guidance must know of the model that it leans."""
+    """The properties of a model that its guidance depends on."""
 
     @property
     def conditional(self) -> bool: ...
@@ -63,7 +63,7 @@ class Guided(Protocol):
 
 @dataclass(frozen=True)
 class ReadyGuidance:
-    """`class_names` are those that labels may name: the classifier's where there is one."""
+    """`class_names`: the classes that labels may name, those of the classifier if there is one."""
 
     guidance: Guidance
     facts: dict[str, Any]
@@ -71,25 +71,25 @@ class ReadyGuidance:
 
     @property
     def plain(self) -> bool:
-        """Whether it leaves the model as it is."""
+        """Whether there is no guidance."""
         return self.facts["name"] == "none"
 
 
 def ready(chosen: Guidance | ClassifierGuidance, model: Guided) -> ReadyGuidance:
-    """What was chosen, checked against the model.
+    """The chosen guidance, checked against the model.
 
     Raises:
-        ConfigError: no classes or no training for it, a classifier that was made for something else.
-        CheckpointError: the classifier's checkpoint is missing, damaged or no classifier.
+        ConfigError: the model was not trained for it, or the classifier does not fit the model.
+        CheckpointError: the classifier's checkpoint is missing, damaged or not a classifier.
     """
     if isinstance(chosen, ClassifierGuidance):
         return _by_classifier(chosen, model)
     if isinstance(chosen, ClassifierFree):
         if not model.conditional:
-            raise ConfigError("guidance: cfg needs a model that knows classes; use guidance=none")
+            raise ConfigError("guidance: cfg needs a class-conditional model; use guidance=none")
         if chosen.scale != 1 and not model.label_dropout:
             raise ConfigError(
-                "guidance: this model never saw an image without its class; train with objective.label_dropout=0.1"
+                "guidance: this model was trained without label dropout; train with objective.label_dropout=0.1"
             )
     name = NAMES.get(type(chosen), f"{type(chosen).__module__}.{type(chosen).__name__}")
     return ReadyGuidance(chosen, {"name": name} | settings(chosen))
@@ -97,35 +97,37 @@ def ready(chosen: Guidance | ClassifierGuidance, model: Guided) -> ReadyGuidance
 
 def settings(value: Any) -> dict[str, Any]:
     """The fields of a sampler or a guidance as plain values, for sample.json."""
-    named = [f.name for f in fields(value)] if is_dataclass(value) else list(getattr(value, "__dict__", {}))
-    found = {name: getattr(value, name) for name in named}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+    names = [f.name for f in fields(value)] if is_dataclass(value) else list(getattr(value, "__dict__", {}))
+    values = {name: getattr(value, name) for name in names}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def _by_classifier(chosen: ClassifierGuidance, model: Guided) -> ReadyGuidance:
-    found = load_classifier(chosen.classifier, model.runtime, model.trusted)
-    _check(found, model)
-    trained: Literal["noisy", "clean"] = "noisy" if found.noisy else "clean"
+    classifier = load_classifier(chosen.classifier, model.runtime, model.trusted)
+    _check(classifier, model)
+    trained: Literal["noisy", "clean"] = "noisy" if classifier.noisy else "clean"
     if chosen.reads not in ("auto", trained):
         raise ConfigError(f"guidance.reads: this classifier was trained on {trained} images; use auto or {trained}")
-    guidance = ByClassifier(found.network, trained, chosen.scale, chosen.interval)
-    facts = {"name": "classifier"} | settings(chosen) | {"reads": trained, "classifier_sha256": found.digest}
-    return ReadyGuidance(guidance, facts, found.class_names)
+    guidance = ByClassifier(classifier.network, trained, chosen.scale, chosen.interval)
+    facts = {"name": "classifier"} | settings(chosen) | {"reads": trained, "classifier_sha256": classifier.digest}
+    return ReadyGuidance(guidance, facts, classifier.class_names)
 
 
-def _check(found: LoadedClassifier, model: Guided) -> None:
-    """Raises ConfigError unless it classifies what the model draws."""
-    if found.shape != model.shape:
-        one, other = ("x".join(map(str, shape)) for shape in (found.shape, model.shape))
-        raise ConfigError(f"guidance.classifier: takes images of {one}, the model draws {other}; train one on these")
-    if found.noisy and found.schedule != model.schedule:
+def _check(classifier: LoadedClassifier, model: Guided) -> None:
+    """Raises ConfigError unless shape, noise schedule and classes of the classifier are those of the model."""
+    if classifier.shape != model.shape:
+        one, other = ("x".join(map(str, shape)) for shape in (classifier.shape, model.shape))
+        raise ConfigError(
+            f"guidance.classifier: takes images of {one}, but the model draws {other}; train both on the same dataset"
+        )
+    if classifier.noisy and classifier.schedule != model.schedule:
         raise ConfigError(
             "guidance.classifier: was trained with another noise schedule than the model; "
-            "train it with the model's, or on clean images (objective.noisy=false)"
+            "train it with the model's schedule, or on clean images (objective.noisy=false)"
         )
-    if model.conditional and tuple(found.class_names) != tuple(model.class_names):
-        one, other = (", ".join(names[:5]) for names in (found.class_names, model.class_names))
+    if model.conditional and tuple(classifier.class_names) != tuple(model.class_names):
+        one, other = (", ".join(names[:5]) for names in (classifier.class_names, model.class_names))
         raise ConfigError(
-            f"guidance.classifier: knows {len(found.class_names)} classes ({one}, ...), "
-            f"the model {len(model.class_names)} ({other}, ...); train both on the same dataset"
+            f"guidance.classifier: knows {len(classifier.class_names)} classes ({one}, ...), "
+            f"but the model knows {len(model.class_names)} ({other}, ...); train both on the same dataset"
         )

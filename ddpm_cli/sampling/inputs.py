@@ -1,4 +1,4 @@
-"""The pictures and masks that a request names, as the model's images are."""
+"""Reads the pictures and masks that a request names, in the model's size and format."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def picture_of(path: str, shape: tuple[int, ...], key: str) -> Tensor:
-    """The picture at `path` as the model's images are, (1,C,H,W) in [-1, 1].
+    """The picture at `path`, resized and cropped to the model's shape, (1,C,H,W) in [-1, 1].
 
     Raises:
         DataError: it is missing or unreadable.
@@ -30,29 +30,31 @@ def picture_of(path: str, shape: tuple[int, ...], key: str) -> Tensor:
 
 
 def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
-    """Where the mask at `path` is white, (1,1,H,W) bool; cut as the picture at `init` is.
+    """Where the mask at `path` is white, (1,1,H,W) bool; resized and cropped like the picture at `init`.
 
-    A pixel of the model is painted when any part of it is white: what is kept shows nothing that was to go.
+    A pixel of the model is repainted when any part of it is white, so that nothing marked for repainting remains.
 
     Raises:
-        DataError: it is missing or unreadable, of another shape than the picture, or all of one colour.
+        DataError: it is missing or unreadable, has other proportions than the picture, or is all of one colour.
     """
     _, height, width = shape
 
     def convert(image: Image.Image) -> np.ndarray:
-        grey = flatten(ImageOps.exif_transpose(image), 1, behind="black")  # what is transparent is not painted
+        grey = flatten(ImageOps.exif_transpose(image), 1, behind="black")  # transparent areas are not repainted
         white = Image.fromarray(np.where(np.asarray(grey) >= 128, 255, 0).astype(np.float32))
         return np.asarray(ImageOps.fit(white, (width, height), Image.Resampling.BOX)) > 0.5
 
-    wide, high = _read(path, "mask", _size)
-    across, down = _read(init, "init", _size)
-    if abs(wide * down - high * across) > max(wide, high, across, down):  # rounding may take a pixel
-        raise DataError(f"mask: {path} is {wide}x{high} and init {across}x{down}; draw it on the picture itself")
+    mask_w, mask_h = _read(path, "mask", _size)
+    init_w, init_h = _read(init, "init", _size)
+    if abs(mask_w * init_h - mask_h * init_w) > max(mask_w, mask_h, init_w, init_h):  # tolerates rounding by a pixel
+        raise DataError(
+            f"mask: {path} is {mask_w}x{mask_h}, but init is {init_w}x{init_h}; draw the mask on a copy of init"
+        )
     white = torch.from_numpy(np.array(_read(path, "mask", convert)))[None, None]
     if not white.any():
-        raise DataError(f"mask: {path} has no white, which is what would be painted; paint some")
+        raise DataError(f"mask: {path} has no white; paint the area to repaint white")
     if white.all():
-        raise DataError(f"mask: {path} is white all over at {width}x{height}; leave some black, init is kept there")
+        raise DataError(f"mask: {path} is completely white at {width}x{height}; leave the area to keep black")
     return white
 
 
@@ -75,5 +77,5 @@ def _readable(path: str, key: str) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+    except Exception as error:  # Pillow can raise almost anything for a damaged file
         raise DataError(f"{key}: {path} is not a readable picture; use PNG, JPEG or another common format") from error

@@ -23,13 +23,13 @@ Nats = Callable[[Tensor, Sequence[int]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class MixtureBits:
-    """`exact`, the likelihood. The k-th image is dequantised with noise of `seed` + k."""
+    """`exact`: the likelihood. Image k is dequantized with noise of `seed` + k."""
 
     model: GMM
     seed: int
 
     def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
-        """Raises NonFiniteError for a value that is no number."""
+        """Raises NonFiniteError when a value is NaN or infinite."""
         protocol = {"model": "gmm", "importance_samples": None, "network_calls": 0}
         return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
 
@@ -39,10 +39,10 @@ class MixtureBits:
 
 @dataclass(frozen=True)
 class AutoencoderBits:
-    """`elbo`, its parts `reconstruction` and `kl`, and `iw_bound`, with the prior N(0, I), from the same draws of z;
-    where a mixture was fitted, `elbo_gmm` and `iw_bound_gmm` with that as the prior.
+    """`elbo`, its parts `reconstruction` and `kl`, and `iw_bound`, with the prior N(0, I), from the same samples of z;
+    if a mixture was fitted, also `elbo_gmm` and `iw_bound_gmm` with the mixture as the prior.
 
-    The k-th image meets noise of `seed` + k.
+    Image k uses noise of `seed` + k.
     """
 
     model: LatentModel
@@ -51,40 +51,40 @@ class AutoencoderBits:
     seed: int
 
     def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
-        """Raises NonFiniteError for a value that is no number."""
+        """Raises NonFiniteError when a value is NaN or infinite."""
         samples = self.options.importance_samples
         calls = -(-len(images) // batch_size) * (1 + samples)  # of the encoder and the decoder
         protocol = {"model": "vae", "importance_samples": samples, "network_calls": calls}
         return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
 
     def _nats(self, pixels: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
-        spread, x = _dequantized(pixels, seeds), to_float(pixels).to(self.device)
+        dequantized, x = _dequantized(pixels, seeds), to_float(pixels).to(self.device)
         with torch.no_grad():
-            weights = log_weights(self.model, x, spread, self.options.importance_samples, ImageNoise(seeds))
+            weights = log_weights(self.model, x, dequantized, self.options.importance_samples, ImageNoise(seeds))
         return {name: value.cpu() for name, value in _bounds(weights).items()}
 
 
 def _bits(
     nats_of: Nats, images: Images, batch_size: int, seed: int, progress: Progress, protocol: dict[str, Any]
 ) -> Bits:
-    parts: list[dict[str, Tensor]] = []
+    batches: list[dict[str, Tensor]] = []
     for first in range(0, len(images), batch_size):
         rows = range(first, min(first + batch_size, len(images)))
-        parts.append(nats_of(images.pixels[rows.start : rows.stop], [seed + i for i in rows]))
+        batches.append(nats_of(images.pixels[rows.start : rows.stop], [seed + i for i in rows]))
         progress("images", rows.stop, len(images))
-    dimensions, found = images.pixels[0].numel(), {}
-    for name in parts[0]:
-        nats = torch.cat([part[name] for part in parts])
-        # a divergence is a difference of logarithms: the width of the bins has no part in it
+    dimensions, values = images.pixels[0].numel(), {}
+    for name in batches[0]:
+        nats = torch.cat([batch[name] for batch in batches])
+        # a divergence is a difference of logarithms, in which the width of the bins cancels
         bits = ode.bits_per_dimension(nats, dimensions) if name != "kl" else in_bits(nats / dimensions)
         if not bool(bits.isfinite().all()):
             raise NonFiniteError(f"bpd: {name} is not finite; use precision=fp32, or an earlier checkpoint")
-        found[name] = MeanError.of(bits)
-    return Bits(found, torch.zeros(0), torch.zeros(0), protocol)  # there is no time in it
+        values[name] = MeanError.of(bits)
+    return Bits(values, torch.zeros(0), torch.zeros(0), protocol)  # these models have no time
 
 
 def _dequantized(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Spread over their bins by the noise that the ODE of a diffusion model gets as well, float64."""
+    """Dequantized pixels, float64, with the same noise as for the ODE of a diffusion model."""
     u = torch.special.ndtr(ImageNoise([ODE_SEEDS + seed for seed in seeds])(torch.empty(pixels.shape)))
     return ode.dequantized(pixels, u.double())
 

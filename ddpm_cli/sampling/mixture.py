@@ -1,4 +1,4 @@
-"""A Gaussian mixture of a run: draws in one pass, its likelihood is exact."""
+"""An opened run of a Gaussian mixture: draws samples in one pass; its likelihood is exact."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -18,7 +18,7 @@ from .task import Task, check_one_pass, in_one_pass
 
 
 class MixtureGenerator(Generator):
-    name = "a mixture"
+    name = "a Gaussian mixture"
     ignores = ("sampler", "guidance")
 
     def __init__(self, run: RunModel):
@@ -28,9 +28,9 @@ class MixtureGenerator(Generator):
     def plan(self, request: Request, weights: Tensor | None = None) -> Task:
         check_one_pass(request)
         if request.prior != "auto":
-            raise ConfigError("prior: belongs to autoencoders, and this is a Gaussian mixture; leave it out")
+            raise ConfigError("prior: only for autoencoders, and this is a Gaussian mixture; leave it out")
         if request.between is not None:
-            raise ConfigError("between: a Gaussian mixture has no way from one image to another; use a run of a VAE")
+            raise ConfigError("between: a Gaussian mixture cannot interpolate; use a diffusion model or an autoencoder")
         seeds = request.seeds
 
         def images(rows: Sequence[int]) -> Tensor:
@@ -44,7 +44,7 @@ class MixtureGenerator(Generator):
 
 
 def draws(module: GMM, seeds: range | list[int], pixel_noise: bool) -> Tensor:
-    """An image (C,H,W) in [-1, 1] for each seed, (N,C,H,W); with `pixel_noise`, of the density itself."""
+    """(N,C,H,W) in [-1, 1], an image per seed: the expected image; with `pixel_noise`, a sample of the density."""
     noise = ImageNoise(seeds)
     u = torch.special.ndtr(noise.first((), "cpu").double())
     eps = noise.first((module.dimensions,), "cpu")

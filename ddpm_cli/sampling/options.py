@@ -1,4 +1,4 @@
-"""The keys of `ddpm sample` and `ddpm gif`, bound and checked once; see conf/sample.yaml and conf/gif.yaml."""
+"""The options of `ddpm sample` and `ddpm gif`, checked once; see conf/sample.yaml and conf/gif.yaml."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ OTHER_PICTURES = (".png", ".webp", ".webm", ".apng", ".jpg")
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(Request):
-    """Raises ConfigError for a value out of range, or keys of different tasks."""
+    """The keys of conf/sample.yaml. Raises ConfigError for a value out of range, or keys of different tasks."""
 
     ckpt: str = "outputs/latest"
     batch_size: Size = "auto"
@@ -39,7 +39,11 @@ class SampleOptions(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class GifOptions(Request):
-    """Raises ConfigError for a value out of range, keys of different tasks, or a file that cannot be written."""
+    """The keys of conf/gif.yaml.
+
+    Raises:
+        ConfigError: a value out of range, keys of different tasks, or an unsupported file format.
+    """
 
     ckpt: str = "outputs/latest"
     kind: Kind = "denoise"
@@ -73,6 +77,6 @@ class GifOptions(Request):
         )
 
     def path(self, folder: Path) -> Path:
-        """The file in `folder`: what `out` names, or one named after the kind."""
+        """The file to write in `folder`: the one that `out` names, or one named after the kind."""
         named = Path(self.out).suffix in SUFFIXES
         return folder / (Path(self.out).name if named else f"{self.kind}.{self.format}")

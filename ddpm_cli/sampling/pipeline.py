@@ -1,4 +1,4 @@
-"""From a planned task to samples and what sample.json says of them."""
+"""Draws the samples of a task and collects the facts for sample.json."""
 
 import math
 import time
@@ -17,11 +17,11 @@ from .task import Task, finite
 
 
 class Pipeline:
-    """Draws a task when it is called.
+    """Draws a task when called.
 
     Args:
-        facts: of the run, for sample.json.
-        interpolated: the images are on the way from one end to another.
+        facts: facts about the run, for sample.json.
+        interpolated: whether the images are an interpolation.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Pipeline:
         self.facts, self.interpolated = dict(facts), interpolated
 
     def __call__(self, progress: Progress = silent) -> Samples:
-        """All images. Raises NonFiniteError for NaN or infinity."""
+        """Draw all images. Raises NonFiniteError for NaN or infinity."""
         began, task = time.perf_counter(), self.task
         how = {"batch_size": self.batching.batch_size, "compile": self.batching.compile(self.compile)}
-        parts = [to_uint8(images) for _, images in self._drawn(progress)]
+        batches = [to_uint8(images) for _, images in self._drawn(progress)]
         seconds = time.perf_counter() - began
         facts = {
-            **self._described(len(parts)),
+            **self._described(len(batches)),
             "n": task.n,
             "seeds": self._seeds(range(task.n)),
             "labels": None if task.labels is None else task.labels.tolist(),
@@ -46,10 +46,10 @@ class Pipeline:
             **how,
         }
         inputs = {name: to_uint8(image) for name, image in task.inputs.items()}
-        return Samples(torch.cat(parts), task.labels, facts["seeds"], facts, inputs, self.interpolated)
+        return Samples(torch.cat(batches), task.labels, facts["seeds"], facts, inputs, self.interpolated)
 
     def batches(self, progress: Progress = silent) -> Iterator[Samples]:
-        """The images of each batch in turn."""
+        """Draw the images batch by batch."""
         facts = self.described
         for rows, images in self._drawn(progress):
             labels = None if self.task.labels is None else self.task.labels[rows.start : rows.stop]
@@ -59,7 +59,7 @@ class Pipeline:
 
     @property
     def described(self) -> dict[str, Any]:
-        """How the images are drawn, known before they are. `sampler` and `guidance` are null for one pass."""
+        """How the images will be drawn. `sampler` and `guidance` are None for models that sample in one pass."""
         return self._described(math.ceil(self.task.n / self.batching.batch_size))
 
     def _described(self, batches: int) -> dict[str, Any]:
@@ -80,6 +80,6 @@ class Pipeline:
             yield rows, finite(images)
 
     def _seeds(self, rows: range) -> list[int] | None:
-        """None between two seeds, which `task` names."""
+        """The seeds of `rows`; None for an interpolation between two seeds, which are in the facts of the task."""
         between = self.task.facts["task"]["name"] == "between_seeds"
         return None if between else [self.task.seeds[i] for i in rows]

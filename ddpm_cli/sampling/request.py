@@ -1,4 +1,4 @@
-"""What a user asked to be drawn, as one value."""
+"""A request for samples, as one value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ TaskName = Literal["plain", "variation", "inpaint", "between_images", "between_s
 Prior = Literal["auto", "normal", "gmm"]
 Label = int | str
 MOST = 1_000_000
-"""Images of one request: they are kept in memory until all are drawn."""
+"""The most images of one request: all are kept in memory until the last one is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """n images from noise; or of one task: variations of a picture, inpainting, a way between two pictures or seeds.
+    """n images from noise, or one task: variations of a picture, inpainting, interpolation of two pictures or seeds.
 
     Args:
-        n: how many images.
+        n: the number of images.
         seed: image i is drawn with seed + i.
         label: the class of all images, by number or name.
         labels: several classes, repeated over the images.
-        init: a picture, n variations of it.
-        mask: with init, a picture whose white is painted.
-        between: two pictures or two seeds.
-        strength: in (0, 1], of variations and of a way between pictures; None = 0.6 and 0.4.
-        resample, jump: of inpainting; None = 10.
-        prior: that an autoencoder draws z from; auto = the mixture where one was fitted.
-        pixel_noise: also draw the noise around an autoencoder's or mixture's expected image.
+        init: a picture to draw n variations of.
+        mask: with init, a picture whose white area is repainted.
+        between: two pictures or two seeds to interpolate between.
+        strength: in (0, 1], of variations and of interpolations of pictures; None = 0.6 and 0.4.
+        resample, jump: settings of inpainting (RePaint); None = 10.
+        prior: the prior of z of an autoencoder; auto = the mixture if one was fitted.
+        pixel_noise: whether to also sample the noise around the expected image of an autoencoder or mixture.
 
     Raises:
         ConfigError: a value out of range, or keys of different tasks.
@@ -63,18 +63,18 @@ class Request:
             raise ConfigError(f"n: at most {MOST:,} at a time, got {self.n:,}; call again with another seed")
         if self.between is not None:
             if self.init is not None or self.mask is not None:
-                raise ConfigError("between: is a task of its own; leave out init and mask, or between")
+                raise ConfigError("between: cannot be combined with init or mask; leave out one or the other")
             _check_ends(self.between)
         if self.mask is not None and self.init is None:
-            raise ConfigError("mask: needs a picture to paint in; set init=PATH")
+            raise ConfigError("mask: needs a picture to repaint; set init=PATH")
         if self.strength is not None:
             if self.task not in ("variation", "between_images"):
-                raise ConfigError("strength: belongs to init=PATH without a mask or between=[PATH,PATH]; leave it out")
+                raise ConfigError("strength: only for init=PATH without a mask, or between=[PATH,PATH]; leave it out")
             if not 0 < self.strength <= 1:
                 raise ConfigError(f"strength: must be above 0 and at most 1, got {self.strength}")
         for name, value in (("resample", self.resample), ("jump", self.jump)):
             if value is not None and self.task != "inpaint":
-                raise ConfigError(f"{name}: belongs to init=PATH mask=PATH; leave it out")
+                raise ConfigError(f"{name}: only for init=PATH mask=PATH; leave it out")
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: must be at least 1, got {value}")
 
@@ -86,7 +86,7 @@ class Request:
 
     @property
     def seeds(self) -> list[int]:
-        """One for each image."""
+        """One seed per image."""
         return list(range(self.seed, self.seed + self.n))
 
     @property
@@ -94,29 +94,29 @@ class Request:
         return self.label is not None or self.labels is not None
 
     def classes(self, names: Sequence[str]) -> Tensor:
-        """(n,) int64: the asked classes repeated; all of `names` in turn when none is asked.
+        """(n,) int64: the requested classes, repeated; all of `names` in turn when no class is requested.
 
         Raises:
-            ConfigError: a class that is not there.
+            ConfigError: an unknown class.
         """
         if self.label is not None and self.labels is not None:
-            raise ConfigError("label: is given together with labels; give one of them")
-        asked = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
-        return cycle([_class(a, names) for a in asked] or range(len(names)), self.n)
+            raise ConfigError("label: cannot be combined with labels; set only one of them")
+        requested = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
+        return cycle([_class(label, names) for label in requested] or range(len(names)), self.n)
 
     def interpolation_weights(self) -> Tensor:
-        """(n,) how far each image is along the one way between two ends, 0 to 1.
+        """(n,) the position of each image between the two ends, from 0 to 1.
 
         Raises:
             ConfigError: fewer than two images.
         """
         if self.n < 2:
-            raise ConfigError(f"n: the way between two images needs at least 2, got {self.n}")
+            raise ConfigError(f"n: an interpolation needs at least 2 images, got {self.n}")
         return torch.linspace(0, 1, self.n, dtype=torch.float64)
 
 
 def cycle(classes: Sequence[int], n: int) -> Tensor:
-    """(n,) int64: the classes over and over."""
+    """(n,) int64: the classes, repeated."""
     return torch.tensor([classes[i % len(classes)] for i in range(n)], dtype=torch.int64)
 
 
@@ -127,9 +127,9 @@ def _check_ends(ends: list[int | str]) -> None:
         raise ConfigError(f"between: seeds must be at least 0, got {ends}")
 
 
-def _class(asked: Label, names: Sequence[str]) -> int:
-    if isinstance(asked, int) and 0 <= asked < len(names):
-        return asked
-    if str(asked) in names:
-        return names.index(str(asked))
-    raise ConfigError(f"label: there is no class {asked!r}; classes: {', '.join(names)}")
+def _class(label: Label, names: Sequence[str]) -> int:
+    if isinstance(label, int) and 0 <= label < len(names):
+        return label
+    if str(label) in names:
+        return names.index(str(label))
+    raise ConfigError(f"label: there is no class {label!r}; classes: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Samples: pixels, classes and how they were drawn."""
+"""Samples: their pixels, classes, and how they were drawn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class Samples:
     Args:
         images: (N,C,H,W) uint8 on the host.
         classes: (N,) int64, or None.
-        seeds: one for each image; None on the way between two seeds.
-        facts: what sample.json says.
-        inputs: what they were made from, (1,C,H,W) uint8 by the name of its file.
-        interpolated: they are on the way from one end to another.
+        seeds: one per image; None for an interpolation between two seeds.
+        facts: the content of sample.json.
+        inputs: the input pictures, (1,C,H,W) uint8, by the name of their file.
+        interpolated: whether the images are an interpolation.
     """
 
     images: Tensor
@@ -46,18 +46,18 @@ class Samples:
 
     @property
     def columns(self) -> int | None:
-        """How many images a row of the grid has; None = near a square."""
+        """The number of images per row of the grid; None = nearly square."""
         return columns_of_samples(self.classes, len(self), self.interpolated)
 
     def grid(self) -> np.ndarray:
-        """One picture of them all, (H,W,C) uint8: what grid.png shows."""
+        """All images in one picture, (H,W,C) uint8, as in grid.png."""
         return picture_of_samples(self.images, self.columns, self.inputs)
 
     def save(self, folder: str | Path) -> Path:
         """grid.png, images/, samples.npz and sample.json, as `ddpm sample` writes them. Returns the folder.
 
         Raises:
-            ConfigError: the folder has files of something else.
+            ConfigError: the folder contains other files.
             OSError: it cannot be written.
         """
         output = SampleFolder(Path(folder))
@@ -65,5 +65,5 @@ class Samples:
         return output.folder
 
     def _repr_png_(self) -> bytes:
-        """The grid, which notebooks show."""
+        """The grid for display in notebooks."""
         return png_bytes(self.grid())

@@ -1,4 +1,4 @@
-"""A request made into what draws it: the frames of any of its images, so that batches do not matter."""
+"""A task draws the images of a request, in any batches: the result does not depend on them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from .request import Request
 
 @dataclass(frozen=True)
 class Task:
-    """frames(rows) draws the images with these numbers as one batch.
+    """frames(rows) draws the images with these indices as one batch.
 
     Args:
-        seeds: one for each image; between two seeds, what is added to both.
+        seeds: one per image; for an interpolation between two seeds, the offset added to both.
         labels: (n,) the class of each image, or None.
-        steps: frames before the last one.
-        calls: of the network for one batch.
-        inputs: what was given, (K,C,H,W) in [-1, 1] by the name of its file.
+        steps: the number of frames before the last one.
+        calls: network calls per batch.
+        inputs: the input pictures, (K,C,H,W) in [-1, 1], by the name of their file.
         facts: "task", "sampler" and "guidance" of sample.json.
     """
 
@@ -41,11 +41,11 @@ class Task:
     def batches(
         self, batch_size: int, on_step: Callable[[int], None], shrink: bool = False
     ) -> Iterator[tuple[range, Tensor]]:
-        """The images of each batch in turn: which they are, and (B,C,H,W).
+        """Draws batch by batch. Yields the indices of the images and the images (B,C,H,W).
 
         Args:
-            on_step: called with how many images went a step.
-            shrink: a batch that the device has no memory for is drawn again in halves, and so are those after it.
+            on_step: called after each step with the number of images.
+            shrink: if a batch does not fit into the device's memory, it and all later ones are halved and drawn again.
         """
         first = 0
         while first < self.n:
@@ -58,7 +58,7 @@ class Task:
             first = rows.stop
 
     def _batch(self, rows: range, on_step: Callable[[int], None], shrink: bool) -> Tensor | None:
-        """None when it does not fit into memory, and `shrink` says that something can be done about it."""
+        """The images of a batch; None when it does not fit into memory and `shrink` is set."""
         frame, done = None, 0
         try:
             for frame in self.frames(rows):
@@ -75,7 +75,7 @@ class Task:
 
 
 def in_one_pass(images: Callable[[Sequence[int]], Tensor]) -> Callable[[Sequence[int]], Iterator[Frame]]:
-    """The frames of a model that draws without a sampler: one before, one after."""
+    """The two frames of a model that samples in one pass, at t = 1 and t = 0; both hold the result."""
 
     def frames(rows: Sequence[int]) -> Iterator[Frame]:
         with torch.no_grad():
@@ -87,19 +87,19 @@ def in_one_pass(images: Callable[[Sequence[int]], Tensor]) -> Callable[[Sequence
 
 
 def check_one_pass(request: Request) -> None:
-    """Raises ConfigError for what only models that are sampled step by step can do."""
+    """Raises ConfigError for settings that only work with models that are sampled step by step."""
     if not isinstance(request.guidance, Unguided):
-        raise ConfigError("guidance: is for diffusion models; use guidance=none")
+        raise ConfigError("guidance: only for diffusion models; use guidance=none")
     if request.names_classes:
-        raise ConfigError("label: this model knows no classes; leave it out, or train a diffusion model")
+        raise ConfigError("label: this model is not class-conditional; leave it out, or train a diffusion model")
     if request.init is not None:
-        raise ConfigError("init: is for diffusion models; between=[PATH,PATH] takes pictures here")
+        raise ConfigError("init: only for diffusion models; leave it out (autoencoders take between=[PATH,PATH])")
     if request.strength is not None:
-        raise ConfigError("strength: is for diffusion models; leave it out")
+        raise ConfigError("strength: only for diffusion models; leave it out")
 
 
 def finite(images: Tensor) -> Tensor:
-    """Raises NonFiniteError for NaN or infinity."""
+    """`images`, if all values are finite. Raises NonFiniteError otherwise."""
     bad = int((~images.isfinite()).flatten(1).any(1).sum())
     if bad:
         raise NonFiniteError(

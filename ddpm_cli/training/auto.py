@@ -1,4 +1,4 @@
-"""What `auto` comes to for a run."""
+"""Resolves the settings of a run that are `auto`: whether to compile, and the micro-batch size."""
 
 import logging
 from collections.abc import Callable
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Auto:
-    """A function of the run's config, its network and the kind of machine, so that two runs of one command agree.
+    """Depends only on the run's config, its network and the kind of machine, so two runs of one command agree.
 
     Args:
-        model: what the objective calls, around the network of `state`.
+        model: the module that the objective calls; it wraps the network of `state`.
     """
 
     def __init__(
@@ -42,20 +42,20 @@ class Auto:
         self.plan, self.device, self.data = plan, device, data
 
     def worth_compiling(self) -> bool:
-        """Whether the run is long enough, see `enough`."""
+        """Whether the run is long enough for compiling to save time, see `break_even_seconds`."""
         tensors, steps = len(self.state.parameters), self.plan.length(len(self.data))
-        images, wanted = steps * self.plan.batch_size, break_even_seconds(tensors, self.device, training=True)
-        if self.plan.max_seconds is not None and self.plan.max_seconds < wanted:
+        images, break_even = steps * self.plan.batch_size, break_even_seconds(tensors, self.device, training=True)
+        if self.plan.max_seconds is not None and self.plan.max_seconds < break_even:
             return False
         _, height, width = self.data.shape
-        most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # each weight once for each pixel
-        if estimated_seconds(images * most, steps, tensors, self.device) < wanted:
+        most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # every weight used at every pixel
+        if estimated_seconds(images * most, steps, tensors, self.device) < break_even:
             return False
         cost = self.cost()
-        return cost is not None and estimated_seconds(images * cost.flops, steps, tensors, self.device) >= wanted
+        return cost is not None and estimated_seconds(images * cost.flops, steps, tensors, self.device) >= break_even
 
     def micro_batch(self) -> int:
-        """The largest part of a batch that fits: by trying on CUDA, by estimate on the host."""
+        """The largest micro-batch that fits into memory: found by trying on CUDA, by an estimate on the host."""
         size, weights = self.plan.batch_size, sum(p.nbytes for p in self.state.parameters)
         if self.device.type == "cuda":
             fits = fits_by_trying(self.objective, self.model, self.state, size, self.data.shape)
@@ -66,12 +66,12 @@ class Auto:
             fits = fits_by_estimate(cost.bytes, weights, total)
         part = halved(size, fits)
         if part < size:
-            log.info("trainer.micro_batch_size: batches of %d do not fit into memory, taking %d at a time", size, part)
+            log.info("trainer.micro_batch_size: a batch of %d does not fit into memory; using parts of %d", size, part)
         return part
 
     def cost(self) -> "Cost | None":
-        """Of a training step, for each image; None where it cannot be counted."""
-        from ..hardware.cost import count  # slow to import, and seldom needed
+        """The cost of a training step per image; None if it cannot be counted."""
+        from ..hardware.cost import count  # slow to import and rarely needed
 
         def step(model: nn.Module, images: int) -> Tensor:
             model.train()
@@ -85,9 +85,10 @@ class Auto:
 def fits_by_trying(
     objective: Objective, model: nn.Module, state: TrainState, size: int, shape: tuple[int, ...]
 ) -> Callable[[int], bool]:
-    """Whether a step over parts of a batch of `size` images of `shape` runs on the device; made before the first step.
+    """A function that tries a training step on part of a batch and returns whether it fits into the device's memory.
 
-    Weights, statistics and what the objective remembers stay as they are.
+    The batch has `size` images of `shape`. Meant for use before the first step. Weights, batch statistics and the
+    state of the objective are left unchanged.
     """
 
     def fits(part: int) -> bool:
@@ -98,7 +99,7 @@ def fits_by_trying(
         call, state.module._compiled_call_impl = state.module._compiled_call_impl, None
         memory: list[Tensor] = []
         try:
-            if not state.optimizer.state:  # which its first step will ask for
+            if not state.optimizer.state:  # it is allocated in the first step
                 memory = [torch.empty_like(p) for p in state.parameters for _ in range(2)]
             batch = Batch(torch.zeros(part, *shape, device=device), torch.zeros(part, dtype=torch.int64, device=device))
             rng = StepRandom(0, 0, device, size, slice(0, part))

@@ -1,4 +1,4 @@
-"""What training an autoencoder does besides the loop: reconstructions as it goes, the prior and a map at its end."""
+"""Training an autoencoder: reconstructions while it trains; the prior and a map of the latents at the end."""
 
 import math
 from collections.abc import Callable
@@ -25,34 +25,34 @@ class AutoencoderSession(Session):
     draws = True
 
     def grid(self, labels: Tensor | None) -> GridStyle:
-        return GridStyle(self._columns, "Upper of two rows: real; lower: reconstructed")
+        return GridStyle(self._columns, "Rows in pairs: real, then reconstructed")
 
     def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:
-        """Rows of real images, below each row what the model makes of it; a few less than `trainer.samples`."""
+        """Rows of held-out images, each with a row of their reconstructions below; about `trainer.samples` in all."""
         if not len(live.held_out):
             return None
         model, columns = cast(LatentModel, live.model), self._columns
         rows = max(1, min(self.plan.samples // columns // 2, len(live.held_out) // columns))
-        few = to_float(live.held_out.take(rows * columns).pixels)
-        eps = ImageNoise(range(len(few))).first((model.latent,), "cpu")
+        images = to_float(live.held_out.take(rows * columns).pixels)
+        eps = ImageNoise(range(len(images))).first((model.latent,), "cpu")
 
         def reconstruct() -> Tensor:
             model.eval()
-            real = few.to(next(model.parameters()).device)
+            real = images.to(next(model.parameters()).device)
             with torch.no_grad():
-                made = model.reconstruct(real, eps.to(real.device))
-            pairs = zip(real.split(columns), made.split(columns), strict=True)
-            return torch.cat([part for pair in pairs for part in pair])
+                reconstructed = model.reconstruct(real, eps.to(real.device))
+            pairs = zip(real.split(columns), reconstructed.split(columns), strict=True)
+            return torch.cat([row for pair in pairs for row in pair])
 
         return reconstruct
 
     def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
-        """From the prior N(0, I): the mixture is fitted when the training is over."""
+        """Samples from the prior N(0, I): the mixture is fitted only when training is over."""
         model = cast(LatentModel, live.model)
         device = next(model.parameters()).device
         with torch.no_grad():
             z = ImageNoise(range(self.plan.eval_samples)).first((model.latent,), device)
-            return torch.cat([model.image(part) for part in z.split(BATCH)])
+            return torch.cat([model.image(batch) for batch in z.split(BATCH)])
 
     def pending(self, state: TrainState) -> bool:
         return self._prior(state).lacking
@@ -60,16 +60,16 @@ class AutoencoderSession(Session):
     def begin(self, state: TrainState) -> None:
         self._prior(state).forget()
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         fit, images = self._prior(state), live.images
-        if not fit.run(images, lambda: place.stop_signal is not None):
-            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped before its prior was fitted")
+        if not fit.run(images, lambda: directory.stop_signal is not None):
+            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped before the prior was fitted")
         if fit.wanted:
-            place.save(state, self.plan.keep_last, self.plan.best_by)
+            directory.save(state, self.plan.keep_last, self.plan.best_by)
         fit.draw_map(self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images)
 
     def next_step(self, run: str) -> str:
-        return f"draw from it with ddpm sample ckpt={run}"
+        return f"draw samples with ddpm sample ckpt={run}"
 
     @property
     def _columns(self) -> int:

@@ -1,4 +1,4 @@
-"""What training a classifier does besides the loop: its graph at the start, its best accuracy at the end."""
+"""Training a classifier: its graph is logged at the start, the accuracy of the best checkpoint at the end."""
 
 import json
 import logging
@@ -20,37 +20,37 @@ log = logging.getLogger(__name__)
 
 
 class ClassifierSession(Session):
-    """With `trainer.best_by`, accuracies of the best checkpoint, not the last, on all held-out images, and on all
-    official test images where these did not choose the checkpoint.
+    """With `trainer.best_by`, measures the accuracy of the best checkpoint, not the last, on all held-out images, and
+    also on all official test images unless these chose the checkpoint.
     """
 
     name = "a classifier"
 
     def load(self, validation: Images, progress: Progress) -> None:
-        """Raises DataError when the test pictures are missing or damaged."""
+        """Raises DataError when the test images are missing or damaged."""
         source, self.images = self.options.dataset, {"val": validation}
-        has_test = bool(getattr(source, "has_test", False))  # a class of the user's own need not say
+        has_test = bool(getattr(source, "has_test", False))  # optional for a user's own dataset class
         self.chosen_by_test = has_test and source.val_fraction is None
         if self.plan.best_by and has_test and not self.chosen_by_test:
             self.images["test"] = source.load("test", progress)
 
-    def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
-        place.graph(state.module, images.shape)
+    def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
+        directory.graph(state.module, images.shape)
 
     def pending(self, state: TrainState) -> bool:
-        """Whether the run has a best checkpoint and no row yet with its accuracy."""
-        wanted = self.plan.best_by is not None and "step" in state.best
-        return wanted and not _has_row(self.folder / "metrics.jsonl", state.step)
+        """Whether the run has a best checkpoint whose accuracy is not in metrics.jsonl yet."""
+        has_best = self.plan.best_by is not None and "step" in state.best
+        return has_best and not _has_row(self.folder / "metrics.jsonl", state.step)
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
-        """Append the row to the metrics, and a note, when it is due. The best weights replace those of `state`."""
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
+        """Append that row to metrics.jsonl and a note, if pending. The best weights replace those of `state`."""
         if not self.pending(state):
             return
         step = int(state.best["step"])
         try:
-            best = checkpoint.load(place.checkpoints / f"{checkpoint.name_of(step)}.json")
-        except CheckpointError as error:  # the run itself is whole
-            log.warning("the best checkpoint cannot be evaluated: %s", error)
+            best = checkpoint.load(directory.checkpoints / f"{checkpoint.name_of(step)}.json")
+        except CheckpointError as error:  # the run itself is complete
+            log.warning("cannot evaluate the best checkpoint: %s", error)
             return
         tensors = best.tensors("ema.") or best.tensors("model.")
         weights = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
@@ -58,20 +58,21 @@ class ClassifierSession(Session):
         model, row = self.spec.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
         for split, images in self.images.items():
             row |= validation_loss(self.spec.objective, model, images, self.plan.batch_size, split)
-        place.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
-        said = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
-        self.notes.append(f"{shown(best.path)}, the best by {self.plan.best_by}: {', '.join(said)}")
+        directory.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        parts = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
+        self.notes.append(f"best checkpoint by {self.plan.best_by}, {shown(best.path)}: {', '.join(parts)}")
         if self.chosen_by_test:
             self.notes.append(
-                "these are the test images, and they also chose the checkpoint: dataset.val_fraction=0.1 is fairer"
+                "the accuracy is optimistic: the test images also chose the checkpoint; "
+                "train with dataset.val_fraction=0.1 to avoid this"
             )
 
     def next_step(self, run: str) -> str:
-        return f"judge it with ddpm eval ckpt={run}, or guide with guidance=classifier guidance.classifier={run}"
+        return f"evaluate it with ddpm eval ckpt={run}, or guide with guidance=classifier guidance.classifier={run}"
 
 
 def _has_row(path: Path, step: int) -> bool:
-    """Whether the best checkpoint of the run at `step` was evaluated already."""
+    """Whether the best checkpoint was already evaluated when the run was at `step`."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)

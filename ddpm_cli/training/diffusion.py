@@ -1,4 +1,4 @@
-"""What training a diffusion model does besides the loop: samples as it goes."""
+"""Training a diffusion model: the samples drawn while it trains."""
 
 from collections.abc import Callable
 from typing import cast
@@ -25,7 +25,7 @@ class DiffusionSession(Session):
         check(cast(Denoiser, self.model), self.options.sampler)
 
     def labels(self, live: LiveRun, n: int) -> Tensor | None:
-        """The classes in turn, of a class-conditional model."""
+        """For a class-conditional model, the classes in turn."""
         return cycle(range(live.images.classes), n) if cast(Denoiser, live.model).class_conditional else None
 
     def grid(self, labels: Tensor | None) -> GridStyle:
@@ -43,7 +43,7 @@ class DiffusionSession(Session):
 
     def next_step(self, run: str) -> str:
         learned = cast(Denoiser, self.model).learned_variance
-        return f"draw from it with ddpm sample ckpt={run}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
+        return f"draw samples with ddpm sample ckpt={run}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
 
     def _generate(self, live: LiveRun, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
         model, sampler, shape = cast(Denoiser, live.model), self.options.sampler, live.images.shape

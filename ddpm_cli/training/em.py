@@ -1,6 +1,6 @@
-"""Fitting a Gaussian mixture by expectation maximisation: a loop of its own, as there are no gradients in it.
+"""Fits a Gaussian mixture by expectation maximisation (EM). It has its own loop, because it uses no gradients.
 
-Each iteration begins from the module's buffers alone, so that a resumed run goes on bit for bit.
+Each iteration starts from the module's buffers alone, so that a resumed run continues bit for bit.
 """
 
 import math
@@ -23,11 +23,11 @@ from .randomness import seed_of
 from .validation import Callbacks
 
 ROUNDING = 1e-8
-"""By how much, relatively, a log-likelihood may fall through nothing but rounding."""
+"""The largest relative fall of a log-likelihood that rounding alone can cause."""
 
 
 class EMState:
-    """The mixture and how far EM is. `log_likelihood`: nats per image of what the module holds; None before step 1."""
+    """The mixture and the progress of EM. `log_likelihood`: of the current mixture, nats per image; None at step 0."""
 
     def __init__(self, module: GMM):
         self.module = module
@@ -42,18 +42,18 @@ class EMState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Named `model.` and `em.`, as in the checkpoint."""
-        known = math.nan if self.log_likelihood is None else self.log_likelihood
+        log_likelihood = math.nan if self.log_likelihood is None else self.log_likelihood
         out = {f"model.{k}": v for k, v in self.module.state_dict().items()}
-        out["em.log_likelihood"] = torch.tensor(known, dtype=torch.float64)
+        out["em.log_likelihood"] = torch.tensor(log_likelihood, dtype=torch.float64)
         return out | {"em.converged": torch.tensor(self.converged)}
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`. Raises CheckpointError when it is of something else."""
+        """Resume from `checkpoint`. Raises CheckpointError when it holds another kind of model."""
         tensors = checkpoint.tensors()
         load_weights(self.module, with_prefix(tensors, "model."), str(checkpoint.path))
         em = with_prefix(tensors, "em.")
         if not em:
-            raise CheckpointError(f"{checkpoint.path}: is no run of EM; name one of model=gmm")
+            raise CheckpointError(f"{checkpoint.path}: is not a Gaussian mixture; name a run of model=gmm")
         value = float(em["log_likelihood"])
         self.log_likelihood = None if math.isnan(value) else value
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
@@ -61,7 +61,7 @@ class EMState:
 
 
 def finished(state: EMState, plan: Plan) -> bool:
-    """No iteration is left, the last one gained nothing, or the time is up."""
+    """Whether no iterations are left, EM has converged, or the time is up."""
     late = plan.max_seconds is not None and state.seconds >= plan.max_seconds
     return state.converged or state.step >= plan.steps or late
 
@@ -69,13 +69,13 @@ def finished(state: EMState, plan: Plan) -> bool:
 def fit(
     objective: EM, state: EMState, data: Images, plan: Plan, run: RunDirectory, callbacks: Callbacks, seed: int
 ) -> bool:
-    """E and M steps from state.step to the plan's end; each is logged and saved.
+    """Run EM from state.step to the end of the plan; every iteration is logged and saved.
 
     Returns:
-        True when EM is done, False when a signal asked for a stop. The state is saved either way.
+        True when EM is done, False when a signal stopped it. The state is saved either way.
 
     Raises:
-        ConfigError: too few images, a component that shrank onto too few of them.
+        ConfigError: too few images, a component that collapsed onto too few of them.
         NonFiniteError: the log-likelihood fell.
     """
     began = time.perf_counter() - state.seconds
@@ -87,15 +87,15 @@ def fit(
     stop = False
     while not finished(state, plan) and not stop:
         before = {name: buffer.clone() for name, buffer in state.module.mixture.state_dict().items()}
-        reached = iterate(state.module.mixture, c, objective.floor, seed_of(seed) % 2**32, first=not state.step) + rest
-        if _must_undo(state, reached, objective):
+        new = iterate(state.module.mixture, c, objective.floor, seed_of(seed) % 2**32, first=not state.step) + rest
+        if _must_undo(state, new, objective):
             state.module.mixture.load_state_dict(before)
-            run.save(state, plan.keep_last, None)  # it has still to say that it ended
+            run.save(state, plan.keep_last, None)  # to record that it has converged
             break
-        state.step, state.log_likelihood = state.step + 1, reached
+        state.step, state.log_likelihood = state.step + 1, new
         state.seconds = time.perf_counter() - began
         stop = run.stop_signal is not None
-        row = {"loss": -reached, "log_likelihood": reached, "bits_per_dim": _bits(reached, data)}
+        row = {"loss": -new, "log_likelihood": new, "bits_per_dim": _bits(new, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         run.save(state, plan.keep_last, None)
         if _due(plan, plan.eval_every, state.step) and callbacks.validate:
@@ -107,25 +107,25 @@ def fit(
     return finished(state, plan)
 
 
-def _must_undo(state: EMState, reached: float, objective: EM) -> bool:
-    """Whether an iteration is to be taken back, the state being told whether EM has converged.
+def _must_undo(state: EMState, new: float, objective: EM) -> bool:
+    """Whether to discard an iteration that reached log-likelihood `new`. Sets state.converged.
 
     Raises NonFiniteError when the log-likelihood fell, which exact EM cannot do (Dempster et al. 1977, theorem 1).
     """
     before = state.log_likelihood
-    if not math.isfinite(reached):
+    if not math.isfinite(new):
         raise NonFiniteError("log_likelihood: is not finite; use fewer model.components, or objective.floor=1e-5")
     if before is None:
         return False
-    if reached < before - ROUNDING * abs(before):
+    if new < before - ROUNDING * abs(before):
         if not objective.floor:
             raise NonFiniteError(
-                f"log_likelihood: fell from {before!r} to {reached!r} at iteration {state.step + 1}; "
+                f"log_likelihood: fell from {before!r} to {new!r} at iteration {state.step + 1}; "
                 "use fewer model.components, or objective.floor=1e-5"
             )
         state.converged = True
         return True
-    state.converged = reached - before < objective.tol
+    state.converged = new - before < objective.tol
     return False
 
 
@@ -134,7 +134,7 @@ def _bits(log_likelihood: float, data: Images) -> float:
 
 
 def _due(plan: Plan, every: Every, step: int) -> bool:
-    """An iteration is an epoch."""
+    """Every iteration is an epoch."""
     return plan.due(every, step, plan.batch_size)
 
 

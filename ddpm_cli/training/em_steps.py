@@ -1,4 +1,4 @@
-"""One E and M step by scikit-learn, and what EM starts from; between steps all is in the module's buffers."""
+"""One E and M step by scikit-learn, and the starting point of EM; all state is in the module's buffers."""
 
 import warnings
 from typing import Any
@@ -15,7 +15,7 @@ from .randomness import seed_of
 
 
 def dequantized_images(data: Images, most: int | None, seed: int) -> Tensor:
-    """(N,C,H,W) float64: pixels spread evenly over their bins by noise that is a function of the seed."""
+    """(N,C,H,W) float64 images, dequantized by uniform noise that is a function of the seed; at most `most` of them."""
     generator = torch.Generator().manual_seed(seed_of(seed, 1))
     if most is not None and most < len(data):
         data = data.subset(torch.randperm(len(data), generator=generator)[:most])
@@ -24,18 +24,20 @@ def dequantized_images(data: Images, most: int | None, seed: int) -> Tensor:
 
 
 def set_basis(module: GMM, x: Tensor) -> None:
-    """The principal components of images (N,C,H,W), and the mean variance of the others (Tipping & Bishop 1999, eq. 8).
+    """Set the module's basis to the principal components of images (N,C,H,W).
+
+    Its residual is the mean variance of the remaining components (Tipping & Bishop 1999, eq. 8).
 
     Raises:
-        ConfigError: fewer images than there are to be components.
+        ConfigError: not more images than components.
     """
-    from sklearn.decomposition import PCA  # a second to import
+    from sklearn.decomposition import PCA  # takes a second to import
 
     flat, k = x.flatten(1).numpy(), module.dimensions
     if len(flat) <= k:
         raise ConfigError(f"model.dimensions: must be below the {len(flat)} training images, got {k}")
     pca = PCA(k, random_state=0).fit(flat)
-    basis, _ = torch.linalg.qr(torch.from_numpy(pca.components_).T)  # orthonormal to the last digit
+    basis, _ = torch.linalg.qr(torch.from_numpy(pca.components_).T)  # orthonormal up to rounding
     module.center.copy_(torch.from_numpy(pca.mean_))
     module.basis.copy_(basis.T)
     left = module.center.numel() - k
@@ -46,7 +48,7 @@ def set_basis(module: GMM, x: Tensor) -> None:
 
 
 def start_of(mixture: Mixture) -> dict[str, Any]:
-    """What scikit-learn's mixture begins from. A weight of 0 has no logarithm; less than rounding stands in for it."""
+    """Arguments that start scikit-learn's EM from `mixture`. Weights of 0, which have no logarithm, become tiny."""
     weights = mixture.weights.cpu().double().clamp(min=1e-12)
     precisions = torch.cholesky_inverse(mixture.factors.cpu().double())
     return {
@@ -57,12 +59,12 @@ def start_of(mixture: Mixture) -> dict[str, Any]:
 
 
 def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bool = False) -> float:
-    """One E and M step on points (N,L), in place; the first one begins with k-means. The new mean log-likelihood.
+    """One E and M step on points (N,L), in place; the first one starts with k-means. Returns the mean log-likelihood.
 
-    The mixture is only changed when the step can be taken.
+    When the step fails, the mixture is unchanged.
 
     Raises:
-        ConfigError: fewer points than components, a component that shrank onto too few of them.
+        ConfigError: fewer points than components, a component that collapsed onto too few of them.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -75,14 +77,14 @@ def iterate(mixture: Mixture, points: Tensor, floor: float, seed: int, first: bo
     array = points.double().numpy()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # after one iteration, of course
+            warnings.simplefilter("ignore", ConvergenceWarning)  # expected after a single iteration
             step.fit(array)
         mixture.fill(*(torch.from_numpy(v) for v in (step.weights_, step.means_, step.covariances_)))
     except (ValueError, torch.linalg.LinAlgError) as error:
         if isinstance(error, ValueError) and "ill-defined" not in str(error):
             raise
         raise ConfigError(
-            f"model.components: one of the {k} shrank onto too few images; use fewer of them, fewer "
+            f"model.components: one of the {k} collapsed onto too few images; use fewer components, fewer "
             "model.dimensions, or objective.floor=1e-5"
         ) from error
     return float(step.score(array))

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is sampled from."""
+"""Exponential moving average (EMA) of the weights, with which samples are drawn."""
 
 from copy import deepcopy
 
@@ -11,7 +11,7 @@ from .plan import Decay
 class EMA:
     """A copy of `module` whose weights follow: average <- d average + (1 - d) weight.
 
-    So do its statistics, as batch normalisation keeps them: they belong to the weights they were taken with.
+    The running statistics of batch normalisation are averaged in the same way, because they belong to the weights.
     """
 
     def __init__(self, module: nn.Module, decay: Decay):
@@ -22,14 +22,14 @@ class EMA:
 
     @torch.no_grad()
     def update(self, n: int) -> None:
-        """After update number n (from 0). One fused operation over all weights."""
+        """Update the average after optimizer step n (from 0), in one fused operation over all weights."""
         torch._foreach_lerp_(self._average, self._weights, 1 - self.decay.at(n))
         for average, count in zip(self._counts, self._counted, strict=True):
             average.copy_(count)
 
 
 def _changing(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """What has an average (weights, and statistics that are saved), and what is counted."""
+    """Tensors to average (weights, and saved statistics), and integer buffers to copy (counts)."""
     saved = module.state_dict()
     buffers = [b for name, b in module.named_buffers() if name in saved]
     floating = [b for b in buffers if b.is_floating_point()]

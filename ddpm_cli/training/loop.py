@@ -27,14 +27,14 @@ def train(
     callbacks: Callbacks,
     seed: int,
 ) -> bool:
-    """Train from state.step to the plan's end; log, look and save on the way.
+    """Train from state.step to the end of the plan, with logging, validation, samples and checkpoints.
 
-    Returns True when the plan is done, False when a signal asked for a stop; the state is saved either way. Raises
+    Returns True when the plan is done, False when a signal stopped it; the state is saved either way. Raises
     NonFiniteError for NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
 
     Args:
-        model: what the objective calls; `state` holds its weights.
-        seed: with the step, it decides the batch, t, noise, dropout and flips.
+        model: the module that the objective calls; `state` holds its weights.
+        seed: together with the step, determines the batch, t, noise, dropout and flips.
     """
     device, images = next(model.parameters()).device, len(data)
     total, began = plan.length(images), time.perf_counter() - state.seconds
@@ -64,13 +64,13 @@ def train(
                 if run_callbacks(state, plan, run, callbacks, images, status):
                     saved = state.seconds
                 model.train()
-        if status.stop:  # as before the save: a signal since then waits for the next one
+        if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done
 
 
 class StepStatus(NamedTuple):
-    """done: the plan's end; stop: a signal asked for one; late: the last save is too long ago."""
+    """done: the plan is finished; stop: a signal arrived; late: the last save was too long ago."""
 
     done: bool
     stop: bool
@@ -84,13 +84,13 @@ def _status(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved
 
 
 def _set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
-    """rates: of the optimizer's groups, as they were made."""
+    """rates: the initial learning rates of the optimizer's groups."""
     for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
 
 
 def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:
-    """Where the run is, for a log line."""
+    """The progress of the run, for a log line."""
     epoch = round(state.step * plan.batch_size / images, 4)
     return {"lr": rate, "epoch": epoch, "seconds": round(state.seconds, 3)}
 
@@ -98,9 +98,9 @@ def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str,
 def update(
     objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
 ) -> dict[str, Tensor]:
-    """One optimizer step. Returns the means of what the objective logs and the gradient norm before clipping.
+    """One optimizer step. Returns the batch means of what the objective logs, and the gradient norm before clipping.
 
-    They stay on the device.
+    The values stay on the device.
     """
     seed_step(seed, state.step, batch.x.device)
     size = len(batch.x)
@@ -132,10 +132,10 @@ def update(
 def run_callbacks(
     state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, status: StepStatus
 ) -> bool:
-    """Validate, draw and save, each when it is due; a run that is asked to stop only saves. True when it saved.
+    """Validate, save and draw samples, each if it is due; on a signal, only save. Returns whether it saved.
 
     Args:
-        images: how many there are to train on.
+        images: the number of training images.
     """
 
     def due(every: Every) -> bool:
@@ -155,10 +155,10 @@ def run_callbacks(
 
 
 def _best_period(state: TrainState, plan: Plan) -> bool:
-    """Whether the mean training loss since the line before is the lowest so far; begins the next period.
+    """Whether the mean training loss since the last log line is the lowest so far; starts the next period.
 
-    A line that only the end of a session wrote decides nothing, so that a stopped run keeps the best that a run in one
-    piece would.
+    Not called for an extra line at the end of a session, so that an interrupted run keeps the same best checkpoint as
+    an uninterrupted one.
     """
     if plan.best_by != "loss":
         return False
@@ -167,17 +167,18 @@ def _best_period(state: TrainState, plan: Plan) -> bool:
 
 
 def _keep_best(state: TrainState, plan: Plan, row: Mapping[str, float]) -> None:
-    """Raises ConfigError when the objective does not give what `best_by` names."""
+    """Record the best checkpoint. Raises ConfigError when the objective does not log the metric of `best_by`."""
     assert plan.best_by is not None
     if plan.best_by not in row:
-        raise ConfigError(f"trainer.best_by: this objective gives no {plan.best_by}; use {' or '.join(row) or 'null'}")
+        metrics = " or ".join(row) or "null"
+        raise ConfigError(f"trainer.best_by: this objective does not log {plan.best_by}; use {metrics}")
     value, sign = row[plan.best_by], -1 if plan.best_by == "val_accuracy" else 1
     if not state.best or sign * value < sign * state.best["value"]:
         state.best = {"step": state.step, "value": value, "by": plan.measured_by}
 
 
 def finished(state: TrainState, plan: Plan, images: int) -> bool:
-    """All steps are done, or the time is up."""
+    """Whether all steps are done, or the time is up."""
     return state.step >= plan.length(images) or (plan.max_seconds is not None and state.seconds >= plan.max_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Means over the steps since the last log line, kept on the device so that no step waits for them."""
+"""Means over the steps since the last log line, kept on the device so that no step waits for the GPU."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from ..errors import NonFiniteError
 
 
 class Meter:
-    """Sums what a step logs on the device; the clock excludes pauses (validation, sampling, saving)."""
+    """Sums the logged values on the device; its clock excludes pauses (validation, sampling, saving)."""
 
     def __init__(self, device: torch.device):
         self.names: list[str] = []
@@ -24,7 +24,7 @@ class Meter:
         self._since = time.perf_counter()
 
     def add(self, logs: Mapping[str, Tensor], images: int) -> None:
-        """The same names at every step."""
+        """Add the values of a step; every step must have the same names."""
         values = torch.stack([v.detach().float() for v in logs.values()])
         self.sums, self.names = (self.sums + values if self.steps else values), list(logs)
         self.steps += 1
@@ -38,14 +38,14 @@ class Meter:
 
     @contextmanager
     def paused(self, step: int) -> Iterator[None]:
-        """The clock stands while something else is done. Raises NonFiniteError before it is, see `check`."""
+        """Stop the clock inside the context. Raises NonFiniteError on entering it, see `check`."""
         self.check(step)
         self.pause()
         yield
         self.resume()
 
     def check(self, step: int) -> dict[str, float]:
-        """The means: the one place where training waits for the device.
+        """The means. This is the only place where training waits for the device.
 
         Raises:
             NonFiniteError: one of them is NaN or infinite.
@@ -56,13 +56,13 @@ class Meter:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise NonFiniteError(
-                    f"{name}: is {value} by step {step}, nothing was saved since it was finite; "
+                    f"{name}: became {value} by step {step}; the last checkpoint is from before; "
                     "lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
                 )
         return means
 
     def row(self, step: int) -> dict[str, Any]:
-        """The means as a log line, and start again."""
+        """The means as a row of metrics.jsonl; resets them."""
         means = self.check(step)
         self.pause()
         rate = self.images / max(self.seconds, 1e-9)
@@ -72,10 +72,10 @@ class Meter:
 
 
 class Period:
-    """The mean training loss since the last line that was due. It goes into the checkpoint, which the meter does not.
+    """The mean training loss since the last regular log line. Unlike the meter, it is saved in checkpoints.
 
     Args:
-        total, steps: what an earlier session had summed.
+        total, steps: the sum of the losses of an earlier session, and their number.
     """
 
     def __init__(self, total: float = 0.0, steps: int = 0):
@@ -83,17 +83,17 @@ class Period:
         self.steps = steps
 
     def add(self, logs: Mapping[str, Tensor]) -> None:
-        """What a step logs. The sum stays on the device."""
+        """Add the loss of a step. The sum stays on the device."""
         if "loss" in logs:
             self.total = self.total + logs["loss"].detach().float()
             self.steps += 1
 
     def means(self) -> dict[str, float]:
-        """The loss, if there was one; and begin again."""
-        found = {"loss": float(self.total / self.steps)} if self.steps else {}
+        """The mean loss, if any was logged; resets the sum."""
+        means = {"loss": float(self.total / self.steps)} if self.steps else {}
         self.total, self.steps = 0.0, 0
-        return found
+        return means
 
     def saved(self) -> dict[str, float]:
-        """A float32 as a Python number is exact, so that the sum goes on as if it had never been written."""
+        """The arguments that restore it. A float32 as a Python number is exact, so the sum continues bit for bit."""
         return {"total": float(self.total), "steps": self.steps}

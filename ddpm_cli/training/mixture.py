@@ -1,4 +1,4 @@
-"""Training a Gaussian mixture: EM in place of gradients, no device, otherwise a run like any other."""
+"""Training a Gaussian mixture: EM instead of gradients, always on the CPU; otherwise a run like any other."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class MixtureSession(Session):
-    name = "a mixture"
+    name = "a Gaussian mixture"
     gradient_steps: ClassVar[bool] = False
 
     @property
@@ -33,16 +33,16 @@ class MixtureSession(Session):
         return cast(EM, self.spec.objective)
 
     def check(self) -> None:
-        """Raises ConfigError for options that only gradients have a use for."""
+        """Raises ConfigError for options that only make sense with gradients."""
         if self.plan.epochs is not None:
-            raise ConfigError("trainer.epochs: EM looks at all images in each step; set trainer.steps instead")
+            raise ConfigError("trainer.epochs: EM uses all images in each step; set trainer.steps instead")
         for name in ("best_by", "features"):
             if getattr(self.plan, name) is not None:
-                raise ConfigError(f"trainer.{name}: EM never gets worse, its last step is its best; leave it out")
+                raise ConfigError(f"trainer.{name}: EM does not support it, its last step is its best; leave it out")
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
-        with RunDirectory(self.folder, reporter, self.options.loggers) as place:
+        with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
             reporter.begin(self.job.config, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
@@ -53,33 +53,34 @@ class MixtureSession(Session):
             if start is not None:
                 state.load(start)
             if finished(state, self.plan):
-                how = "EM has converged" if state.converged else "set a higher trainer.steps to go on"
-                return Outcome([f"{shown(self.folder)}: is finished (step {state.step}); {how}"])
-            place.open(state.step, config, about(images))
+                longer = "raise the limit (trainer.steps or max_seconds) to train longer"
+                advice = "EM has converged" if state.converged else longer
+                return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
+            directory.open(state.step, config, about(images))
             c, h, w = images.shape
             count, components = f"{len(images):,}", len(state.module.mixture.weights)
             log.info("%s images of %dx%dx%d, %d components", count, h, w, c, components)
             if start is not None:
-                log.info("going on from step %d (%s)", start.step, shown(start.path))
-            self._fit(place, state, images, validation)
+                log.info("resuming from step %d (%s)", start.step, shown(start.path))
+            self._fit(directory, state, images, validation)
         how = "converged" if state.converged else "finished"
-        return Outcome([f"{how} at step {state.step}: draw from it with ddpm sample ckpt={shown(self.folder)}"])
+        return Outcome([f"{how} at step {state.step}; draw samples with ddpm sample ckpt={shown(self.folder)}"])
 
-    def _fit(self, place: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
+    def _fit(self, directory: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
         callbacks = Callbacks(self._validate(state, validation), self._sample(state))
-        if not fit(self.objective, state, images, self.plan, place, callbacks, self.options.seed):
-            raise Stopped(place.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
+        if not fit(self.objective, state, images, self.plan, directory, callbacks, self.options.seed):
+            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
 
     def _validate(self, state: EMState, validation: Images) -> Callable[[], dict[str, float]] | None:
-        few = at_most(validation, self.plan.eval_images)
+        images = at_most(validation, self.plan.eval_images)
 
         def validate() -> dict[str, float]:
-            batch = next(few.chunks(len(few)))
-            rng = StepRandom(VALIDATION, 0, torch.device("cpu"), len(few))
+            batch = next(images.chunks(len(images)))
+            rng = StepRandom(VALIDATION, 0, torch.device("cpu"), len(images))
             logs = self.objective(state.module, batch, rng).logs
             return {f"val_{name}": float(value) for name, value in logs.items()}
 
-        return validate if len(few) else None
+        return validate if len(images) else None
 
     def _sample(self, state: EMState) -> Callable[[], Tensor]:
         return lambda: draws(state.module, range(self.plan.samples), pixel_noise=False)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal, beside Adam for everything that is not a matrix."""
+"""Muon: orthogonalised momentum for weights that are matrices, AdamW for all others."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,24 +8,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
-"""Of Jordan et al. 2024: each pass drives all singular values towards 1, to about [0.7, 1.2] in five."""
+"""Jordan et al. 2024: each pass moves all singular values towards 1; five passes bring them to about [0.7, 1.2]."""
 PASSES = 5
 
 
 class Muon(Optimizer):
     """W <- W - lr (0.2 sqrt(max(m, n)) O + weight_decay W), O the nearest orthogonal matrix to the momentum (m, n).
 
-    "Muon: an optimizer for hidden layers in neural networks", Jordan et al. 2024; the factor, with which O moves the
-    weights as far as Adam would, so that both share one learning rate, is of Liu et al. 2025, "Muon is scalable for LLM
-    training", eq. 4. A convolution's weight (O,I,H,W) is taken as (O,HWI). Vectors, and matrices with a side below
-    `least_side` (the first and last layers of a network, classes), go by AdamW.
+    "Muon: an optimizer for hidden layers in neural networks", Jordan et al. 2024. The factor makes an update as large
+    as Adam's, so that both share one learning rate (Liu et al. 2025, "Muon is scalable for LLM training", eq. 4). The
+    weight (O,I,H,W) of a convolution is treated as a matrix (O,HWI). Vectors, and matrices with a side below
+    `least_side` (the first and last layers of a network, class embeddings), are updated by AdamW.
 
     Args:
-        lr: of both.
-        momentum: of the matrices, in [0, 1); Nesterov's.
+        lr: the learning rate of both.
+        momentum: Nesterov momentum of the matrices, in [0, 1).
         betas, eps: of AdamW.
-        weight_decay: of both, times lr.
-        least_side: the shorter side from which on a weight counts as a matrix.
+        weight_decay: of both, multiplied by lr.
+        least_side: a weight whose shorter side is at least this counts as a matrix.
 
     Raises:
         ValueError: a number out of range, named first.
@@ -47,23 +47,23 @@ class Muon(Optimizer):
         for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
             if not value >= 0:  # NaN too
                 raise ValueError(f"{name}: must be at least 0, got {value}")
-        known = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, known | {"least_side": least_side})
+        defaults = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"least_side": least_side})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step from the gradients as they are. `closure` is not supported."""
+        """One step with the current gradients. `closure` is not supported."""
         assert closure is None
         for group in self.param_groups:
             rest = []
             for p in group["params"]:
                 if p.grad is not None and is_matrix(p, group["least_side"]):
-                    self._turn(p, group)
+                    self._update_matrix(p, group)
                 elif p.grad is not None:
                     rest.append(p)
             self._adam(rest, group)
 
-    def _turn(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _update_matrix(self, p: Tensor, group: dict[str, Any]) -> None:
         assert p.grad is not None
         state = self.state[p]
         if not state:
@@ -71,13 +71,13 @@ class Muon(Optimizer):
         state["momentum"].lerp_(p.grad, 1 - group["momentum"])
         ahead = p.grad.lerp(state["momentum"], group["momentum"])
         flat = as_matrix(ahead)
-        turned = orthogonalized(flat)
+        update = orthogonalized(flat)
         scale = 0.2 * max(flat.shape) ** 0.5
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        as_matrix(p).add_(turned, alpha=-group["lr"] * scale)
+        as_matrix(p).add_(update, alpha=-group["lr"] * scale)
 
     def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Adam with decoupled weight decay, all tensors in one go."""
+        """Adam with decoupled weight decay, all tensors in one call."""
         if not params:
             return
         for p in params:
@@ -103,7 +103,7 @@ class Muon(Optimizer):
 
 
 def is_matrix(weight: Tensor, least_side: int) -> bool:
-    """Whether it is a matrix, or a convolution, of at least so many rows and columns."""
+    """Whether a weight is a matrix or a convolution with at least `least_side` rows and columns."""
     if weight.ndim not in (2, 4) or not weight.numel():
         return False
     plain = weight.ndim == 2 or weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
@@ -111,7 +111,7 @@ def is_matrix(weight: Tensor, least_side: int) -> bool:
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """(O,I,H,W) -> (O,HWI) of what lies as channels_last, else (O,IHW); a matrix is itself. Always a view."""
+    """A view as a matrix: (O,I,H,W) -> (O,HWI) if the memory format is channels_last, else (O,IHW)."""
     if weight.ndim == 2:
         return weight
     channels_last = weight.permute(0, 2, 3, 1)
@@ -119,7 +119,7 @@ def as_matrix(weight: Tensor) -> Tensor:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """U V^T of a matrix U S V^T, roughly: singular values end near 1. In bfloat16, by matrix products alone."""
+    """Approximates U V^T for a matrix U S V^T: its singular values are near 1. Only matrix products, in bfloat16."""
     a, b, c = POLYNOMIAL
     x = matrix.bfloat16()
     tall = len(x) > x.shape[1]

@@ -1,4 +1,4 @@
-"""The keys of `ddpm train`, bound and checked once; see conf/train.yaml."""
+"""The options of `ddpm train`, checked once; see conf/train.yaml."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from .plan import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """`weighting` and `times` are the objective's, which has its own.
+    """The keys of conf/train.yaml. `weighting` and `times` are unused: the objective has its own copies.
 
     Raises:
         ConfigError: a value out of range, a logger that cannot be built.

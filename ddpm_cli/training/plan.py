@@ -1,6 +1,6 @@
-"""How long a run trains, how much at a time and how often it looks up. Plain values from conf/trainer.
+"""Duration, batch size, logging and checkpoint intervals of a run: plain values from conf/trainer.
 
-Torch is not imported: what is wrong with them can be said before that takes its seconds.
+Torch is not imported here, so that mistakes are reported before that takes seconds.
 """
 
 import math
@@ -16,11 +16,11 @@ Every = int | Literal["epoch"]
 
 @dataclass(frozen=True)
 class Decay:
-    """How long the memory is.
+    """The decay of the average of the weights.
 
     Args:
         decay: in [0, 1); 0 keeps no average.
-        warmup: begin short, with min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is forgotten.
+        warmup: use min(decay, (1 + n) / (10 + n)) after n updates, so that the random initial weights fade quickly.
     """
 
     decay: float = 0.999
@@ -83,9 +83,9 @@ class Plan:
             if value not in (None, "auto") and not value > 0:
                 raise ValueError(f"{name}: must be positive or null, got {value}")
         if self.best_by == "fd" and self.features is None:
-            raise ValueError("best_by: fd is measured in the features of a classifier; set trainer.features=RUN of one")
+            raise ValueError("best_by: fd needs the features of a classifier; set trainer.features=RUN of a classifier")
         if self.devices != 1:
-            raise ValueError(f"devices: this version trains on one device, got {self.devices}; use 1")
+            raise ValueError(f"devices: must be 1, got {self.devices}; this version trains on one device")
         needed = None if self.best_by is None else "eval_every" if self.best_by_validation else "log_every"
         if needed and not getattr(self, needed):
             raise ValueError(f"best_by: {self.best_by} needs trainer.{needed} above 0, or epoch")
@@ -99,31 +99,31 @@ class Plan:
 
     @property
     def best_by_validation(self) -> bool:
-        """Whether held-out images decide which checkpoint is the best."""
+        """Whether the best checkpoint is chosen by held-out images."""
         return self.best_by in ("val_loss", "val_accuracy", "fd")
 
     @property
     def measured_by(self) -> str | None:
-        """What values of the best checkpoint must have in common to be compared."""
+        """How the best checkpoint is chosen. Only values measured in the same way are compared."""
         return f"fd of {self.eval_samples} samples seen by {self.features}" if self.best_by == "fd" else self.best_by
 
     def due(self, every: Every, step: int, images: int) -> bool:
-        """Whether what is done so often is done after `step` steps (from 1) with `images` training images.
+        """Whether an action with the interval `every` is due after `step` steps (from 1) with `images` training images.
 
-        Batches may straddle epochs: an epoch is over with the step that draws its last image.
+        A batch may span two epochs: an epoch ends with the step that uses its last image.
         """
         if every == "epoch":
             return step * self.batch_size // images > (step - 1) * self.batch_size // images
         return every > 0 and step % every == 0
 
     def length(self, images: int) -> int:
-        """How many steps there are with `images` training images."""
+        """The number of steps with `images` training images."""
         return math.ceil(self.epochs * images / self.batch_size) if self.epochs is not None else self.steps
 
     def learning_rate(self, step: int, total: int, images: int) -> float:
         """The factor on optimizer.lr at `step` (from 0) of `total`: linear warm-up, then constant or half a cosine.
 
-        With "steps", times lr_factor from each of the milestones on, in epochs of so many images.
+        With lr_decay="steps", it is multiplied by lr_factor at each milestone, in epochs of `images` images.
         """
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.lr_decay == "constant":

@@ -1,4 +1,4 @@
-"""What is left to do when an autoencoder has been trained: the mixture over its latents, and a map of them."""
+"""The last part of training an autoencoder: a mixture is fitted to its latents, and a map of them is drawn."""
 
 import logging
 import time
@@ -18,18 +18,18 @@ from .randomness import seed_of
 from .validation import at_most
 
 DRAWS, MOST_EACH = 20_000, 50
-"""z that the mixture is fitted to, and how many of one image: with too few, full covariances learn them by heart."""
+"""The number of z the mixture is fitted to, and at most of one image. With too few, full covariances overfit."""
 ITERATIONS, STRIDE, FLOOR = 100, 5, 1e-3
-"""At most so many of EM, in strides between which a signal is heard; added to the variances."""
+"""The most iterations of EM; how often signals are checked, in iterations; the value added to the variances."""
 SILENCE = 10.0
-"""Seconds after which a line says how far EM is."""
+"""Seconds between log lines that report the progress of EM."""
 DOTS = 2000
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PriorFit:
-    """The mixtures of a model with the last weights and with their average (None without one)."""
+    """Fits the mixture priors of a model with the last weights and of a model with their average, if there is one."""
 
     last: LatentModel
     average: LatentModel | None
@@ -42,36 +42,36 @@ class PriorFit:
 
     @property
     def lacking(self) -> bool:
-        """Whether a mixture is wanted and not there yet."""
+        """Whether a mixture is wanted and not fitted yet."""
         return any(not mixture.fitted for mixture in self._mixtures)
 
     def forget(self) -> None:
-        """Before weights change: a mixture belongs to those that it was fitted with, so none is saved until `run`."""
+        """Reset the mixtures, before the weights change: a mixture is valid only for the weights it was fitted to."""
         for mixture in self._mixtures:
             mixture.weights.zero_()
 
     def run(self, images: Images, stop: Callable[[], bool]) -> bool:
-        """Fit the mixtures. Returns False when it was stopped before they were fitted."""
-        few, before = at_most(images, DRAWS), None
-        # the average first: the mixture of the last weights is close to it
+        """Fit the mixtures. Returns False when stopped before they were fitted."""
+        subset, before = at_most(images, DRAWS), None
+        # the average first: the mixture of the last weights is close to it and starts from it
         for name, model in (("average weights", self.average), ("last weights", self.last)):
             mixture = None if model is None else model.backbone.mixture
             if model is not None and mixture is not None:
-                log.info("fitting the prior of the %s, a mixture of %d components", name, len(mixture.weights))
-                z = draws(model, few, self.batch_size, self.seed)
+                log.info("fitting the prior for the %s: a mixture of %d components", name, len(mixture.weights))
+                z = draws(model, subset, self.batch_size, self.seed)
                 if not fit_prior(mixture, z, self.seed, before, stop):
                     return False
                 before = mixture
         return True
 
     def draw_map(self, path: Path, images: Images) -> None:
-        """Where the encoder puts some of `images`, as a picture."""
-        some = at_most(images, DOTS)
-        means, _ = posteriors(self.average or self.last, some, self.batch_size)
-        from ..render.plots.latent import plot_latent  # half a second to import, for autoencoders alone
+        """A picture of where the encoder puts a subset of `images`."""
+        subset = at_most(images, DOTS)
+        means, _ = posteriors(self.average or self.last, subset, self.batch_size)
+        from ..render.plots.latent import plot_latent  # takes half a second to import
 
         path.parent.mkdir(exist_ok=True)
-        plot_latent(path, *plane(means), some.labels, some.class_names)
+        plot_latent(path, *plane(means), subset.labels, subset.class_names)
 
     @property
     def _mixtures(self) -> list[Mixture]:
@@ -80,7 +80,7 @@ class PriorFit:
 
 
 def draws(model: LatentModel, images: Images, batch_size: int, seed: int) -> Tensor:
-    """(M,L) on the host: draws from q(z|x), of few images several each."""
+    """(M,L) on the host: samples of q(z|x), several per image if there are few images."""
     times = min(max(DRAWS // len(images), 1), MOST_EACH)
     generator = torch.Generator().manual_seed(seed_of(seed, 2))
     mean, log_var = (v.repeat(times, 1) for v in posteriors(model, images, batch_size))
@@ -92,8 +92,8 @@ def posteriors(model: LatentModel, images: Images, batch_size: int) -> tuple[Ten
     model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
-        found = [model.encode(batch.x) for batch in images.chunks(batch_size, device)]
-    mean, log_var = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        encoded = [model.encode(batch.x) for batch in images.chunks(batch_size, device)]
+    mean, log_var = (torch.cat(batches).cpu() for batches in zip(*encoded, strict=True))
     return mean, log_var
 
 
@@ -104,14 +104,14 @@ def fit_prior(
     begin: Mixture | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """EM on draws (N,L) from q(z|x) of the training images, whose distribution the prior should have been.
+    """Fit a mixture by EM to samples (N,L) of q(z|x) of the training images, their aggregate posterior.
 
     Args:
         begin: a fitted mixture to start from; None = k-means.
-        stop: asked now and then; True leaves the mixture as it is.
+        stop: called every few iterations; when it returns True, the mixture is left unchanged.
 
     Returns:
-        False when it was stopped.
+        False when stopped.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -119,31 +119,31 @@ def fit_prior(
     k = min(len(mixture.weights), len(z))
     if k < 2:
         return True
-    known = {} if begin is None or k < len(begin.weights) else start_of(begin)
-    chance = seed_of(seed) % 2**32
-    by_em = GaussianMixture(k, reg_covar=FLOOR, max_iter=STRIDE, warm_start=True, random_state=chance, **known)
-    points, told = z.double().numpy(), time.monotonic()
+    start = {} if begin is None or k < len(begin.weights) else start_of(begin)
+    state = seed_of(seed) % 2**32
+    em = GaussianMixture(k, reg_covar=FLOOR, max_iter=STRIDE, warm_start=True, random_state=state, **start)
+    points, last_logged = z.double().numpy(), time.monotonic()
     for done in range(STRIDE, ITERATIONS + 1, STRIDE):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            by_em.fit(points)
-        if by_em.converged_:
-            log.info("fitted in %d iterations", done - STRIDE + by_em.n_iter_)
+            em.fit(points)
+        if em.converged_:
+            log.info("fitted the prior in %d iterations", done - STRIDE + em.n_iter_)
             break
         if stop():
             return False
-        if time.monotonic() - told > SILENCE:
-            log.info("fitting the prior: %d iterations, %d at most", done, ITERATIONS)
-            told = time.monotonic()
-    mixture.fill(*(torch.from_numpy(v) for v in (by_em.weights_, by_em.means_, by_em.covariances_)))
+        if time.monotonic() - last_logged > SILENCE:
+            log.info("fitting the prior: iteration %d of at most %d", done, ITERATIONS)
+            last_logged = time.monotonic()
+    mixture.fill(*(torch.from_numpy(v) for v in (em.weights_, em.means_, em.covariances_)))
     return True
 
 
 def plane(z: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """(N,L) -> their first two principal components (N,2), and the fraction of the variance along each."""
-    away = z.double() - z.double().mean(0)
-    _, values, directions = torch.linalg.svd(away, full_matrices=False)
-    points = torch.nn.functional.pad(away @ directions[:2].T, (0, max(0, 2 - len(directions))))
+    """The first two principal components (N,2) of z (N,L), and the fraction of the variance along each."""
+    centered = z.double() - z.double().mean(0)
+    _, values, directions = torch.linalg.svd(centered, full_matrices=False)
+    points = torch.nn.functional.pad(centered @ directions[:2].T, (0, max(0, 2 - len(directions))))
     fractions = values.square() / values.square().sum().clamp(min=1e-30)
     first = [*fractions.tolist(), 0.0, 0.0]
     return points, (first[0], first[1])

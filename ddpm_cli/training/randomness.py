@@ -1,4 +1,4 @@
-"""Random numbers of training as functions of (seed, step), never of history, so that a resumed run draws the same."""
+"""Random numbers of training as functions of (seed, step), never of history, so that resuming is exact."""
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ def seed_of(*entropy: int) -> int:
 
 
 class StepRandom:
-    """What an objective draws in one step. Each call has its own stream, keyed by (seed, step, number of the call).
+    """The random numbers of one training step. Each call has its own stream, keyed by (seed, step, index of the call).
 
-    The whole batch is drawn and then cut, so that neither micro-batches nor processes change anyone's noise.
+    Numbers are drawn for the whole batch and then cut, so that an image's noise does not depend on the size of
+    micro-batches or the number of processes.
 
     Args:
-        total: images in the whole batch.
-        rows: the part of it that this call of the objective sees.
+        total: the number of images in the whole batch.
+        rows: the part of the batch that this call of the objective gets.
     """
 
     def __init__(self, seed: int, step: int, device: torch.device, total: int, rows: slice | None = None):
@@ -43,11 +44,11 @@ class StepRandom:
         return self.rows.start == 0
 
     def index(self) -> Tensor:
-        """(B,) the place of each image in the whole batch."""
+        """(B,) the index of each image in the whole batch."""
         return torch.arange(self.rows.start, self.rows.stop, device=self.device)
 
     def coin(self) -> bool:
-        """The same for every part of the batch. Drawn on the host: it decides what is computed."""
+        """A fair coin, the same for every part of the batch. Drawn on the host, because it decides what is computed."""
         self.calls += 1
         return bool(seed_of(*self.key, self.calls) & 1)
 
@@ -57,9 +58,9 @@ class StepRandom:
 
 
 def seed_step(seed: int, step: int, device: torch.device) -> None:
-    """Seed the global generators, which dropout uses, for one step: that of the host and that of `device`.
+    """Seed the global generators of the host and of `device`, which dropout uses, for one step.
 
-    Not by torch.manual_seed, which notes the whole call stack for every kind of device that may be used later.
+    torch.manual_seed is avoided: it is slow, as it records the call stack for every kind of device not yet in use.
     """
     value = seed_of(seed, step, 0)
     torch.default_generator.manual_seed(value)

@@ -1,4 +1,4 @@
-"""One `ddpm train`, from its options to a finished run. What differs between families is asked of a class of theirs."""
+"""One `ddpm train`, from its options to a finished run. Each family of models has its own subclass of `Session`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -31,22 +31,23 @@ log = logging.getLogger(__name__)
 Measure = Callable[[Tensor], dict[str, float]]
 """Samples (N,C,H,W) uint8 -> values by name."""
 Monitor = Callable[[Plan, Images, Sequence[str]], Measure]
-"""The plan, at most `trainer.eval_images` held-out images and trusted packages -> what measures samples."""
+"""The plan, at most `trainer.eval_images` held-out images and trusted packages -> a `Measure`."""
 
 
 class Outcome(NamedTuple):
-    """notes: what to tell the user, in order."""
+    """notes: lines for the user, in order."""
 
     notes: list[str]
 
 
 @dataclass(frozen=True)
 class LiveRun:
-    """What is being trained, and the data.
+    """The model in training, and its data.
 
     Args:
-        model: with the averaged weights of the moment, which are what samples are drawn with.
-        held_out: held-out images for periodic looks; may be empty, as may be `validation`, all of them.
+        model: the model with the current averaged weights, with which samples are drawn.
+        validation: all held-out images; may be empty.
+        held_out: those used for periodic validation; may be empty.
     """
 
     model: nn.Module
@@ -56,33 +57,33 @@ class LiveRun:
 
 
 def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Monitor) -> Outcome:
-    """Train what the options describe in the job's folder. Everything is checked before the first file is written.
+    """Train a model as the options say, in the job's folder. Everything is checked before the first file is written.
 
     Raises:
-        DdpmError: whatever is wrong, as one line.
-        Stopped: a signal asked for a stop, and the run is saved.
+        DdpmError: anything that is wrong, as one line.
+        Stopped: a signal arrived; the run is saved.
     """
     plan = options.trainer
     runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
     spec = ModelSpec(options.objective, options.schedule, runtime)
-    config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, the job's own
+    config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, every job has its own
     model = spec.wrap(network(config))
     return session_class(model)(options, Job(config, job.folder, job.given), spec, model).run(reporter, monitor)
 
 
 def session_class(model: nn.Module) -> "type[Session]":
-    """The one that trains models of this kind."""
-    found = locate(family_of(model).trained, "model", {PACKAGE})
-    assert isinstance(found, type) and issubclass(found, Session)
-    return found
+    """The subclass that trains models of this kind."""
+    cls = locate(family_of(model).trained, "model", {PACKAGE})
+    assert isinstance(cls, type) and issubclass(cls, Session)
+    return cls
 
 
 class Session:
-    """Training by gradients. Families derive from this and say what they do besides the loop.
+    """Training by gradients. Families override what they do besides the training loop.
 
     Args:
-        job: its config with the run's own folder.
-        model: of the kind that will be trained, around a network whose weights do not matter.
+        job: its config has the run's own folder as run_dir.
+        model: a model of the kind that will be trained; its weights do not matter.
     """
 
     name: ClassVar[str] = "another model"
@@ -95,24 +96,24 @@ class Session:
         self.plan, self.folder = options.trainer, job.folder
         self.notes: list[str] = []
 
-    # what families answer
+    # overridden by families
 
     def check(self) -> None:
-        """Raises ConfigError for options that do not suit the model, before data are read."""
+        """Raises ConfigError for options that do not fit the model, before data are read."""
 
     def load(self, validation: Images, progress: Progress) -> None:
-        """Read what else is needed at the end: the run may end hours later."""
+        """Read the data needed at the end of the run, so that an error shows now and not hours later."""
 
     def labels(self, live: LiveRun, n: int) -> Tensor | None:
-        """(n,) the class of each picture that is drawn while training; None without classes."""
+        """(n,) the class of each sample that is drawn while training; None without classes."""
         return None
 
     def grid(self, labels: Tensor | None) -> GridStyle:
-        """How the periodic pictures are laid out."""
+        """The layout of the periodic sample grids."""
         return GridStyle()
 
     def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:
-        """What draws the periodic pictures, (N,C,H,W) in [-1, 1]; the same noise at every call. None = nothing."""
+        """Draws the images of the periodic grids, (N,C,H,W) in [-1, 1], with the same noise at every call; or None."""
         return None
 
     def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
@@ -120,27 +121,27 @@ class Session:
         raise NotImplementedError
 
     def pending(self, state: TrainState) -> bool:
-        """Whether something is left to do after the loop."""
+        """Whether `complete` still has work to do."""
         return False
 
     def begin(self, state: TrainState) -> None:
-        """Weights are about to change."""
+        """Called before the weights change."""
 
-    def started(self, place: RunDirectory, state: TrainState, images: Images) -> None:
-        """The run begins from scratch."""
+    def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
+        """Called when the run starts from scratch."""
 
-    def complete(self, place: RunDirectory, state: TrainState, live: LiveRun) -> None:
-        """What is left to do when the loop is done. Raises Stopped for a signal."""
+    def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
+        """Called after the training loop. Raises Stopped on a signal."""
 
     def next_step(self, run: str) -> str:
-        """What a user would do with it now."""
-        return f"see what it is worth with ddpm eval ckpt={run}"
+        """Advice on what to do with the finished run."""
+        return f"evaluate it with ddpm eval ckpt={run}"
 
-    # what is the same for all of them
+    # the same for all families
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
-        with RunDirectory(self.folder, reporter, self.options.loggers) as place:
+        with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
             reporter.begin(self.job.config, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
@@ -151,52 +152,52 @@ class Session:
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
             start = starting_point(self.folder, self.options.resume, config)
             state = prepare(network(config), self.options.optimizer, self.plan, self.spec, start, images)
-            few = at_most(validation, self.plan.eval_images)
-            live = LiveRun(self.spec.wrap(state.weights), images, validation, few)
+            held_out = at_most(validation, self.plan.eval_images)
+            live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
             if finished(state, self.plan, len(images)) and not self.pending(state):
-                note = f"{shown(self.folder)}: is finished (step {state.step}); set a higher trainer.steps to go on"
-                return Outcome([note])
-            self._train(place, config, state, live, self._callbacks(live, monitor))
+                advice = "raise the limit (trainer.steps, epochs or max_seconds) to train longer"
+                return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
+            self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
 
     def _train(
-        self, place: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
+        self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
     ) -> None:
         plan, images, run, first = self.plan, live.images, shown(self.folder), state.step
         if not finished(state, plan, len(images)):
             self.begin(state)
-        place.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
+        directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
         log.info("%s", self._summary(images, state.module))
         if state.resumed_from is not None:
-            where = shown(state.resumed_from)
-            log.info("going on from step %d of %d (%s)", first, plan.length(len(images)), where)
+            source = shown(state.resumed_from)
+            log.info("resuming from step %d of %d (%s)", first, plan.length(len(images)), source)
         else:
-            self.started(place, state, images)
+            self.started(directory, state, images)
         model = self.spec.wrap(state.module)
-        if not train(self.spec.objective, model, state, images, plan, place, callbacks, self.options.seed):
-            raise Stopped(place.stop_signal, f"{run}: stopped and saved at step {state.step}")
-        self.complete(place, state, live)
+        if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
+            raise Stopped(directory.stop_signal, f"{run}: stopped and saved at step {state.step}")
+        self.complete(directory, state, live)
         log.info("finished at step %d", state.step)
         why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
-        self.notes.append(f"finished at step {state.step}{why}: {self.next_step(run)}")
+        self.notes.append(f"finished at step {state.step}{why}; {self.next_step(run)}")
 
     def _callbacks(self, live: LiveRun, monitor: Monitor) -> Callbacks:
-        """Validation and periodic pictures."""
+        """Validation and periodic samples."""
         measure_samples = self._monitor(live, monitor)
 
         def validate() -> dict[str, float]:
-            found = validation_loss(self.spec.objective, live.model, live.held_out, self.plan.batch_size)
-            return found | measure_samples()
+            losses = validation_loss(self.spec.objective, live.model, live.held_out, self.plan.batch_size)
+            return losses | measure_samples()
 
         preview = self.preview(live, self.labels(live, self.plan.samples))
         return Callbacks(validate if len(live.held_out) else None, preview)
 
     def _monitor(self, live: LiveRun, monitor: Monitor) -> Callable[[], dict[str, float]]:
-        """What else is measured whenever the model is validated. Raises ConfigError where it cannot be."""
+        """Measures samples at each validation. Raises ConfigError when that is impossible."""
         if self.plan.features is None:
             return lambda: {}
         if not self.draws:
-            raise ConfigError(f"trainer.features: is for generators, and this is {self.name}; leave it out")
+            raise ConfigError(f"trainer.features: needs a model that draws samples, not {self.name}; leave it out")
         if len(live.held_out) < 2:
             raise ConfigError("trainer.features: needs held-out images to compare with; set dataset.val_fraction=0.1")
         measure, labels = (

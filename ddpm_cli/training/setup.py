@@ -1,4 +1,4 @@
-"""From a network and a plan to everything the loop needs."""
+"""Builds the training state (optimizer, average, compilation) from a network and a plan."""
 
 from collections.abc import Callable
 
@@ -28,17 +28,17 @@ def prepare(
     start: Checkpoint | None,
     data: Images | None = None,
 ) -> TrainState:
-    """The state to train from: on the device, with what `start` holds when there is one, compiled when asked.
+    """The state to train from: on the device, loaded from `start` if given, compiled if the plan says so.
 
     Args:
-        data: what it will be trained on; without, `auto` neither compiles nor splits batches.
+        data: the training images; without them, `auto` neither compiles nor splits batches.
     """
     if plan.gradient_checkpointing:
         recompute(module)
     autotune(plan.autotune)
     runtime, objective = spec.runtime, spec.objective
     module = runtime.prepare(module)
-    # copied before compiling: it is only looked at now and then
+    # copied before compiling: the average is rarely used for forward passes
     ema = EMA(module, plan.ema) if plan.ema.decay > 0 else None
     try:
         chosen = optimizer(module.parameters())
@@ -59,11 +59,11 @@ def prepare(
 
 
 def recompute(module: nn.Module) -> None:
-    """Let every block that can compute again in the backward pass what it would keep. Raises ConfigError without."""
-    blocks = [part for part in module.modules() if isinstance(part, Checkpointed)]
+    """Turn on gradient checkpointing in every block that has it. Raises ConfigError when there is no such block."""
+    blocks = [layer for layer in module.modules() if isinstance(layer, Checkpointed)]
     if not blocks:
         raise ConfigError(
-            "trainer.gradient_checkpointing: this model has no blocks for it; "
+            "trainer.gradient_checkpointing: not supported by this model; "
             "use trainer.micro_batch_size=auto, or model=unet, unet_small or unet_tiny"
         )
     for block in blocks:
@@ -71,7 +71,7 @@ def recompute(module: nn.Module) -> None:
 
 
 def _compile(state: TrainState, plan: Plan, device: torch.device, resumed: bool, auto: Auto | None) -> None:
-    """A run that goes on stays as it was begun: compiled and plain code round differently."""
+    """A resumed run stays compiled or not, as it was started: compiled and plain code round differently."""
     setting: CompileSetting = plan.compile
     if setting == "auto" and resumed:
         before = state.chosen.get("compile", "compiled" if device.type == "cuda" else "eager")

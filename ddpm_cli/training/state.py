@@ -1,4 +1,4 @@
-"""Everything that changes while a model trains, and its way into a checkpoint and back."""
+"""Everything that changes while a model trains, and how it is saved to and loaded from checkpoints."""
 
 import logging
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class TrainState:
-    """Weights, their average, the optimizer's memory, how far and how long.
+    """Weights, their average, the state of the optimizer, the step and the time.
 
     Args:
         module: the network whose weights are trained and saved.
-        ema: their average, or None.
-        times: what an objective remembers of its losses, or None.
+        ema: the average of its weights, or None.
+        times: the module in which an objective keeps statistics of its losses, or None.
     """
 
     def __init__(self, module: nn.Module, optimizer: Optimizer, ema: EMA | None, times: nn.Module | None = None):
@@ -35,22 +35,22 @@ class TrainState:
         self.seconds = 0.0  # of training, all sessions together
         self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
-        self.chosen: dict[str, Any] = {}  # what "auto" came to when the run began: "compile", "micro_batch_size"
+        self.chosen: dict[str, Any] = {}  # how "auto" was resolved when the run started: "compile", "micro_batch_size"
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         self.parameters = list(module.parameters())
 
     @property
     def weights(self) -> nn.Module:
-        """What a sample is drawn with: the average where there is one."""
+        """The network that samples are drawn with: the average if there is one."""
         return self.ema.module if self.ema else self.module
 
     def micro_batch(self, requested: int | Literal["auto"] | None, size: int) -> int:
-        """How many of a batch of `size` images are computed at a time."""
+        """The size of the parts in which a batch of `size` images is computed."""
         chosen = self.chosen.get("micro_batch_size") if requested == "auto" else requested
         return min(int(chosen or size), size)
 
     def notes(self) -> dict[str, Any]:
-        """What the manifest of its checkpoint says of it."""
+        """Entries for the manifest of a checkpoint."""
         return {"best": self.best, "period": self.period.saved(), "chosen": self.chosen}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -67,13 +67,13 @@ class TrainState:
         return out
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`. Raises CheckpointError when its tensors are of another network."""
-        tensors, where = checkpoint.tensors(), str(checkpoint.path)
-        load_weights(self.module, with_prefix(tensors, "model."), where)
-        if self.ema:  # a run that was begun without an average starts one from its weights
-            load_weights(self.ema.module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), where)
+        """Resume from `checkpoint`. Raises CheckpointError when its tensors do not fit the network."""
+        tensors, path = checkpoint.tensors(), str(checkpoint.path)
+        load_weights(self.module, with_prefix(tensors, "model."), path)
+        if self.ema:  # a run that had no average so far starts one from its weights
+            load_weights(self.ema.module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), path)
         if self.times:
-            load_weights(self.times, with_prefix(tensors, "times."), where)
+            load_weights(self.times, with_prefix(tensors, "times."), path)
         self._load_optimizer(with_prefix(tensors, "optimizer."))
         self.resumed_from = checkpoint.path
         self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
@@ -82,19 +82,20 @@ class TrainState:
         self.chosen = dict(checkpoint.manifest.get("chosen", {}))
 
     def choose_best_by(self, measured_by: str | None) -> None:
-        """Forget a best checkpoint that was chosen by something else: values of two metrics do not compare."""
-        was = self.best.get("by", measured_by)
-        if measured_by is not None and was != measured_by:
-            log.warning("the best checkpoint so far, step %d, was chosen by %s; choosing anew", self.best["step"], was)
+        """Forget a best checkpoint that was chosen by another metric: the values cannot be compared."""
+        old = self.best.get("by", measured_by)
+        if measured_by is not None and old != measured_by:
+            step = self.best["step"]
+            log.warning("forgetting the best checkpoint so far, step %d: it was chosen by %s", step, old)
             self.best = {}
 
     def _load_optimizer(self, memory: Mapping[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
-        place = {name: (i, parameter) for i, (parameter, name) in enumerate(self._names.items())}
+        by_name = {name: (i, parameter) for i, (parameter, name) in enumerate(self._names.items())}
         for key, value in memory.items():
             name, _, field = key.rpartition(".")
-            index, parameter = place[name]
-            if value.shape == parameter.shape:  # fused kernels walk weights and moments as laid out: both channels_last
+            index, parameter = by_name[name]
+            if value.shape == parameter.shape:  # fused kernels need moments in the memory format of their weights
                 value = torch.empty_like(parameter).copy_(value)
             state.setdefault(index, {})[field] = value
         groups = self.optimizer.state_dict()["param_groups"]

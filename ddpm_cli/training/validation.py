@@ -1,4 +1,4 @@
-"""What is measured and drawn while a run trains. None of it touches the random numbers of training."""
+"""Validation while a run trains. It does not touch the random numbers of training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ VALIDATION = 2**31  # the seed of validation, far from those of users
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the loop calls now and then; None = nothing. validate: values by name; sample: pictures (N,C,H,W)."""
+    """Functions that the loop calls at intervals, or None. validate: values by name; sample: images (N,C,H,W)."""
 
     validate: Callable[[], dict[str, float]] | None = None
     sample: Callable[[], Tensor] | None = None
@@ -24,23 +24,23 @@ class Callbacks:
 def validation_loss(
     objective: Objective, model: nn.Module, images: Images, batch_size: int, split: str = "val"
 ) -> dict[str, float]:
-    """Means over held-out `images` of what the objective logs, `val_loss` and others (with `split`, `test_loss`).
+    """Means over held-out `images` of what the objective logs, such as `val_loss` (`test_loss` with split="test").
 
-    The times and the noise are the same at every call, so that steps compare.
+    The times and the noise are the same at every call, so that values of different steps can be compared.
     """
     device = next(model.parameters()).device
     model.eval()
     sums: dict[str, Tensor] = {}
     with torch.no_grad():
-        for number, batch in enumerate(images.chunks(batch_size, device)):
-            rng = StepRandom(VALIDATION, number, device, len(batch.x))
+        for index, batch in enumerate(images.chunks(batch_size, device)):
+            rng = StepRandom(VALIDATION, index, device, len(batch.x))
             for name, value in objective(model, batch, rng).logs.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.float() * len(batch.x)
     return {f"{split}_{name}": float(value) / max(len(images), 1) for name, value in sums.items()}
 
 
 def at_most(images: Images, most: int | None) -> Images:
-    """At most `most` images, the same ones always, drawn from all of them."""
+    """At most `most` images: a random subset that is always the same."""
     if most is None or most >= len(images):
         return images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(VALIDATION))

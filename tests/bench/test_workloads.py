@@ -1,4 +1,4 @@
-"""What ddpm bench is made of: windows, measurements, counted arithmetic, the bare loop."""
+"""The parts of ddpm bench: windows, measurements, FLOP counts, the bare loop."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def setup_of(*overrides: str) -> TrainingSetup:
 
 
 class Squares:
-    """The mean square of what a module makes of the images; heads calls it once more."""
+    """An objective: the mean square of the outputs. With `tossing`, heads calls the module once more."""
 
     def __init__(self, tossing: bool = False):
         self.tossing = tossing
@@ -77,29 +77,29 @@ def batch_of(*shape: int) -> Batch:
     return Batch(torch.randn(4, *shape), torch.zeros(4, dtype=torch.int64))
 
 
-def test_arithmetic_of_convolutions_by_hand() -> None:
+def test_flops_of_convolutions_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1))
     one, two = 2 * 8 * 3 * 3 * 3 * 36, 2 * 5 * 8 * 36  # 2 out in kernel^2 H W
-    found = training_flops(Squares(), model, batch_of(3, 6, 6))
-    assert found.forward == one + two
-    assert found.training == 2 * one + 3 * two  # the images need no gradient
+    flops = training_flops(Squares(), model, batch_of(3, 6, 6))
+    assert flops.forward == one + two
+    assert flops.training == 2 * one + 3 * two  # the images need no gradient
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_arithmetic_of_attention_by_hand() -> None:
-    """Two products of N x N x d for each head; torch counts those of some devices' own kernels as nothing."""
-    found = training_flops(Squares(), Attending(), batch_of(2, 16, 4))
-    assert found.forward == 2 * 2 * 2 * 16 * 16 * 4
+def test_flops_of_attention_by_hand() -> None:
+    """Two products of N x N x d per head; torch does not count those in the special kernels of some devices."""
+    flops = training_flops(Squares(), Attending(), batch_of(2, 16, 4))
+    assert flops.forward == 2 * 2 * 2 * 16 * 16 * 4
 
 
-def test_arithmetic_that_hangs_on_a_coin_is_the_mean() -> None:
+def test_flops_that_depend_on_a_coin_are_the_mean() -> None:
     model = nn.Conv2d(1, 1, 1)
     once = training_flops(Squares(), model, batch_of(1, 4, 4))
     tossed = training_flops(Squares(tossing=True), model, batch_of(1, 4, 4))
     assert tossed.forward == once.forward * 1.5 and tossed.training == once.training + once.forward / 2
 
 
-def test_a_window_goes_on_to_the_end_of_a_step() -> None:
+def test_a_window_ends_with_a_whole_step() -> None:
     steps: list[int] = []
 
     def step() -> Amount:
@@ -112,21 +112,21 @@ def test_a_window_goes_on_to_the_end_of_a_step() -> None:
     assert done.amount == 3 * (len(steps) - 1) > 3 and done.waiting == 0.5 * (len(steps) - 1)
 
 
-def test_works_take_turns() -> None:
+def test_workloads_take_turns() -> None:
     calls: list[tuple[str, float]] = []
 
-    def work(name: str) -> Any:
+    def workload(name: str) -> Any:
         return lambda seconds: calls.append((name, seconds)) or Amount(2.0)
 
     counted: list[int] = []
     clock = Stopwatch(30, 0.5, 0.25, lambda: counted.append(1))
-    found = clock.rounds({"a": work("a"), "b": work("b")}, lambda what, done, total: None)
+    windows = clock.rounds({"a": workload("a"), "b": workload("b")}, lambda what, done, total: None)
     assert calls[:2] == [("a", 0.25), ("b", 0.25)]
     rounds = ["".join(name for name, _ in calls[i : i + 2]) for i in range(2, len(calls), 2)]
     assert set(rounds) == {"ab", "ba"} and 6 < rounds.count("ab") < 24  # each once a round, either first
-    assert {seconds for _, seconds in calls[2:]} == {0.5} and {len(w) for w in found.values()} == {30}
-    assert len(counted) == 2 * len(calls)  # the device is waited for before and after
-    assert found["a"][0].rate == 2.0 / found["a"][0].seconds
+    assert {seconds for _, seconds in calls[2:]} == {0.5} and {len(w) for w in windows.values()} == {30}
+    assert len(counted) == 2 * len(calls)  # it waits for the device before and after
+    assert windows["a"][0].rate == 2.0 / windows["a"][0].seconds
 
 
 def test_measurements() -> None:
@@ -141,7 +141,7 @@ def test_measurements() -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_matrix_product_counts_its_flops(dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ddpm_cli.bench.workloads.SIDES", {"cpu": 64})
     product = MatrixProduct(Runtime(torch.device("cpu"), dtype))
     assert product() == Amount(2.0 * 64**3) and product.out.dtype == (dtype or torch.float32)
@@ -149,8 +149,8 @@ def test_the_product_counts_what_it_does(dtype: torch.dtype | None, monkeypatch:
     assert torch.allclose(product.out.double(), expected, atol=0.5 if dtype else 1e-3)
 
 
-def test_memory_is_seen_to_grow() -> None:
-    """In a process of its own, whose peak is not behind it."""
+def test_peak_memory_grows() -> None:
+    """In a new process, because this one may have had a higher peak before."""
     code = (
         "from ddpm_cli.bench.machine import peak_resident\n"
         "before = peak_resident()\n"
@@ -159,13 +159,13 @@ def test_memory_is_seen_to_grow() -> None:
         "print(peak_resident() - before)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
-    assert 0.9 * 2**27 < int(said.stdout) < 1.5 * 2**27
+    result = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=True)
+    assert 0.9 * 2**27 < int(result.stdout) < 1.5 * 2**27
 
 
 @pytest.mark.parametrize("micro", ["null", "3"])
-def test_the_bare_loop_computes_what_a_step_does(micro: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From one state, with one batch and the same random numbers, both end in the same weights and averages."""
+def test_the_bare_loop_computes_the_same_as_a_training_step(micro: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same state, batch and random numbers, both give the same weights and averages."""
     setup = setup_of(f"trainer.micro_batch_size={micro}", "trainer.grad_clip=0.01")
     bare = BareLoop(setup)
     bare.step = setup.state.step
@@ -190,7 +190,7 @@ def test_the_bare_loop_computes_what_a_step_does(micro: str, monkeypatch: pytest
     assert any(not torch.equal(a, b) for a, b in zip(ours, module.parameters(), strict=False))
 
 
-def test_a_session_trains_logs_and_leaves_the_learning_rate(tmp_path: Path) -> None:
+def test_the_training_loop_trains_logs_and_resets_the_learning_rate(tmp_path: Path) -> None:
     overrides = ("trainer.log_every=1", "trainer.warmup_steps=100", "trainer.max_seconds=0.001")
     setup, chosen = setup_of(*overrides), config(*overrides)
     with DiscardedRun(tmp_path / "place", SilentReporter(), {"tensorboard": TensorBoard()}) as place:
@@ -204,12 +204,12 @@ def test_a_session_trains_logs_and_leaves_the_learning_rate(tmp_path: Path) -> N
     lines = (tmp_path / "place/metrics.jsonl").read_text().splitlines()
     assert len(lines) == setup.state.step - first
     assert any((tmp_path / "place/tensorboard").iterdir()) and not (tmp_path / "place/checkpoints").exists()
-    # the second session multiplied the rate that the optimizer was made with, not what the first had left
+    # the second window multiplied the initial learning rate, not the one at the end of the first window
     expected = chosen["optimizer"]["lr"] * setup.state.step / 100
     assert setup.state.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_a_window_ends_by_time_whatever_the_plan_says() -> None:
+def test_the_measured_plan_has_no_end() -> None:
     plan = endless(setup_of("trainer.steps=1", "trainer.epochs=1").plan)
     assert plan.length(10) == ENDLESS and plan.max_seconds is None
     assert not any(plan.due(every, 1000, 10) for every in (plan.save_every, plan.sample_every, plan.eval_every))
@@ -227,7 +227,7 @@ def test_network_calls_are_counted_as_they_are_made(sampler: str, calls: int) ->
     assert steps.calls > calls
 
 
-def test_the_runtime_is_the_composed_one() -> None:
+def test_the_runtime_follows_the_config() -> None:
     setup = setup_of("trainer.precision=bf16")
     assert setup.runtime == choose_runtime("cpu", "bf16") and "bf16" in setup.title()
     assert setup.state.step == 1 and setup.times.first_step > 0

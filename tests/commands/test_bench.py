@@ -1,4 +1,4 @@
-"""ddpm bench on the exact mixture."""
+"""ddpm bench of the samplers on an exact mixture."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from ..conftest import Cli
 
 
-def test_every_sampler_is_there_and_more_steps_are_nearer(cli: Cli, tmp_path: Path) -> None:
+def test_every_sampler_is_measured_and_more_steps_reduce_the_error(cli: Cli, tmp_path: Path) -> None:
     result = cli("bench", "n=4000", "steps=[4,16]", "out=b")
     assert result.code == 0, result.err
     found = json.loads((tmp_path / "b/bench.json").read_text())
@@ -21,7 +21,7 @@ def test_every_sampler_is_there_and_more_steps_are_nearer(cli: Cli, tmp_path: Pa
         assert max(exact, errors[name, 16]["distance"]) < errors[name, 4]["distance"]
         assert errors[name, 16]["covariance"] < errors[name, 4]["covariance"]
     assert errors["heun", 16]["calls"] == 31 and errors["ddim", 16]["calls"] == 16
-    assert errors["dpmpp_2m", 16]["distance"] < errors["ddim", 16]["distance"]  # second order pays
+    assert errors["dpmpp_2m", 16]["distance"] < errors["ddim", 16]["distance"]  # second order is better
     assert (tmp_path / "b/samplers.png").stat().st_size > 10_000
     assert "dpmpp_2m_sde" in result.out and "exact" in result.out
 
@@ -33,7 +33,7 @@ def test_a_mixture_of_digits(cli: Cli, tmp_path: Path) -> None:
     assert 0 < row["covariance"] < 0.5
 
 
-def test_named_twice_is_drawn_once(cli: Cli, tmp_path: Path) -> None:
+def test_duplicates_are_measured_once(cli: Cli, tmp_path: Path) -> None:
     result = cli("bench", "samplers=[euler,euler]", "steps=[3,3]", "n=50", "out=b")
     assert result.code == 0, result.err
     assert len(json.loads((tmp_path / "b/bench.json").read_text())["rows"]) == 1

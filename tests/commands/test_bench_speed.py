@@ -1,4 +1,4 @@
-"""ddpm bench what=train, sample, data and startup: figures that are there, possible and consistent. None on time."""
+"""ddpm bench what=train, sample, data and startup: values exist and are possible and consistent. No test of speed."""
 
 import json
 import math
@@ -17,14 +17,14 @@ SHORT = ["windows=3", "seconds=0.02", "warmup=0", "out=b"]
 
 
 def bench(cli: Cli, tmp_path: Path, *arguments: str) -> dict[str, Any]:
-    """bench.json, and nothing else is there: no run directory, no link to a newest run."""
-    there = {p.name for p in tmp_path.iterdir()}
+    """bench.json; checks that nothing else was written: no run directory, no link to a newest run."""
+    before = {p.name for p in tmp_path.iterdir()}
     result = cli("bench", *arguments, "out=b")
     assert result.code == 0, result.err
     assert "bench.json" in result.out
     found = json.loads((tmp_path / "b/bench.json").read_text())
     assert {p.name for p in (tmp_path / "b").iterdir()} == {"bench.json"}
-    assert {p.name for p in tmp_path.iterdir()} == there | {"b"}
+    assert {p.name for p in tmp_path.iterdir()} == before | {"b"}
     for name, figure in found["figures"].items():
         assert all(math.isfinite(v) for v in figure["values"]), name
         if figure["low"] is not None:
@@ -47,7 +47,7 @@ def test_training(cli: Cli, tmp_path: Path) -> None:
     assert all(0 < v < 1 for v in f["waiting"]["values"])
     assert f["achieved"]["median"] == pytest.approx(f["training"]["median"] * f["flops"]["median"])
     assert f["share_of_peak"]["median"] == pytest.approx(f["achieved"]["median"] / f["peak"]["median"])
-    # the gradient of a product is two products, but for the first layer, which needs none for its input
+    # the gradient of a product is two products, except for the first layer, whose input needs no gradient
     assert 2.5 < f["flops"]["median"] / f["flops_forward"]["median"] <= 3
     assert f["memory"]["median"] > 50e6
     assert f["to_first_step"]["median"] >= f["load"]["median"] + f["first_step"]["median"]
@@ -71,7 +71,7 @@ def test_an_experiment_composes_as_for_training(cli: Cli) -> None:
     }
 
 
-def test_the_groups_are_those_of_training() -> None:
+def test_the_groups_equal_those_of_training() -> None:
     def groups(file: str) -> list[tuple[str, Any]]:
         entries = yaml.safe_load((conf_dir() / file).read_text(encoding="utf-8"))["defaults"]
         return [(k.lstrip("/"), v) for e in entries if isinstance(e, dict) for k, v in e.items() if " " not in k]
@@ -79,7 +79,7 @@ def test_the_groups_are_those_of_training() -> None:
     assert groups("what/train.yaml") == groups("train.yaml")
 
 
-def test_help_explains_the_keys_of_what_is_measured(cli: Cli) -> None:
+def test_help_explains_the_keys_of_the_benchmark(cli: Cli) -> None:
     out = cli("bench", "what=train", "--help").out
     assert "measurements of each kind" in out and "trainer.batch_size" in out
     assert "trainer.batch_size" not in cli("bench", "--help").out
@@ -114,7 +114,7 @@ def test_sampling_of_a_run(cli: Cli, tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
-def test_starting(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_startup(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = [s for s in startup.CASES if s.name != "first_step"]
     monkeypatch.setattr(startup, "CASES", quick)
     found = bench(cli, tmp_path, "what=startup", "windows=1")
@@ -123,10 +123,10 @@ def test_starting(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert all(seconds[0] > 0 for seconds in found["protocol"]["processor_seconds"].values())
 
 
-def test_a_command_that_fails_gives_no_figure(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_is_an_error(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "CASES", [startup.StartupCase("wrong", "ddpm trian", 1.0, ["trian"])])
     result = cli("bench", "what=startup", "windows=1", "out=b")
-    assert result.code == 1 and "ddpm trian: ended with 2, not 0" in result.err
+    assert result.code == 1 and "ddpm trian: exit code 2 instead of 0" in result.err
     assert not (tmp_path / "b").exists()
 
 

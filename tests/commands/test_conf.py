@@ -1,4 +1,4 @@
-"""Every YAML there is composes and trains one step on the CPU; found by glob, so none can be forgotten."""
+"""Every YAML file composes and trains one step on the CPU. They are found by glob, so none can be forgotten."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ CHOICES = sorted(
 
 
 def generated(source: Source, split: Split, progress: object = None) -> Images:
-    """Random pictures of the size, channels and classes that the YAML says."""
+    """Random images with the size, channels and classes of the YAML file."""
     n, classes = 16, 3 if source.classes is None else source.classes
     g = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (n, source.channels, *source.height_width), generator=g, dtype=torch.uint8)
@@ -33,15 +33,15 @@ def generated(source: Source, split: Split, progress: object = None) -> Images:
 
 @pytest.fixture(autouse=True)
 def _no_real_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    def everyone(kind: type[Source]) -> list[type[Source]]:
-        return [kind, *(k for sub in kind.__subclasses__() for k in everyone(sub))]
+    def with_subclasses(kind: type[Source]) -> list[type[Source]]:
+        return [kind, *(k for sub in kind.__subclasses__() for k in with_subclasses(sub))]
 
     import ddpm_cli.data.celeba
     import ddpm_cli.data.digits
     import ddpm_cli.data.image_folder
     import ddpm_cli.data.torchvision_sets  # noqa: F401
 
-    for kind in everyone(Source)[1:]:
+    for kind in with_subclasses(Source)[1:]:
         monkeypatch.setattr(kind, "load", generated)
     for name in ("wandb", "trackio"):
         monkeypatch.setitem(sys.modules, name, Package(name))
@@ -67,7 +67,7 @@ def test_the_glob_finds_the_groups() -> None:
 
 
 FLOOR = "objective.floor=0.001"
-"""Of 16 pictures k-means may put so few into a cluster that they lie in a plane; on which machine, rounding decides."""
+"""Without it, k-means on 16 images may give degenerate clusters; whether it does depends on rounding."""
 
 TOGETHER = {
     ("schedule", "flow"): ["objective=flow"],
@@ -83,11 +83,11 @@ TOGETHER = {
     ("experiment", "annotated_celeba"): ["model.attention=[false,true]"],
     ("experiment", "annotated_mnist"): ["model.attention=[false,true]"],
 }
-"""What cannot stand alone."""
+"""Choices that only work together with others."""
 
 
 def has(config: dict[str, Any], argument: str) -> bool:
-    """Whether there is such a key: not every network has `multipliers`, say."""
+    """Whether the config has the key of `argument`: not every network has `multipliers`, for example."""
     group, _, name = argument.partition("=")[0].partition(".")
     return name in config[group]
 
@@ -113,7 +113,7 @@ def test_every_yaml_trains_a_step_and_draws(group: str, choice: str, cli: Cli, t
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda v: v)
-def test_every_yaml_says_what_it_is(group: str, choice: str) -> None:
+def test_every_yaml_starts_with_a_description(group: str, choice: str) -> None:
     lines = (conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8").splitlines()
     about = lines[1] if lines[0].startswith("# @package") else lines[0]
     assert about.startswith("# ") and len(about) > 10
@@ -175,7 +175,7 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
         (["model=unet_classifier", "dataset.classes=0"], "model.num_classes: this dataset has no classes"),
     ],
 )
-def test_what_makes_no_sense_together_is_one_line(arguments: list[str], says: str, cli: Cli, tmp_path: Path) -> None:
+def test_incompatible_choices_are_a_one_line_error(arguments: list[str], says: str, cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "run_dir=run", *arguments)
     assert result.code == 2 and says in result.err
     assert len(result.err.splitlines()) == 1 and not (tmp_path / "run").exists()
@@ -197,8 +197,8 @@ def test_what_makes_no_sense_together_is_one_line(arguments: list[str], says: st
     ],
     ids=lambda a: " ".join(a[:2]),
 )  # fmt: skip
-def test_what_makes_sense_together_composes_and_resumes(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
-    """Four steps are two and two again, bit for bit, with whatever the objective remembers."""
+def test_compatible_choices_train_and_resume(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
+    """Four steps equal two steps and two resumed steps, bit for bit, including the state of the objective."""
     short = ["sampler.steps=3", "trainer.eval_every=2", "trainer.sample_every=2", "trainer.save_every=2", *TINY]
     for run_dir, stops in (("whole", (4,)), ("halves", (2, 4))):
         for steps in stops:
@@ -235,11 +235,11 @@ def test_an_experiment_sets_all_and_the_command_line_wins(cli: Cli) -> None:
     assert "steps: 7" in composed(cli, "experiment=ddpm_cifar10", "trainer.steps=7")
 
 
-def test_conf_beside_the_user_adds_and_shadows(cli: Cli, tmp_path: Path) -> None:
-    mine = tmp_path / "conf" / "schedule"
-    mine.mkdir(parents=True)
-    (mine / "linear.yaml").write_text("_target_: ddpm_cli.diffusion.schedule.LinearSchedule\nsteps: 77\n")
-    (mine / "steep.yaml").write_text("_target_: my_schedules.Steep\nsteps: 5\n")
+def test_a_conf_folder_of_the_user_adds_and_shadows_files(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "schedule"
+    folder.mkdir(parents=True)
+    (folder / "linear.yaml").write_text("_target_: ddpm_cli.diffusion.schedule.LinearSchedule\nsteps: 77\n")
+    (folder / "steep.yaml").write_text("_target_: my_schedules.Steep\nsteps: 5\n")
     (tmp_path / "my_schedules.py").write_text(
         "from ddpm_cli.diffusion.schedule import LinearSchedule\nclass Steep(LinearSchedule):\n    pass\n"
     )
@@ -253,7 +253,7 @@ def test_conf_beside_the_user_adds_and_shadows(cli: Cli, tmp_path: Path) -> None
     assert allowed.code == 0, allowed.err
 
 
-def test_config_dir_adds(cli: Cli, tmp_path: Path) -> None:
+def test_config_dir_adds_choices(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "extra/sampler").mkdir(parents=True)
     (tmp_path / "extra/sampler/brief.yaml").write_text("_target_: ddpm_cli.diffusion.samplers.ddim.DDIM\nsteps: 3\n")
     assert "steps: 3" in composed(cli, "--config-dir", "extra", "sampler=brief")

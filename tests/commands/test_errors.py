@@ -1,4 +1,4 @@
-"""Wrong input: one line on stderr, the right exit code, nothing half-written."""
+"""Wrong input gives one line on stderr, the right exit code, and no incomplete files."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ from ..conftest import TINY, Cli
             ["schedule=linear,cosine"],
             "schedule=linear,cosine: has several values; write key=[a,b] for a list, or add -m",
         ),
-        (["a b"], "a b: cannot be read; write key=value"),
+        (["a b"], "a b: cannot be parsed; write key=value"),
         (["--bogus"], "command line: unrecognized arguments: --bogus"),
         (["seed=${nothing}"], "seed: Interpolation key 'nothing' not found"),
     ],
@@ -92,7 +92,9 @@ def test_bad_folders(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_failed_download_says_what_to_put_where(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_files_and_the_folder(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchvision.datasets import FashionMNIST
 
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
@@ -116,7 +118,7 @@ def test_debug_shows_the_traceback(cli: Cli) -> None:
     )
 
 
-def test_numbers_that_explode(cli: Cli, tmp_path: Path) -> None:
+def test_a_diverging_run_is_an_error(cli: Cli, tmp_path: Path) -> None:
     result = cli(
         "train",
         "run_dir=run",
@@ -130,15 +132,15 @@ def test_numbers_that_explode(cli: Cli, tmp_path: Path) -> None:
     assert not list((tmp_path / "run/checkpoints").glob("*")) if (tmp_path / "run/checkpoints").exists() else True
 
 
-def test_a_sweep_goes_on_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "schedule.steps=0,10", "sampler.steps=2", "run_dir=sweep", "trainer.steps=1", *TINY)
     assert result.code == 2
     assert "schedule.steps: must be at least 1" in result.err
     assert not (tmp_path / "sweep/0").exists() and (tmp_path / "sweep/1/checkpoints").is_dir()
 
 
-def test_a_full_disk_under_the_log_is_one_line(cli: Cli, tmp_path: Path) -> None:
-    """logging itself would print a traceback and go on."""
+def test_a_full_disk_while_logging_is_a_one_line_error(cli: Cli, tmp_path: Path) -> None:
+    """logging itself would print a traceback and continue."""
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     (tmp_path / "run").mkdir()
@@ -147,7 +149,7 @@ def test_a_full_disk_under_the_log_is_one_line(cli: Cli, tmp_path: Path) -> None
     assert result.code == 6 and "Traceback" not in result.err and "Logging error" not in result.err
     assert "train.log: No space left on device;" in result.err.splitlines()[-1]
     (tmp_path / "run/train.log").unlink()
-    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0  # the lock was given back
+    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0  # the lock was released
 
 
 def test_a_damaged_metrics_file_does_not_stop_a_run(cli: Cli, tmp_path: Path) -> None:
@@ -163,5 +165,5 @@ def test_a_damaged_metrics_file_does_not_stop_a_run(cli: Cli, tmp_path: Path) ->
 def test_too_many_images_and_two_ways_to_name_a_class(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0
     one_error(cli, 2, "n: at most 1,000,000 at a time", "sample", "ckpt=run", "n=100000000000", "out=s")
-    one_error(cli, 2, "label: is given together with labels", "sample", "ckpt=run", "label=1", "labels=[2]", "out=s")
+    one_error(cli, 2, "label: cannot be combined with labels", "sample", "ckpt=run", "label=1", "labels=[2]", "out=s")
     assert not (tmp_path / "s").exists()

@@ -1,4 +1,4 @@
-"""ddpm eval of a run of digits."""
+"""ddpm eval metrics=[bpd] of a run on digits."""
 
 import json
 import math
@@ -68,18 +68,18 @@ def test_the_files_and_the_figures(run: str, trained: Path, cli: Cli, tmp_path: 
 
 
 def test_a_seed_gives_the_same_numbers_in_any_batch(run: str, cli: Cli, tmp_path: Path) -> None:
-    some = ["n=10", "bpd.terms=5"]
-    a = evaluated(cli, tmp_path / "a", run, *some)
-    again = evaluated(cli, tmp_path / "a", run, *some)  # an evaluation replaces an evaluation
-    batches = evaluated(cli, tmp_path / "b", run, "batch_size=4", *some)
-    other = evaluated(cli, tmp_path / "c", run, "seed=1", *some)
+    quick = ["n=10", "bpd.terms=5"]
+    a = evaluated(cli, tmp_path / "a", run, *quick)
+    again = evaluated(cli, tmp_path / "a", run, *quick)  # a new evaluation replaces the old one
+    batches = evaluated(cli, tmp_path / "b", run, "batch_size=4", *quick)
+    other = evaluated(cli, tmp_path / "c", run, "seed=1", *quick)
     assert again["bits_per_dim"] == a["bits_per_dim"]
     assert means(batches) == pytest.approx(means(a), rel=1e-4)
     assert means(other)["bound"] != pytest.approx(means(a)["bound"], rel=1e-4)
     assert a["protocol"]["bpd"]["terms"] == 5
 
 
-def test_more_images_than_there_are_and_the_training_images(run: str, cli: Cli, tmp_path: Path) -> None:
+def test_n_may_exceed_the_number_of_images_and_split_may_be_train(run: str, cli: Cli, tmp_path: Path) -> None:
     quick = ["bpd.steps=2", "bpd.terms=2", "bpd.ode_steps=0", "batch_size=100"]
     many = evaluated(cli, tmp_path / "a", run, "n=5000", *quick)
     every = evaluated(cli, tmp_path / "b", run, "n=null", *quick)
@@ -98,7 +98,7 @@ def test_lower_precision_roughly_agrees(run: str, cli: Cli, tmp_path: Path) -> N
     assert means(half) != means(full)
 
 
-def test_exact_divergence_is_what_probes_estimate(run: str, cli: Cli, tmp_path: Path) -> None:
+def test_probes_estimate_the_exact_divergence(run: str, cli: Cli, tmp_path: Path) -> None:
     exact = evaluated(cli, tmp_path / "a", run, "n=2", "bpd.probes=0", "bpd.ode_steps=1", "bpd.steps=2")
     probed = evaluated(cli, tmp_path / "b", run, "n=2", "bpd.probes=20", "bpd.ode_steps=1", "bpd.steps=2")
     assert means(probed)["ode"] == pytest.approx(means(exact)["ode"], rel=0.05)
@@ -122,37 +122,37 @@ def test_other_models(train: list[str], cli: Cli, tmp_path: Path) -> None:
     assert bpd["network_calls"] == twice * (10 + 8)
 
 
-def test_labels_reach_the_model(run: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_passed_to_the_model(run: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ddpm_cli.sampling import diffusion_bits
 
     seen: list[Any] = []
 
-    class Watching(diffusion_bits.Unguided):
+    class Recording(diffusion_bits.Unguided):
         def __call__(self, model: Any, labels: Any) -> Any:
             seen.append(labels)
             return super().__call__(model, labels)
 
-    monkeypatch.setattr(diffusion_bits, "Unguided", Watching)
+    monkeypatch.setattr(diffusion_bits, "Unguided", Recording)
     evaluated(cli, tmp_path / "e", run, "n=30", "bpd.steps=2", "bpd.ode_steps=0")
     assert len(seen) == 1 and len(set(seen[0].tolist())) > 3
 
 
-def test_what_cannot_be_is_one_line(run: str, cli: Cli, tmp_path: Path) -> None:
+def test_wrong_options_are_a_one_line_error(run: str, cli: Cli, tmp_path: Path) -> None:
     wrong = [
         (["metrics=[fidd]"], "metrics: there is no 'fidd'; did you mean 'fd'?"),
-        (["metrics=[]"], "metrics: "),
-        (["bpd.variance=learned"], "bpd.variance: this model has not learned one"),
+        (["metrics=[]"], "metrics: is empty; choose from fd, "),
+        (["bpd.variance=learned"], "bpd.variance: this model has no learned variance"),
         (["bpd.variance=gamma"], "bpd.variance: must be"),
-        (["bpd.terms=21"], "bpd.terms: must be between 2 and the bound's 20"),
+        (["bpd.terms=21"], "bpd.terms: must be null or between 2 and 20"),
         (["bpd.steps=5000"], "bpd.steps: must be between 1 and"),
         (["bpd.ode_steps=-1"], "bpd.ode_steps: must be at least 0"),
         (["n=0"], "n: must be positive"),
         (["split=dev"], "split: must be"),
         (["seed=-1"], "seed: must be at least 0"),
     ]
-    for arguments, says in wrong:
+    for arguments, message in wrong:
         result = cli("eval", run, "out=e", *QUICK, *arguments)
-        assert result.code == 2 and says in result.err, (arguments, result.err)
+        assert result.code == 2 and message in result.err, (arguments, result.err)
         assert len(result.err.splitlines()) == 1 and not (tmp_path / "e").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("x")

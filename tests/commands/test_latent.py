@@ -34,7 +34,7 @@ GMM = ["model=gmm", "model.components=4", "model.dimensions=12", "trainer.sample
 
 @pytest.fixture(scope="module", autouse=True)
 def few_draws() -> Iterator[None]:
-    """The prior is fitted to fewer of them: the digits have a latent space of 4 dimensions here."""
+    """Fit the prior to fewer samples of z: the latent space has only 4 dimensions here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent, "DRAWS", 500)
         yield
@@ -65,15 +65,15 @@ def facts(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_an_autoencoder_trains_and_leaves_its_pictures(runs: Path) -> None:
+def test_an_autoencoder_trains_and_writes_its_pictures(runs: Path) -> None:
     run = runs / "vae"
     logged = [row for row in rows(run) if "loss" in row]
     assert {"reconstruction", "kl", "grad_norm", "lr"} <= logged[0].keys()
     assert logged[0]["loss"] == pytest.approx(logged[0]["reconstruction"] + logged[0]["kl"], rel=1e-5)
     assert {"val_loss", "val_reconstruction", "val_kl"} <= rows(run)[-1].keys()
-    assert rows(run)[-1]["val_loss"] < 45  # 64 ln 2 = 44.4 is what knowing nothing costs
+    assert rows(run)[-1]["val_loss"] < 45  # a model that has learned nothing has 64 ln 2 = 44.4
     pairs = Image.open(run / "samples/step_00000060.png")
-    assert pairs.size[1] > 4 * 8 * 4  # two rows of images, two of reconstructions, and a line that says so
+    assert pairs.size[1] > 4 * 8 * 4  # two rows of images, two of reconstructions, and a caption
     above = np.asarray(pairs.convert("L"))[:24]
     assert above.min() < 100 < 200 < above.max()
     assert Image.open(run / "samples/latent_map.png").size[0] > 600
@@ -103,7 +103,7 @@ def test_a_mixture_logs_and_saves_every_iteration(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["vae", "vae_conv", "gmm"])
-def test_four_steps_are_two_and_two_more(model: str, cli: Cli, tmp_path: Path) -> None:
+def test_four_steps_equal_two_steps_and_two_resumed_steps(model: str, cli: Cli, tmp_path: Path) -> None:
     arguments = GMM if model == "gmm" else [f"model={model}", *SIZES[model], *SMALL]
     for run_dir, stops in (("whole", (4,)), ("halves", (2, 4))):
         for steps in stops:
@@ -118,15 +118,15 @@ def test_four_steps_are_two_and_two_more(model: str, cli: Cli, tmp_path: Path) -
         assert [v for v in a if v is not None] == [v for v in b if v is not None]
 
 
-def test_finished_runs_say_so(runs: Path, cli: Cli) -> None:
+def test_a_finished_run_is_reported_and_left_alone(runs: Path, cli: Cli) -> None:
     for name, arguments, steps in (("vae", [*VAE, "trainer.eval_every=60"], 60), ("gmm", GMM, 4)):
         before = {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
         again = cli("train", f"run_dir={runs / name}", *arguments, f"trainer.steps={steps}")
-        assert again.code == 0 and "is finished" in again.out and "set a higher trainer.steps" in again.out
+        assert again.code == 0 and "already finished" in again.out and "raise the limit (trainer.steps" in again.out
         assert before == {p: p.stat().st_mtime_ns for p in (runs / name).rglob("*") if p.name != ".lock"}
 
 
-def test_em_stops_at_a_signal_and_goes_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_em_stops_on_a_signal_and_resumes(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = RunDirectory.metrics
 
     def signalled(run: RunDirectory, step: int, row: Mapping[str, Any]) -> None:
@@ -148,24 +148,24 @@ def test_em_that_converged_stays_finished(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", *arguments).code == 0
     assert rows(tmp_path / "run")[-1]["step"] == 2
     again = cli("train", *arguments, "trainer.steps=50")
-    assert again.code == 0 and "is finished (step 2); EM has converged" in again.out
+    assert again.code == 0 and "already finished (step 2); EM has converged" in again.out
 
 
-def test_a_prior_that_was_not_fitted_in_time_is_fitted_later(
+def test_a_prior_that_was_not_fitted_is_fitted_on_resuming(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that dies between the last step and the fit leaves a run that is not finished."""
+    """If the process dies between the last step and the fit, the run is not finished."""
     from ddpm_cli.training.autoencoder import AutoencoderSession
 
     with monkeypatch.context() as patch:
         patch.setattr(AutoencoderSession, "complete", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         assert cli("train", "run_dir=run", *VAE, "trainer.steps=2").code != 0
     refused = cli("sample", "ckpt=run", "prior=gmm", "out=s")
-    assert refused.code == 2 and "run ddpm train to its end" in refused.err
+    assert refused.code == 2 and "finish training, then name the run directory" in refused.err
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "normal"
     assert cli("train", "run_dir=run", *VAE, "trainer.steps=2").code == 0
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
-    assert "is finished" in cli("train", "run_dir=run", *VAE, "trainer.steps=2").out
+    assert "already finished" in cli("train", "run_dir=run", *VAE, "trainer.steps=2").out
 
 
 def test_samples_of_an_autoencoder(runs: Path, cli: Cli, tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_samples_of_an_autoencoder(runs: Path, cli: Cli, tmp_path: Path) -> None
     assert a.shape == (6, 8, 8, 1)
     assert np.abs(a - b).max() <= 1 and np.abs(a[4:5] - c).max() <= 1
     assert min(np.abs(a - x).max() for x in (d, e, f)) > 1
-    said = facts(tmp_path / "a")
-    assert (said["task"]["prior"], said["network_calls"], said["sampler"], said["guidance"]) == ("gmm", 1, None, None)
-    assert facts(tmp_path / "b")["network_calls"] == 2 and said["seeds"] == list(range(6))
+    of_a = facts(tmp_path / "a")
+    assert (of_a["task"]["prior"], of_a["network_calls"], of_a["sampler"], of_a["guidance"]) == ("gmm", 1, None, None)
+    assert facts(tmp_path / "b")["network_calls"] == 2 and of_a["seeds"] == list(range(6))
     assert facts(tmp_path / "d")["task"]["prior"] == "normal" and facts(tmp_path / "e")["weights"] == "raw"
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["grid.png", "images", "sample.json", "samples.npz"]
 
@@ -199,11 +199,11 @@ def test_between_two_seeds_and_between_two_pictures(runs: Path, cli: Cli, tmp_pa
     ckpt = f"ckpt={runs / 'vae'}"
     for seed, name in ((3, "one"), (17, "other")):
         assert cli("sample", ckpt, "n=1", f"seed={seed}", f"out={name}", "precision=fp32").code == 0
-    assert cli("sample", ckpt, "between=[3,17]", "n=5", "out=way", "precision=fp32").code == 0
-    way = images(tmp_path / "way")
-    assert np.abs(way[:1] - images(tmp_path / "one")).max() <= 1
-    assert np.abs(way[-1:] - images(tmp_path / "other")).max() <= 1
-    assert np.abs(way[2] - way[0]).max() > 1 and facts(tmp_path / "way")["seeds"] is None
+    assert cli("sample", ckpt, "between=[3,17]", "n=5", "out=between", "precision=fp32").code == 0
+    between_seeds = images(tmp_path / "between")
+    assert np.abs(between_seeds[:1] - images(tmp_path / "one")).max() <= 1
+    assert np.abs(between_seeds[-1:] - images(tmp_path / "other")).max() <= 1
+    assert np.abs(between_seeds[2] - between_seeds[0]).max() > 1 and facts(tmp_path / "between")["seeds"] is None
     ends = [str(tmp_path / f"{name}/images/000000.png") for name in ("one", "other")]
     result = cli("sample", ckpt, f"between=[{','.join(ends)}]", "n=3", "out=pictures")
     assert result.code == 0, result.err
@@ -216,36 +216,36 @@ def test_between_two_seeds_and_between_two_pictures(runs: Path, cli: Cli, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("command", "run", "arguments", "says"),
+    ("command", "run", "arguments", "message"),
     [
-        ("gif", "vae", [], "kind: denoise is not for a run of an autoencoder; use kind=interpolate between=[3,17]"),
-        ("gif", "gmm", [], "kind: denoise is not for a run of a mixture; use ddpm sample"),
-        ("gif", "vae", ["kind=forward"], "kind: forward is not for"),
-        ("gif", "gmm", ["kind=interpolate", "between=[3,17]"], "kind: interpolate is not for"),
-        ("sample", "gmm", ["between=[3,17]"], "between: a Gaussian mixture has no way"),
-        ("sample", "gmm", ["prior=gmm"], "prior: belongs to autoencoders"),
+        ("gif", "vae", [], "kind: denoise is not available for an autoencoder; use kind=interpolate between=[3,17]"),
+        ("gif", "gmm", [], "kind: denoise is not available for a Gaussian mixture; use ddpm sample"),
+        ("gif", "vae", ["kind=forward"], "kind: forward is not available for"),
+        ("gif", "gmm", ["kind=interpolate", "between=[3,17]"], "kind: interpolate is not available for"),
+        ("sample", "gmm", ["between=[3,17]"], "between: a Gaussian mixture cannot interpolate"),
+        ("sample", "gmm", ["prior=gmm"], "prior: only for autoencoders"),
         ("sample", "plain", ["prior=gmm"], "prior: no mixture has been fitted to the latents of this run; train with"),
-        ("sample", "vae", ["guidance=cfg"], "guidance: is for diffusion models"),
-        ("sample", "vae", ["label=3"], "label: this model knows no classes"),
-        ("sample", "vae", ["init=a.png"], "init: is for diffusion models"),
-        ("sample", "vae", ["between=[a.png,b.png]", "strength=0.5"], "strength: is for diffusion models"),
-        ("sample", "vae", ["between=[1,2]", "n=1"], "n: the way between two images needs at least 2"),
+        ("sample", "vae", ["guidance=cfg"], "guidance: only for diffusion models"),
+        ("sample", "vae", ["label=3"], "label: this model is not class-conditional"),
+        ("sample", "vae", ["init=a.png"], "init: only for diffusion models"),
+        ("sample", "vae", ["between=[a.png,b.png]", "strength=0.5"], "strength: only for diffusion models"),
+        ("sample", "vae", ["between=[1,2]", "n=1"], "n: an interpolation needs at least 2 images"),
     ],
 )
-def test_what_is_refused(command: str, run: str, arguments: list[str], says: str, runs: Path, cli: Cli) -> None:
+def test_unsupported_options(command: str, run: str, arguments: list[str], message: str, runs: Path, cli: Cli) -> None:
     result = cli(command, f"ckpt={runs / run}", "out=s", *arguments)
-    assert result.code == 2 and f"ddpm: error: {says}" in result.err and result.err.count("\n") == 1
+    assert result.code == 2 and f"ddpm: error: {message}" in result.err and result.err.count("\n") == 1
     assert not Path("s").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["model=vae", "objective=v"], "objective: this model cannot denoise; use objective=elbo"),
         (["model=gmm", "objective=v"], "objective: this model cannot denoise; use objective=em"),
         (["model=unet_tiny", "objective=elbo"], "objective: elbo needs an autoencoder"),
         (["model=unet_tiny", "objective=em"], "objective: em needs a Gaussian mixture"),
-        (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM looks at all images in each step"),
+        (["model=gmm", "trainer.epochs=3"], "trainer.epochs: EM uses all images in each step"),
         (
             ["model=gmm", "model.dimensions=65"],
             "model.dimensions: must be between 1 and the 64 pixel values of an image",
@@ -253,9 +253,9 @@ def test_what_is_refused(command: str, run: str, arguments: list[str], says: str
         (["model=vae", "objective.beta=-1"], "objective.beta: must be at least 0"),
     ],
 )
-def test_what_makes_no_sense_together(arguments: list[str], says: str, cli: Cli, tmp_path: Path) -> None:
+def test_incompatible_choices(arguments: list[str], message: str, cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "run_dir=run", *arguments)
-    assert result.code == 2 and says in result.err and result.err.count("\n") == 1
+    assert result.code == 2 and message in result.err and result.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -284,7 +284,7 @@ def test_bits(runs: Path, cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_prior_of_other_weights_is_not_kept(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finished run that goes on has none until it is fitted anew, also when it is killed in between."""
+    """A finished run that is continued has no prior until it is fitted again, even when it is killed in between."""
 
     def broken(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -303,7 +303,7 @@ def test_a_prior_of_other_weights_is_not_kept(cli: Cli, tmp_path: Path, monkeypa
     assert cli("sample", "ckpt=run", "out=s", "n=2").code == 0 and facts(tmp_path / "s")["task"]["prior"] == "gmm"
 
 
-def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_stops_the_fit_of_the_prior(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[int] = []
 
     def interrupted(self: GaussianMixture, x: np.ndarray) -> GaussianMixture:
@@ -316,7 +316,7 @@ def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(GaussianMixture, "fit", interrupted)
         result = cli("train", *run)
-    assert result.code == 130 and len(fits) == 1 and "before its prior was fitted" in result.out + result.err
+    assert result.code == 130 and len(fits) == 1 and "before the prior was fitted" in result.out + result.err
     assert cli("train", *run).code == 0
     stopped = load_file(tmp_path / "run/checkpoints/step_00000004.safetensors")
     assert cli("train", *[arg.replace("run_dir=run", "run_dir=whole") for arg in run]).code == 0
@@ -325,12 +325,12 @@ def test_a_signal_while_the_prior_is_fitted_is_heard(cli: Cli, tmp_path: Path, m
     assert all(whole[name].equal(stopped[name]) for name in whole)
 
 
-def test_strides_of_em_are_em_in_one_piece() -> None:
+def test_em_in_strides_equals_em_in_one_piece() -> None:
     z = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])
     ours = Mixture(4, 2, torch.float64)
     assert latent.fit_prior(ours, z, seed=0)
-    chance = seed_of(0) % 2**32
-    whole = GaussianMixture(4, reg_covar=latent.FLOOR, max_iter=latent.ITERATIONS, random_state=chance)
+    state = seed_of(0) % 2**32
+    whole = GaussianMixture(4, reg_covar=latent.FLOOR, max_iter=latent.ITERATIONS, random_state=state)
     whole.fit(z.double().numpy())
     assert whole.n_iter_ >= 2 * latent.STRIDE and ours.means.numpy() == pytest.approx(whole.means_, abs=1e-9)
 
@@ -339,15 +339,15 @@ def test_em_validates_when_it_is_due_and_refuses_what_it_cannot_use(cli: Cli, tm
     run = ["run_dir=run", *GMM, "trainer.sample_every=0", "objective.tol=0"]
     assert cli("train", *run, "trainer.steps=5", "trainer.eval_every=2").code == 0
     assert [row["step"] for row in rows(tmp_path / "run") if "val_bits_per_dim" in row] == [2, 4, 5]
-    for wrong in ("trainer.best_by=val_loss", "trainer.features=eyes"):
+    for wrong in ("trainer.best_by=val_loss", "trainer.features=clf"):
         result = cli("train", *GMM, "run_dir=other", wrong)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {wrong.partition('=')[0]}: EM"), result.err
 
 
-def test_a_sampler_that_is_ignored_is_mentioned(runs: Path, cli: Cli) -> None:
-    asked = ["n=2", "device=cpu"]
-    between = [*asked, "kind=interpolate", "between=[3,17]"]
-    for command, rest in (("sample", asked), ("gif", between), ("eval", ["device=cpu", "metrics=[bpd]", "n=2"])):
+def test_a_line_is_logged_when_a_sampler_is_ignored(runs: Path, cli: Cli) -> None:
+    common = ["n=2", "device=cpu"]
+    between = [*common, "kind=interpolate", "between=[3,17]"]
+    for command, rest in (("sample", common), ("gif", between), ("eval", ["device=cpu", "metrics=[bpd]", "n=2"])):
         result = cli(command, f"ckpt={runs / 'vae'}", *rest, "sampler.steps=7")
         assert result.code == 0 and "sampler: ignored" in result.out + result.err, result.err
         result = cli(command, f"ckpt={runs / 'vae'}", *rest)

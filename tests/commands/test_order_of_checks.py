@@ -1,4 +1,4 @@
-"""What every command keeps to: mistakes are said before data are read, and nobody writes into the config."""
+"""Rules for every command: mistakes are reported before data are read, and the config is never changed."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -21,7 +21,7 @@ COMMANDS = {
     "bench": ["what=sample", "windows=1", "seconds=0.01", "warmup=0", *TINY],
     "table": ["of=[e]"],
 }
-WRONG = ["sampler=ddim", "sampler.steps=2000"]  # of 1,000
+WRONG = ["sampler=ddim", "sampler.steps=2000"]  # the schedule has 1,000
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_wrong_sampler_is_refused_before_data_are_read(
     assert result.code == 2 and "sampler.steps" in result.err.splitlines()[-1], result.err
 
 
-def test_no_command_writes_into_its_config(cli: Cli, trained: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_command_changes_its_config(cli: Cli, trained: None, monkeypatch: pytest.MonkeyPatch) -> None:
     run = launch.run
     seen: list[str] = []
 

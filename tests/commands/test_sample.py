@@ -1,4 +1,4 @@
-"""ddpm sample and ddpm gif from a run of digits."""
+"""ddpm sample and ddpm gif of a run on digits."""
 
 import json
 from pathlib import Path
@@ -53,9 +53,9 @@ def test_weights_raw_and_ema_differ(run: str, cli: Cli, tmp_path: Path) -> None:
     assert not np.array_equal(images(tmp_path / "ema"), images(tmp_path / "raw"))
 
 
-def test_latest_is_the_default_and_other_files_are_respected(run: str, cli: Cli, tmp_path: Path) -> None:
+def test_latest_is_the_default_and_other_files_are_never_replaced(run: str, cli: Cli, tmp_path: Path) -> None:
     assert cli("sample", "n=3", "out=s", *QUICK).code == 0
-    assert cli("sample", "n=2", "out=s", *QUICK).code == 0  # samples replace samples
+    assert cli("sample", "n=2", "out=s", *QUICK).code == 0  # new samples replace old ones
     assert len(list((tmp_path / "s/images").iterdir())) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("x")
@@ -78,10 +78,10 @@ def test_classes(cli: Cli, tmp_path: Path) -> None:
 def test_an_unconditional_model_refuses_a_label(cli: Cli) -> None:
     assert cli("train", "run_dir=plain", "model.class_conditional=false", *TINY, *QUIET).code == 0
     refused = cli("sample", "ckpt=plain", "label=1")
-    assert refused.code == 2 and refused.err.startswith("ddpm: error: label: this model knows no classes")
+    assert refused.code == 2 and refused.err.startswith("ddpm: error: label: this model is not class-conditional")
 
 
-def test_colour_runs_through(cli: Cli, tmp_path: Path) -> None:
+def test_colour_images_of_another_shape(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(6):
@@ -111,7 +111,7 @@ def test_mp4(run: str, cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "g/denoise.mp4").stat().st_size > 500
 
 
-def test_damage_is_seen_before_anything_is_written(run: str, cli: Cli, tmp_path: Path) -> None:
+def test_damage_is_detected_before_anything_is_written(run: str, cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "run/checkpoints/step_00000003.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     for command in ("sample", "gif"):

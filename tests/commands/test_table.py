@@ -14,32 +14,32 @@ from ..conftest import TINY, Cli
 
 SHORT = ["trainer.sample_every=0", "logger=none", "trainer.steps=10", "trainer.eval_every=10", *TINY]
 CLASSIFIER = ["model=unet_classifier", "objective.noisy=false", "trainer.eval_images=null"]
-SEEN = ["features=judge", "resamples=3", "sampler.steps=2", "metrics=[fd,kd,pr]", "batch_size=100"]
+METRICS = ["features=clf", "resamples=3", "sampler.steps=2", "metrics=[fd,kd,pr]", "batch_size=100"]
 BITS = ["metrics=[bpd]", "bpd.steps=4", "bpd.ode_steps=1", "n=8"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("evaluations")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", list(sys.argv))
         jobs = [
             ["train", "run_dir=generator", *SHORT],
-            ["train", "run_dir=judge", *SHORT, *CLASSIFIER],
+            ["train", "run_dir=clf", *SHORT, *CLASSIFIER],
             ["train", "run_dir=wider", *SHORT, *CLASSIFIER, "model.channels=16"],
             ["train", "run_dir=noisy", *SHORT, "model=unet_classifier"],
-            ["eval", "out=two", "ckpt=generator", *SEEN, "n=20"],
-            ["eval", "out=three", "ckpt=generator", *SEEN, "n=20", "sampler.steps=3", "sampler.eta=1"],
-            ["eval", "out=fewer", "ckpt=generator", *SEEN, "n=19"],
-            ["eval", "out=eyes", "ckpt=generator", *SEEN, "n=20", "features=wider"],
+            ["eval", "out=two", "ckpt=generator", *METRICS, "n=20"],
+            ["eval", "out=three", "ckpt=generator", *METRICS, "n=20", "sampler.steps=3", "sampler.eta=1"],
+            ["eval", "out=fewer", "ckpt=generator", *METRICS, "n=19"],
+            ["eval", "out=features", "ckpt=generator", *METRICS, "n=20", "features=wider"],
             ["eval", "out=bits", "ckpt=generator", *BITS],
             ["eval", "out=bits_other", "ckpt=generator", *BITS, "seed=1"],
             ["eval", "out=bits_raw", "ckpt=generator", *BITS, "weights=raw"],
             ["eval", "out=bits_ode", "ckpt=generator", *BITS, "bpd.ode_steps=2"],
             ["eval", "out=bits_terms", "ckpt=generator", *BITS, "bpd.terms=2"],
             ["eval", "out=copies", "ckpt=generator", "metrics=memorisation", "n=10", "sampler.steps=2"],
-            ["eval", "out=right", "ckpt=judge"],
+            ["eval", "out=accuracy", "ckpt=clf"],
         ]
         for command, *arguments in jobs:
             assert launch(command, arguments) == 0, arguments
@@ -76,7 +76,7 @@ def test_samplers_side_by_side(place: Path, at: Cli, tmp_path: Path) -> None:
 
 
 def test_bits_of_several_models(place: Path, at: Cli, tmp_path: Path) -> None:
-    """A mixture's and an autoencoder's evaluation have the same form with other kinds of figures."""
+    """The evaluations of a mixture or an autoencoder have the same form, but other kinds of bits per dimension."""
     other = content(place, "bits")
     means, errors = {"exact": 1.25, "elbo": 1.5, "iw_bound": 1.375}, {"exact": 0.01, "elbo": 0.02, "iw_bound": None}
     other["bits_per_dim"] = {kind: {"mean": means[kind], "error": errors[kind]} for kind in means}
@@ -95,17 +95,17 @@ def test_bits_of_several_models(place: Path, at: Cli, tmp_path: Path) -> None:
     assert "bits/dim of 8 val images of digits" in result.out
 
 
-def test_classifiers_as_the_tutorial_has_them(place: Path, at: Cli, tmp_path: Path) -> None:
-    with (place / "wider/metrics.jsonl").open("a") as file:  # as a run that judges its best checkpoint ends
+def test_a_table_of_classifiers(place: Path, at: Cli, tmp_path: Path) -> None:
+    with (place / "wider/metrics.jsonl").open("a") as file:  # the last line of a run with best_by; one is incomplete
         file.write('{"step": 10, "best_step": 5, "val_accuracy": 0.75, "test_accuracy": 0.7125}\n')
         file.write('{"step": 10, "val_accur')
-    result = at("table", "of=[judge,wider]")
+    result = at("table", "of=[clf,wider]")
     assert result.code == 0, result.err
-    last = [json.loads(x) for x in (place / "judge/metrics.jsonl").read_text().splitlines()][-1]
+    last = [json.loads(x) for x in (place / "clf/metrics.jsonl").read_text().splitlines()][-1]
     rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.strip()}
-    assert rows["judge"][:2] == ["UNetClassifier", f"{last['val_accuracy']:.2%}"]
+    assert rows["clf"][:2] == ["UNetClassifier", f"{last['val_accuracy']:.2%}"]
     assert rows["wider"][:3] == ["UNetClassifier", "75.00%", "71.25%"]
-    assert int(rows["judge"][-1].replace(",", "")) == parameters(place / "judge")
+    assert int(rows["clf"][-1].replace(",", "")) == parameters(place / "clf")
 
 
 def parameters(run: Path) -> int:
@@ -116,13 +116,13 @@ def parameters(run: Path) -> int:
         return sum(file.get_tensor(name).numel() for name in names)
 
 
-def test_a_pattern_parts_what_does_not_compare(place: Path, at: Cli) -> None:
-    """Named one by one, the same folders are refused."""
+def test_a_pattern_groups_evaluations_that_cannot_be_compared(place: Path, at: Cli) -> None:
+    """Named one by one, the same folders are an error."""
     result = at("table", "of=[t*,fewer*]")
     assert result.code == 0, result.err
     two, rest = result.out.split("19 samples")
     assert "two" in two and "three" in two and "fewer" in rest
-    assert "2 groups, which do not compare: " in rest and "n: is 20 in fd of three but 19 in fd of fewer" in rest
+    assert "2 groups that cannot be compared with each other: n: is 20 in fd of three but 19 in fd of fewer" in rest
     assert at("table", "of=[two,three,fewer]").code == 2
 
 
@@ -135,8 +135,8 @@ def test_a_figure_is_never_cut(place: Path, at: Cli) -> None:
         assert f"{figure['value']:.4f} ± {figure['spread']:.4f}" in result.out
 
 
-def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
-    result = at("table", 'of=["t*","judg?","two"]')  # named twice is shown once
+def test_patterns_find_evaluations_and_classifiers(place: Path, at: Cli) -> None:
+    result = at("table", 'of=["t*","cl?","two"]')  # a folder that is named twice is shown once
     assert result.code == 0, result.err
     header = next(line for line in result.out.splitlines() if "three" in line)
     assert header.split() == ["three", "two"] and "classifiers of digits" in result.out
@@ -144,42 +144,42 @@ def test_patterns_find_what_there_is(place: Path, at: Cli) -> None:
     assert absolute.code == 0 and "three" in absolute.out
 
 
-def test_a_pattern_leaves_out_what_has_no_accuracy_yet(place: Path, at: Cli, tmp_path: Path) -> None:
-    shutil.copytree(place / "judge", tmp_path / "judge")
-    shutil.copytree(place / "judge", tmp_path / "young")
+def test_a_pattern_skips_runs_without_an_accuracy(place: Path, at: Cli, tmp_path: Path) -> None:
+    shutil.copytree(place / "clf", tmp_path / "clf")
+    shutil.copytree(place / "clf", tmp_path / "young")
     (tmp_path / "young/metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n')
     result = at("table", f'of="{tmp_path}/*"')
     assert result.code == 0, result.err
-    assert "young" in result.out.split("left out, without an accuracy yet: ")[1].splitlines()[0]
-    assert "judge" in result.out.split("left out")[1].split("\n", 1)[1]
+    assert "young" in result.out.split("skipped, no accuracy yet: ")[1].splitlines()[0]
+    assert "clf" in result.out.split("skipped")[1].split("\n", 1)[1]
     for alone in (f"of=[{tmp_path}/young]", f'of="{tmp_path}/y*"'):
         refused = at("table", alone)
         assert refused.code == 2 and "has no accuracy yet" in refused.err
 
 
 @pytest.mark.parametrize(
-    ("of", "code", "says"),
+    ("of", "code", "message"),
     [
         ("[two,fewer]", 2, "n: is 20 in fd of two but 19 in fd of fewer; measure both in the same way"),
-        ("[two,eyes]", 2, "extractor: is classifier"),
+        ("[two,features]", 2, "extractor: is classifier"),
         ("[bits,bits_other]", 2, "seed: is 0 in bits but 1 in bits_other"),
         ("[bits,bits_ode]", 2, "ode_steps: is 1 in ode of bits but 2 in ode of bits_ode"),
         ("[bits,bits_terms]", 2, "terms: is 4 in bound of bits but 2 in bound of bits_terms"),
         ("[two,copies]", 2, "n: is 20 in two but 10 in copies"),
-        ("[judge,noisy]", 2, "objective.noisy: is False in judge but True in noisy"),
-        ("[generator]", 2, "of: generator is a run without an evaluation; name the out folder of ddpm eval"),
-        ("[nowhere]", 2, "of: nowhere: is no folder"),
-        ("[]", 2, "of: is empty"),
-        ('["gener*"]', 2, "of: gener* matches 1 run without an evaluation; name the out folder of ddpm eval"),
+        ("[clf,noisy]", 2, "objective.noisy: is False in clf but True in noisy"),
+        ("[generator]", 2, "of: generator is a run without an evaluation; run ddpm eval ckpt=generator and name its"),
+        ("[nowhere]", 2, "of: nowhere is not a folder"),
+        ("[]", 2, "of: is empty; name out folders"),
+        ('["gener*"]', 2, "of: gener* matches 1 run without an evaluation; run ddpm eval ckpt=generator and name its"),
         ('["nothing*"]', 2, "of: nothing* matches no evaluation"),
-        ("[two/tensorboard]", 2, "of: two/tensorboard: is no folder"),
+        ("[two/tensorboard]", 2, "of: two/tensorboard is not a folder"),
         ("[generator/checkpoints]", 2, "of: generator/checkpoints has no eval.json"),
         ("[broken]", 3, "broken/eval.json: is damaged; run ddpm eval again"),
     ],
 )
-def test_what_must_not_stand_side_by_side(of: str, code: int, says: str, place: Path, at: Cli) -> None:
+def test_incomparable_or_missing_entries_are_an_error(of: str, code: int, message: str, place: Path, at: Cli) -> None:
     (place / "broken").mkdir(exist_ok=True)
     (place / "broken/eval.json").write_text('{"figures": {}')
     result = at("table", f"of={of}", "out=tables")
-    assert result.code == code and says in result.err, result.err
+    assert result.code == code and message in result.err, result.err
     assert len(result.err.splitlines()) == 1 and not (place / "tables").exists()

@@ -29,7 +29,7 @@ def same_tensors(a: Path, b: Path) -> bool:
 
 
 def test_the_loss_falls_on_digits(cli: Cli, tmp_path: Path) -> None:
-    """An untrained network says 0 and scores the variance of v, near 0.8; a learning one far less."""
+    """An untrained network predicts 0, so its loss is the variance of v, near 0.8; a trained one has far less."""
     result = cli(
         "train",
         "run_dir=run",
@@ -45,7 +45,7 @@ def test_the_loss_falls_on_digits(cli: Cli, tmp_path: Path) -> None:
     assert rows(tmp_path / "run")[-1]["val_loss"] < 0.4
 
 
-def test_the_run_directory_is_what_the_readme_says(cli: Cli, tmp_path: Path) -> None:
+def test_the_run_directory_has_the_documented_files(cli: Cli, tmp_path: Path) -> None:
     every = [f"trainer.{what}_every=2" for what in ("log", "save", "sample", "eval")]
     result = cli("train", "run_dir=run", "trainer.steps=4", *every, "sampler.steps=2", *TINY)
     assert result.code == 0, result.err
@@ -75,7 +75,7 @@ def test_the_run_directory_is_what_the_readme_says(cli: Cli, tmp_path: Path) -> 
         ["model=unet_small", "dataset.size=16", "model.channels=32", "trainer.precision=bf16", "optimizer=muon"],
     ],
 )
-def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Path) -> None:
+def test_four_steps_equal_two_steps_and_two_resumed_steps(more: list[str], cli: Cli, tmp_path: Path) -> None:
     common = [*TINY, *QUIET, *more, "trainer.warmup_steps=3"]
     assert cli("train", "run_dir=whole", "trainer.steps=4", *common).code == 0
     assert cli("train", "run_dir=parts", "trainer.steps=2", *common).code == 0
@@ -85,9 +85,9 @@ def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Pa
     assert not same_tensors(tmp_path / "parts" / name, tmp_path / "parts/checkpoints/step_00000002.safetensors")
 
 
-def test_looking_does_not_touch_training(cli: Cli, tmp_path: Path) -> None:
-    assert cli("train", "run_dir=blind", "trainer.steps=4", *TINY, *QUIET, "model.dropout=0.2").code == 0
-    seeing = [
+def test_validation_and_samples_do_not_change_training(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=plain", "trainer.steps=4", *TINY, *QUIET, "model.dropout=0.2").code == 0
+    often = [
         "trainer.sample_every=1",
         "trainer.eval_every=1",
         "trainer.save_every=1",
@@ -95,12 +95,12 @@ def test_looking_does_not_touch_training(cli: Cli, tmp_path: Path) -> None:
         "sampler=ddpm",
         "sampler.steps=3",
     ]
-    assert cli("train", "run_dir=seeing", "trainer.steps=4", *TINY, *seeing, "model.dropout=0.2").code == 0
+    assert cli("train", "run_dir=validated", "trainer.steps=4", *TINY, *often, "model.dropout=0.2").code == 0
     name = "checkpoints/step_00000004.safetensors"
-    assert (tmp_path / "blind" / name).read_bytes() == (tmp_path / "seeing" / name).read_bytes()
+    assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "validated" / name).read_bytes()
 
 
-def test_micro_batches_are_the_same_step(cli: Cli, tmp_path: Path) -> None:
+def test_micro_batches_give_the_same_step(cli: Cli, tmp_path: Path) -> None:
     """Same images, times and noise; only the order of additions differs."""
     common = [*TINY, *QUIET, "trainer.steps=2", "trainer.precision=fp32"]
     assert cli("train", "run_dir=whole", *common).code == 0
@@ -112,16 +112,16 @@ def test_micro_batches_are_the_same_step(cli: Cli, tmp_path: Path) -> None:
     assert any(whole[k].abs().max() > 1e-4 for k in memory)
 
 
-def test_a_finished_run_says_so(cli: Cli, tmp_path: Path) -> None:
+def test_a_finished_run_is_reported_and_left_alone(cli: Cli, tmp_path: Path) -> None:
     arguments = ["run_dir=run", "trainer.steps=2", *TINY, *QUIET]
     assert cli("train", *arguments).code == 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
     again = cli("train", *arguments)
-    assert again.code == 0 and "is finished" in again.out
+    assert again.code == 0 and "already finished" in again.out
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
 
 
-def test_what_may_not_change_on_resume(cli: Cli) -> None:
+def test_settings_that_cannot_change_on_resume(cli: Cli) -> None:
     arguments = ["run_dir=run", *TINY, *QUIET]
     assert cli("train", *arguments, "trainer.steps=2").code == 0
     changes = {
@@ -134,7 +134,7 @@ def test_what_may_not_change_on_resume(cli: Cli) -> None:
         result = cli("train", *arguments, "trainer.steps=4", change)
         assert result.code == 2 and result.err.startswith(f"ddpm: error: {key}"), result.err
     result = cli("train", *arguments, "resume=false")
-    assert result.code == 2 and "run has checkpoints" in result.err
+    assert result.code == 2 and "run already has checkpoints" in result.err
     warned = cli("train", *arguments, "trainer.steps=3", "seed=5")
     assert warned.code == 0 and "seed 0 -> 5" in warned.err
 
@@ -152,7 +152,7 @@ def test_max_seconds_counts_all_sessions(cli: Cli, tmp_path: Path) -> None:
     arguments = ["run_dir=run", "trainer.steps=100000", "trainer.max_seconds=2", *TINY, *QUIET]
     assert cli("train", *arguments).code == 0
     assert rows(tmp_path / "run")[-1]["seconds"] >= 2
-    assert "is finished" in cli("train", *arguments).out
+    assert "already finished" in cli("train", *arguments).out
 
 
 def test_metrics_beyond_the_checkpoint_are_dropped(cli: Cli, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_best_by_keeps_the_best(cli: Cli, tmp_path: Path) -> None:
     assert kept == {7, 8} | {best}
 
 
-def test_a_sweep_makes_complete_runs(cli: Cli, tmp_path: Path) -> None:
+def test_a_sweep_writes_complete_runs(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "schedule=linear,cosine", "trainer.steps=2", *TINY, *QUIET)
     assert result.code == 0, result.err
     runs = sorted(p.parent for p in (tmp_path / "outputs/multirun").rglob("config.json"))
@@ -190,10 +190,10 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-    raise AssertionError(f"{path} did not come")
+    raise AssertionError(f"{path} did not appear")
 
 
-def test_killed_and_resumed_is_as_if_never_killed(cli: Cli, program: Program, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(cli: Cli, program: Program, tmp_path: Path) -> None:
     common = [
         "train",
         "trainer.steps=60",
@@ -206,7 +206,7 @@ def test_killed_and_resumed_is_as_if_never_killed(cli: Cli, program: Program, tm
     process = program(*common, "run_dir=killed", "trainer.steps=100000")
     wait_for(tmp_path / "killed/checkpoints/step_00000010.json", process)
     busy = cli(*common, "run_dir=killed")
-    assert busy.code == 8 and "killed: another process trains here" in busy.err
+    assert busy.code == 8 and "killed: another process is training here" in busy.err
     process.kill()
     process.communicate()
     newest = max(int(p.stem.removeprefix("step_")) for p in (tmp_path / "killed/checkpoints").glob("*.json"))
@@ -239,8 +239,8 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, program: Pr
     assert len(list((tmp_path / "run/checkpoints").glob("*.json"))) == 1
 
 
-def test_classes_that_only_the_folder_tells(cli: Cli, tmp_path: Path) -> None:
-    """The network is built for what is found, and a resumed run finds the same."""
+def test_classes_are_those_of_the_folder(cli: Cli, tmp_path: Path) -> None:
+    """The network is built for the number of classes found in the folder, also when resuming."""
     for name in ("cats", "dogs", "emus"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for i in range(4):
@@ -257,8 +257,8 @@ def test_classes_that_only_the_folder_tells(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0, result.err
 
 
-def test_a_cache_changes_no_weight(cli: Cli, tmp_path: Path) -> None:
-    """A run that was begun from memory goes on from a cache as if nothing had happened, and says where that is."""
+def test_a_cache_does_not_change_the_weights(cli: Cli, tmp_path: Path) -> None:
+    """A run that started without a cache resumes with one bit for bit, and logs where the cache is."""
     generator = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()
     for i in range(24):
@@ -267,7 +267,7 @@ def test_a_cache_changes_no_weight(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=a", "trainer.steps=4", "dataset.cache=false", *data).code == 0
     assert cli("train", "run_dir=b", "trainer.steps=2", "dataset.cache=false", *data).code == 0
     result = cli("train", "run_dir=b", "trainer.steps=4", "dataset.cache=kept", *data)
-    assert result.code == 0 and "resuming with other settings" not in result.out
+    assert result.code == 0 and "resuming with changed settings" not in result.out
     assert same_tensors(*(tmp_path / run / "checkpoints/step_00000004.safetensors" for run in "ab"))
     (made,) = [line for line in (tmp_path / "b/train.log").read_text().splitlines() if "the cache" in line]
     assert f"made the cache kept/{next((tmp_path / 'kept').glob('*.npy')).name} (24 pictures" in made

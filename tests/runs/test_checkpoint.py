@@ -35,7 +35,9 @@ def test_an_empty_folder_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest", "halved manifest"])
-def test_a_damaged_newest_gives_the_one_before(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_newest_falls_back_to_the_one_before(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, 1)
     path = write(tmp_path, 2).path
     raw = path.read_bytes()
@@ -52,28 +54,28 @@ def test_a_damaged_newest_gives_the_one_before(tmp_path: Path, harm: str, caplog
     with caplog.at_level(logging.WARNING):
         found = checkpoint.latest(tmp_path)
     assert found is not None and found.step == 1
-    assert harm == "manifest" or "using step 1 instead" in caplog.text  # without a manifest it never counted
+    assert harm == "manifest" or "using step 1 instead" in caplog.text  # without a manifest there is no warning
 
 
-def test_none_valid_stops(tmp_path: Path) -> None:
+def test_no_valid_checkpoint_is_an_error(tmp_path: Path) -> None:
     for step in (1, 2):
         write(tmp_path, step).path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no older one is valid"):
+    with pytest.raises(CheckpointError, match="no older checkpoint is valid"):
         checkpoint.latest(tmp_path)
 
 
-def test_tensors_without_any_manifest_stop(tmp_path: Path) -> None:
+def test_tensors_without_any_manifest_are_an_error(tmp_path: Path) -> None:
     for step in (1, 2):
         write(tmp_path, step).manifest_path.unlink()
     with pytest.raises(CheckpointError, match="without a manifest"):
         checkpoint.latest(tmp_path)
 
 
-def test_a_first_save_cut_short_does_not_block_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed between the tensors and the manifest: nothing ever counted, so the same command begins, and says so."""
+def test_an_interrupted_first_save_does_not_block_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed between the tensors and the manifest: the same command trains from scratch, with a warning."""
     write(tmp_path, 1).manifest_path.unlink()
     assert checkpoint.latest(tmp_path) is None
-    assert "cut short; beginning afresh" in caplog.text
+    assert "interrupted; training from scratch" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
     assert found is not None and found.step == 1
 
 
-def test_what_a_killed_save_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, {"model.w": torch.ones(3)}, {})
     kept = sorted(tmp_path.iterdir())
     (tmp_path / ".tmpZEniK").write_bytes(b"half of the tensors")
@@ -118,8 +120,8 @@ def test_what_a_killed_save_left_is_removed_and_nothing_else(tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == kept
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_tensors_can_be_read_by_whom_the_manifest_can(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="file modes exist on POSIX only")
+def test_tensors_have_the_same_permissions_as_the_manifest(tmp_path: Path) -> None:
     for mask in (0o022, 0o027):
         before = os.umask(mask)
         try:
@@ -139,15 +141,15 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_prune_does_not_count_what_lies_ahead(tmp_path: Path) -> None:
-    """A run that went back behind damaged checkpoints keeps its good ones."""
+def test_prune_does_not_count_later_steps(tmp_path: Path) -> None:
+    """A run that resumed from before damaged checkpoints keeps its valid ones."""
     for step in (1, 2, 3, 8, 9):
         write(tmp_path, step)
     checkpoint.prune(tmp_path, newest=3, keep_last=2)
     assert sorted(int(p.stem[5:]) for p in tmp_path.glob("*.json")) == [2, 3, 8, 9]
 
 
-def test_saving_a_step_again_never_leaves_a_lying_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_a_step_again_never_leaves_a_wrong_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, 1)
 
     def crash(*_: object) -> None:
@@ -160,7 +162,7 @@ def test_saving_a_step_again_never_leaves_a_lying_manifest(tmp_path: Path, monke
         checkpoint.load(tmp_path / "step_00000001.json")
 
 
-def test_find_takes_a_run_a_folder_or_a_file(tmp_path: Path) -> None:
+def test_find_accepts_a_run_a_folder_or_a_file(tmp_path: Path) -> None:
     saved = write(tmp_path / "run" / "checkpoints", 5)
     for where in (tmp_path / "run", tmp_path / "run" / "checkpoints", saved.path, saved.manifest_path):
         assert checkpoint.find(where).step == 5
@@ -173,8 +175,8 @@ def test_find_takes_a_run_a_folder_or_a_file(tmp_path: Path) -> None:
             checkpoint.find(where)
 
 
-def test_a_run_from_before_an_option_goes_on_with_what_it_meant() -> None:
-    """Its config does not have the key; asking for something else is refused as ever."""
+def test_a_run_older_than_an_option_resumes_with_its_default() -> None:
+    """The config of the run does not have the key; another value than the default is refused."""
     old = {"schedule": {"steps": 10}, "objective": {}, "model": {}}
     new = {
         "schedule": {"steps": 10, "shift": 1.0, "zero_terminal_snr": False},

@@ -1,4 +1,4 @@
-"""The table of the kinds of model: what it names exists, and every shipped model is in it."""
+"""The table of families of models: its classes exist, and every shipped model belongs to a family."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +24,7 @@ MODELS = sorted(p.stem for p in (conf_dir() / "model").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, OTHER], ids=lambda family: family.model.__name__)
-def test_both_classes_are_there(family: Family) -> None:
+def test_both_classes_exist(family: Family) -> None:
     opened, trained = (locate(path, "model", {"ddpm_cli"}) for path in (family.opened, family.trained))
     assert isinstance(opened, type) and issubclass(opened, LoadedRun)
     assert isinstance(trained, type) and issubclass(trained, Session)
@@ -39,7 +39,7 @@ def test_both_classes_are_there(family: Family) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_shipped_wrappedis_of_a_family(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_model_belongs_to_a_family(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     size = 28 if model in ("vae", "unet_tutorial") else 32
     dataset = ["dataset=image_folder", "dataset.root=x", f"dataset.size={size}", "dataset.classes=3"]

@@ -1,4 +1,4 @@
-"""Runs made by an earlier version sample, evaluate and resume as they did then."""
+"""Runs of an earlier version give the same samples, metrics and weights as with that version."""
 
 import json
 import os
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def exact() -> bool:
-    """On the processor and with the torch that they were made with; elsewhere floats round differently."""
-    known: dict[str, str] = json.loads((make.HERE / "machine.json").read_text())
-    return known == make.machine()
+    """Whether processor and torch are those of the stored results; on others, floats round differently."""
+    original: dict[str, str] = json.loads((make.HERE / "machine.json").read_text())
+    return original == make.machine()
 
 
 @pytest.mark.parametrize("name", make.TRAIN)
-def test_an_earlier_run_gives_what_it_gave(
+def test_an_earlier_run_gives_the_same_results(
     name: str, exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
@@ -52,8 +52,8 @@ def test_an_earlier_run_gives_what_it_gave(
     assert [row["step"] for row in rows][-1] == make.MORE and len(rows) > 2
 
 
-def test_a_path_that_an_earlier_version_named_still_leads_somewhere() -> None:
-    """Targets of configs and checkpoints that have moved since."""
+def test_targets_of_earlier_versions_still_work() -> None:
+    """Classes that have moved since configs and checkpoints named them."""
     from ddpm_cli.build import ALIASES, build, locate
     from ddpm_cli.sampling.guidance import ClassifierGuidance
     from ddpm_cli.training.plan import Decay

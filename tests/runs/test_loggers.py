@@ -1,4 +1,4 @@
-"""Loggers: TensorBoard and its graph, trackio, Weights & Biases by a stand-in, several at once, one that fails."""
+"""Loggers: TensorBoard and its graph, trackio, a fake Weights & Biases, several together, one that fails."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ def has_graph(folder: Path) -> bool:
     [ResNet(1, channels=4, blocks=1), UNetClassifier(1, 8, channels=16, multipliers=(1,), dropout=0.5)],
     ids=["untimed", "timed"],
 )
-def test_it_is_there_and_nothing_changes(module: nn.Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_adding_a_graph_changes_nothing(module: nn.Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     module.train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     torch.manual_seed(3)
@@ -58,13 +58,13 @@ class Untraceable(Classifier):
         raise RuntimeError("no such luck\nand more")
 
 
-def test_what_cannot_be_traced_is_a_line_in_the_log(
+def test_a_failure_to_trace_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("INFO")
     with SummaryWriter(str(tmp_path)) as writer:
         add_graph(writer, Untraceable(), (1, 8, 8))
-    assert caplog.messages == ["TensorBoard shows no graph of this network (no such luck)"]
+    assert caplog.messages == ["TensorBoard will not show the graph of the network (no such luck)"]
     assert "Error occurs" not in capfd.readouterr().out  # torch's own print
     assert not has_graph(tmp_path)
 
@@ -73,17 +73,17 @@ RUN = ["train", "run_dir=a/run", "trainer.log_every=2", "trainer.sample_every=2"
 
 
 class Package(ModuleType):
-    """What both packages have, as far as a run uses it. Keeps what it is given."""
+    """A fake of both packages, as far as a run uses them. Records the calls."""
 
     def __init__(self, name: str, full: bool = False):
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, None)
-        self.begun: list[dict[str, Any]] = []
+        self.init_options: list[dict[str, Any]] = []
         self.logged: list[tuple[int, dict[str, Any]]] = []
         self.full, self.finished = full, 0
 
     def init(self, **options: Any) -> "Package":
-        self.begun.append(options)
+        self.init_options.append(options)
         return self
 
     def Image(self, picture: np.ndarray) -> tuple[int, ...]:  # noqa: N802
@@ -105,16 +105,16 @@ def test_weights_and_biases_gets_what_metrics_jsonl_has(
     monkeypatch.setitem(sys.modules, "wandb", package)
     mine = ["logger=wandb", "logger.wandb.project=mine", "logger.wandb.options={entity: me}"]
     assert cli(*RUN, *mine, "trainer.steps=4").code == 0
-    known = package.begun[0]
-    assert {k: known[k] for k in ("project", "name", "id", "resume", "entity")} == {
+    options = package.init_options[0]
+    assert {k: options[k] for k in ("project", "name", "id", "resume", "entity")} == {
         "project": "mine", "name": "a_run", "id": "a_run", "resume": "allow", "entity": "me",
     }  # fmt: skip
-    assert known["config"]["model"]["in_channels"] == 1 and package.finished == 1
+    assert options["config"]["model"]["in_channels"] == 1 and package.finished == 1
     rows = [json.loads(line) for line in (tmp_path / "a/run/metrics.jsonl").read_text().splitlines()]
     scalars = [{"step": step, **values} for step, values in package.logged if "samples" not in values]
     assert scalars == rows and len(rows) == 3  # the last is the validation at the end
     pictures = [values["samples"] for _, values in package.logged if "samples" in values]
-    assert len(pictures) == 2 and all(shape[2] == 3 for shape in pictures)  # grey as RGB
+    assert len(pictures) == 2 and all(shape[2] == 3 for shape in pictures)  # grey images become RGB
     assert not (tmp_path / "a/run/tensorboard").exists()
 
 
@@ -128,17 +128,17 @@ def test_trackio_beside_tensorboard_and_after_a_resume(
         assert result.code == 0, result.err
         assert "Trackio" not in result.out + result.err  # its greetings
     with sqlite3.connect(tmp_path / "trackio/p.db") as base:
-        found = base.execute("select run_name, step, metrics from metrics order by id").fetchall()
+        logged = base.execute("select run_name, step, metrics from metrics order by id").fetchall()
     losses = {
-        step: json.loads(values)["loss"] for _, step, values in found if b"loss" in values.replace(b"val_loss", b"")
+        step: json.loads(values)["loss"] for _, step, values in logged if b"loss" in values.replace(b"val_loss", b"")
     }
     rows = [json.loads(line) for line in (tmp_path / "a/run/metrics.jsonl").read_text().splitlines()]
     assert losses == {row["step"]: row["loss"] for row in rows if "loss" in row} and set(losses) == {2, 4}
-    assert {name for name, *_ in found} == {"a_run"}
+    assert {name for name, *_ in logged} == {"a_run"}
     assert list((tmp_path / "a/run/tensorboard").iterdir())
 
 
-def test_a_logger_that_fails_never_ends_the_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logger_that_fails_does_not_end_the_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", Package("wandb", full=True))
     result = cli(*RUN, "logger=[wandb,tensorboard]", "trainer.steps=4")
     assert result.code == 0 and result.err.count("logger.wandb: failed") == 1 and "No space left" in result.err
@@ -164,7 +164,9 @@ def test_a_logger_that_cannot_start_ends_a_new_run_but_not_a_resumed_one(
     assert resumed.code == 0 and "logger.wandb: cannot start (No API key configured)" in resumed.err
 
 
-def test_one_that_is_not_installed_is_one_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_logger_package_is_a_one_line_error(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = cli(*RUN, "logger=trackio")
     assert result.code == 2 and len(result.err.splitlines()) == 1
@@ -172,6 +174,6 @@ def test_one_that_is_not_installed_is_one_line(cli: Cli, tmp_path: Path, monkeyp
     assert not (tmp_path / "a").exists()
 
 
-def test_help_marks_each_of_several(cli: Cli) -> None:
+def test_help_marks_every_chosen_logger(cli: Cli) -> None:
     out = cli("train", "--help", "logger=[tensorboard,trackio]").out
     assert "*tensorboard" in out and "*trackio" in out and "logger.trackio.project" in out

@@ -1,4 +1,4 @@
-"""How many images `ddpm sample` draws at a time, and whether it compiles for them."""
+"""The batch size of `ddpm sample`, and whether the network is compiled."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def drawn(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
         return file["arr_0"].astype(int), json.loads((folder / "sample.json").read_text())
 
 
-def test_images_do_not_depend_on_how_many_at_a_time(cli: Cli, tmp_path: Path) -> None:
+def test_images_do_not_depend_on_the_batch_size(cli: Cli, tmp_path: Path) -> None:
     assert cli(*TRAIN).code == 0
     for name, size in (("auto", "auto"), ("three", "3")):
         result = cli("sample", "ckpt=run", "n=7", f"batch_size={size}", "sampler.steps=3", f"out={name}")
@@ -48,7 +48,7 @@ def batching_of(run: Generator, n: int, calls: int, requested: Any) -> Batching:
     return Batching(run.run, run.network_call, n, calls, requested)
 
 
-def test_auto_takes_less_where_memory_is_short(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_smaller_when_memory_is_short(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(cli)
     assert batching_of(model, 1000, 50, "auto").batch_size == 64 and batching_of(model, 9, 50, "auto").batch_size == 9
     assert batching_of(model, 1000, 50, 300).batch_size == 300
@@ -60,12 +60,12 @@ def test_only_many_images_are_worth_compiling(cli: Cli, monkeypatch: pytest.Monk
     model = loaded(cli)
     requested: list[tuple[Any, ...]] = []
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
-    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))  # as if it paid here
+    monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))  # as if it saved time
     monkeypatch.setattr(
         batching, "compile_call", lambda module, mode, training, **k: requested.append((mode, training, k))
     )
-    found = [batching_of(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
-    assert found == ["eager", "compiled"]
+    modes = [batching_of(model, n, 50, "auto").compile("auto") for n in (64, 10**8)]
+    assert modes == ["eager", "compiled"]
     assert requested[1] == ("compiled", False, {"sizes": (64, 128), "key": "compile"})
     assert (
         batching_of(model, 4, 50, "auto").compile(True) == "compiled"

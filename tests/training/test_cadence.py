@@ -1,4 +1,4 @@
-"""What happens once an epoch, and the best checkpoint by training loss."""
+"""Actions once per epoch, and the best checkpoint by training loss."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def due(every: Every, batch_size: int, images: int, steps: int) -> list[int]:
 def test_an_epoch_ends_with_its_last_image() -> None:
     assert due("epoch", 5, 10, 7) == [2, 4, 6]
     assert due("epoch", 4, 10, 8) == [3, 5, 8]  # images 12, 20, 32: each the first at or beyond 10, 20, 30
-    assert due("epoch", 25, 10, 3) == [1, 2, 3]  # several epochs a step
+    assert due("epoch", 25, 10, 3) == [1, 2, 3]  # several epochs per step
     for batch_size, images in ((4, 10), (7, 10), (3, 3), (128, 1000)):  # epochs=n ends where the n-th epoch does
         ends = due("epoch", batch_size, images, 60)
         assert ends[2] == Plan(epochs=3, batch_size=batch_size).length(images)
@@ -39,14 +39,14 @@ def test_an_epoch_ends_with_its_last_image() -> None:
 @pytest.mark.parametrize(
     "options", [{"best_by": "loss", "log_every": 0}, {"best_by": "val_loss", "eval_every": 0}, {"save_every": -1}]
 )
-def test_what_cannot_be_is_named(options: dict[str, Any]) -> None:
+def test_invalid_combinations_name_the_key(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: "):
         Plan(**options)
     Plan(best_by="loss", log_every="epoch", eval_every=0)
 
 
-class Given:
-    """An objective whose losses are given: one number for each step."""
+class GivenLosses:
+    """An objective with prescribed losses, one number per step."""
 
     def __init__(self, values: list[float], step: int = 0):
         self.values, self.step = values, step
@@ -67,12 +67,13 @@ def session(folder: Path, losses: list[float], plan: Plan) -> TrainState:
     with RunDirectory(folder, Quiet(-1)) as run:
         run.open(state.step, {}, {})
         data = Images(pixels, torch.zeros(4, dtype=torch.int64), ())
-        assert train(Given(losses, state.step), module, state, data, plan, run, Callbacks(), seed=0)  # type: ignore[arg-type]
+        objective = GivenLosses(losses, state.step)
+        assert train(objective, module, state, data, plan, run, Callbacks(), seed=0)  # type: ignore[arg-type]
     return state
 
 
 LOSSES = [9.0, 5.0, 1.0, 4.0, 3.0, 4.0, 0.5, 8.0, 0.1, 0.1, 9.0, 0.05]
-"""Means of epochs of two steps: 7, 2.5, 3.5, 4.25, 0.1, 4.525."""
+"""The means of epochs of two steps are 7, 2.5, 3.5, 4.25, 0.1, 4.525."""
 
 
 def plan_of(steps: int) -> Plan:
@@ -85,13 +86,13 @@ def test_the_epoch_with_the_lowest_mean_loss_is_kept(tmp_path: Path) -> None:
     assert state.best == {"step": 4, "value": 2.5, "by": "loss"}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in lines] == [(2, 7), (4, 2.5), (6, 3.5), (8, 4.25)]
-    there = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "checkpoints").glob("*.json"))
-    assert there == [4, 8]  # the best, and the last
+    saved = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "checkpoints").glob("*.json"))
+    assert saved == [4, 8]  # the best, and the last
 
 
 @pytest.mark.parametrize("stops", [(3, 12), (1, 5, 9, 11, 12), (4, 7, 11, 12)])
 def test_sessions_that_end_within_an_epoch_find_the_same_best(stops: tuple[int, ...], tmp_path: Path) -> None:
-    """The mean over an epoch does not depend on where the run was interrupted, nor do half epochs count."""
+    """The mean over an epoch does not depend on where the run was interrupted, and half epochs do not count."""
     whole = session(tmp_path / "whole", LOSSES, plan_of(12))
     for stop in stops:
         state = session(tmp_path / "parts", LOSSES, plan_of(stop))
@@ -103,8 +104,8 @@ def test_half_an_epoch_is_never_the_best(tmp_path: Path) -> None:
     assert state.best == {"step": 4, "value": 2.5, "by": "loss"}  # step 7 alone would be 0.5
 
 
-def test_on_the_command_line_by_epoch_and_resumed_bit_for_bit(cli: Cli, tmp_path: Path) -> None:
-    """1,617 digits in batches of 600 are epochs of 2.7 steps: they end at 3, 6 and 9."""
+def test_a_run_by_epochs_is_resumed_bit_for_bit(cli: Cli, tmp_path: Path) -> None:
+    """1,617 digits in batches of 600 are epochs of 2.7 steps: they end at steps 3, 6 and 9."""
     tiny = [a for a in TINY if "batch_size" not in a]
     every = [f"trainer.{what}_every=epoch" for what in ("log", "save", "sample", "eval")]
     arguments = [*tiny, *every, "trainer.batch_size=600", "trainer.best_by=loss", "sampler.steps=2", "logger=none"]

@@ -1,4 +1,4 @@
-"""What `auto` comes to, that it is remembered, and what happens when it turns out wrong."""
+"""How `auto` is resolved, that a run stores the choice, and what happens when the choice fails."""
 
 import json
 import logging
@@ -32,8 +32,8 @@ QUIET = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
 
 
 @pytest.fixture
-def gainful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if compiling paid on a CPU."""
+def compiling_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs with which compiling saves time on a CPU."""
     monkeypatch.setitem(compiling.COSTS, "cpu", compiling.CompileCost(1e11, 0.0, 0.8, 0.35, 20))
 
 
@@ -48,20 +48,20 @@ def test_nothing_is_compiled_on_a_cpu_unless_asked(cli: Cli, tmp_path: Path, mon
     assert json.loads(manifest.read_text())["chosen"]["compile"] == "eager"
 
 
-def worth(**options: Any) -> bool:
-    """Whether a run of the tiny network is worth compiling for."""
-    made = TinyTraining(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
-    return Auto(made.objective, made.model, made.state, made.plan, CPU, made.data).worth_compiling()
+def worth_compiling(**options: Any) -> bool:
+    """Whether compiling is worth it for a run of the tiny network."""
+    tiny = TinyTraining(Plan(**{"batch_size": 8, "compile": False, "precision": "fp32", **options}))
+    return Auto(tiny.objective, tiny.model, tiny.state, tiny.plan, CPU, tiny.data).worth_compiling()
 
 
-def test_only_long_runs_are_worth_compiling(gainful: None) -> None:
-    assert not worth(steps=1000)
-    assert worth(steps=10**9)
-    assert worth(steps=10**9, max_seconds=1e6) and not worth(steps=10**9, max_seconds=600)
-    assert not worth(steps=10**9, epochs=1)
+def test_only_long_runs_are_worth_compiling(compiling_pays: None) -> None:
+    assert not worth_compiling(steps=1000)
+    assert worth_compiling(steps=10**9)
+    assert worth_compiling(steps=10**9, max_seconds=1e6) and not worth_compiling(steps=10**9, max_seconds=600)
+    assert not worth_compiling(steps=10**9, epochs=1)
 
 
-def test_a_larger_network_takes_longer_both_to_run_and_to_compile(gainful: None) -> None:
+def test_a_larger_network_takes_longer_both_to_run_and_to_compile(compiling_pays: None) -> None:
     assert estimated_seconds(2e12, 10, 100, CPU) == 2 * estimated_seconds(1e12, 10, 100, CPU) > 0
     assert (
         break_even_seconds(200, CPU, True)
@@ -71,8 +71,8 @@ def test_a_larger_network_takes_longer_both_to_run_and_to_compile(gainful: None)
     assert break_even_seconds(10, torch.device("mps"), True) == float("inf")
 
 
-def test_what_a_setting_comes_to(
-    gainful: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_how_each_compile_setting_is_resolved(
+    compiling_pays: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
@@ -87,7 +87,7 @@ def test_what_a_setting_comes_to(
 
 @pytest.mark.parametrize(("setting", "level"), [(True, logging.WARNING), ("auto", logging.INFO)])
 def test_without_a_compiler_there_is_one_line(
-    gainful: None, setting: Any, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    compiling_pays: None, setting: Any, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setenv("CXX", "/nowhere/g++")
@@ -104,7 +104,7 @@ def compiled_by(monkeypatch: pytest.MonkeyPatch, compile: Any, **options: Any) -
     return module, call
 
 
-def test_what_cannot_be_compiled_runs_as_it_is(
+def test_a_network_that_cannot_be_compiled_runs_uncompiled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
@@ -121,7 +121,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(
     assert caplog.messages == ["compile: compiling failed (no such luck); continuing uncompiled"] and failures == [1]
 
 
-def test_no_memory_is_no_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_not_a_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> Any:
         def call(*_: Any) -> None:
             raise torch.OutOfMemoryError("full")
@@ -135,7 +135,7 @@ def test_no_memory_is_no_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_batches_of_the_first_size_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a short last part, nor validation, nor a copy of the network compiles anything more."""
+    """A short last batch, validation and a copy of the network do not compile again."""
     from copy import deepcopy
 
     sizes: list[int] = []
@@ -165,16 +165,17 @@ def test_only_batches_of_the_first_size_are_compiled(monkeypatch: pytest.MonkeyP
 
 
 def chosen(run: Path, step: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / f"checkpoints/step_{step:08d}.json").read_text())["chosen"]
-    return found
+    manifest = json.loads((run / f"checkpoints/step_{step:08d}.json").read_text())
+    settings: dict[str, Any] = manifest["chosen"]
+    return settings
 
 
-def test_a_run_goes_on_as_it_was_begun(
-    gainful: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_keeps_its_compile_mode(
+    compiling_pays: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the rule says when it is resumed, with more steps say."""
-    asked: list[CompileMode] = []
-    monkeypatch.setattr(setup, "compile_call", lambda module, mode, *_, **__: asked.append(mode))
+    """Even when `auto` would decide differently on resuming, for example with more steps."""
+    modes: list[CompileMode] = []
+    monkeypatch.setattr(setup, "compile_call", lambda module, mode, *_, **__: modes.append(mode))
     monkeypatch.setattr(compiling, "missing_tool", lambda _: None)
     for first in (True, False):
         monkeypatch.setattr(Auto, "worth_compiling", lambda _, first=first: first)
@@ -182,22 +183,22 @@ def test_a_run_goes_on_as_it_was_begun(
         monkeypatch.setattr(Auto, "worth_compiling", lambda _, first=first: not first)
         assert cli("train", f"run_dir=run{first}", "trainer.steps=2", *QUIET).code == 0
         assert chosen(tmp_path / f"run{first}", 2)["compile"] == ("compiled" if first else "eager")
-    assert asked == ["compiled", "compiled", "eager", "eager"]
+    assert modes == ["compiled", "compiled", "eager", "eager"]
 
 
 def test_a_size_is_halved_until_it_fits() -> None:
-    asked: list[int] = []
+    tried: list[int] = []
 
     def fits(part: int) -> bool:
-        asked.append(part)
+        tried.append(part)
         return part <= 20
 
-    assert halved(100, fits) == 13 and asked == [100, 50, 25, 13]
+    assert halved(100, fits) == 13 and tried == [100, 50, 25, 13]
     assert halved(64, lambda _: True) == 64 and halved(64, lambda _: False) == 1
 
 
-class Hungry:
-    """Has memory for `most` images only."""
+class OutOfMemoryAbove:
+    """An objective that runs out of memory with more than `most` images."""
 
     def __init__(self, most: int):
         self.most = most
@@ -208,24 +209,24 @@ class Hungry:
         return Loss(model(batch.x).square().mean(), {})
 
 
-def test_trying_leaves_no_trace() -> None:
+def test_trying_a_batch_size_changes_nothing() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     state = TrainState(module, torch.optim.Adam(module.parameters()), None)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    fits = fits_by_trying(Hungry(5), module, state, 16, (1, 2, 2))  # type: ignore[arg-type]
+    fits = fits_by_trying(OutOfMemoryAbove(5), module, state, 16, (1, 2, 2))  # type: ignore[arg-type]
     assert halved(16, fits) == 4
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters()) and not state.optimizer.state
 
 
-def test_trying_leaves_what_the_objective_remembers() -> None:
+def test_trying_a_batch_size_keeps_the_state_of_the_objective() -> None:
     objective = Denoising(unet_target(), times=Importance(bins=4))
-    made = TinyTraining(Plan(batch_size=8, compile=False, precision="fp32"), None, objective)
-    made.steps(3)
-    assert isinstance(made.state.times, Importance)
-    before = [b.clone() for b in made.state.times.buffers()]
-    assert fits_by_trying(objective, made.model, made.state, 8, (1, 8, 8))(8)
-    assert all(map(torch.equal, before, made.state.times.buffers())) and before[1].sum() > 0
+    tiny = TinyTraining(Plan(batch_size=8, compile=False, precision="fp32"), None, objective)
+    tiny.steps(3)
+    assert isinstance(tiny.state.times, Importance)
+    before = [b.clone() for b in tiny.state.times.buffers()]
+    assert fits_by_trying(objective, tiny.model, tiny.state, 8, (1, 8, 8))(8)
+    assert all(map(torch.equal, before, tiny.state.times.buffers())) and before[1].sum() > 0
 
 
 def unet_target() -> Any:
@@ -239,8 +240,8 @@ def test_an_estimate_counts_images_and_weights() -> None:
     assert fits(30) and not fits(31)  # 100 n + 5 x 1000 <= 8000
 
 
-def test_work_is_counted_and_nothing_changes() -> None:
-    """A convolution: 2 x 9 products for each of 64 pixels forward, and again for its weights going back."""
+def test_counting_the_cost_is_exact_and_changes_nothing() -> None:
+    """A convolution: 2 x 9 operations for each of 64 pixels forward, and as many backward for its weights."""
 
     def mean(model: nn.Module, batch: LabelledBatch, rng: Random) -> Loss:
         return Loss(model(batch.x).mean(), {})
@@ -250,12 +251,12 @@ def test_work_is_counted_and_nothing_changes() -> None:
     data = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ())
     cost = Auto(mean, module, state, Plan(), CPU, data).cost()  # type: ignore[arg-type]
     assert cost is not None and cost.flops == 2 * (2 * 9 * 64)
-    assert 2 * 64 * 4 <= cost.bytes < 3 * 64 * 4  # the images and what the convolution made of them
+    assert 2 * 64 * 4 <= cost.bytes < 3 * 64 * 4  # the images and the output of the convolution
     norm = module[1]
     assert isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked == 0 and module[0].weight.grad is None
 
 
-def test_parts_that_fit_are_remembered(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chosen_micro_batch_size_is_stored(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*QUIET, "trainer.micro_batch_size=auto"]
     monkeypatch.setattr(auto, "fits_by_estimate", lambda *_: lambda part: part <= 2)
     assert cli("train", "run_dir=run", "trainer.steps=1", *arguments).code == 0
@@ -266,7 +267,7 @@ def test_parts_that_fit_are_remembered(cli: Cli, tmp_path: Path, monkeypatch: py
     assert chosen(tmp_path / "all", 1)["micro_batch_size"] == 4  # the whole batch
 
 
-def test_the_host_knows_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_memory_is_that_of_the_machine_or_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = memory.host_memory()
     limit = tmp_path / "memory.max"
     limit.write_text("max\n")
@@ -284,7 +285,7 @@ def test_the_host_knows_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
      ["trainer.autotune=true"], ["trainer.micro_batch_size=3", "times=importance"]],
     ids=lambda more: more[0],
 )  # fmt: skip
-def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Path) -> None:
+def test_four_steps_equal_two_steps_and_two_resumed_steps(more: list[str], cli: Cli, tmp_path: Path) -> None:
     for run, stops in (("whole", [4]), ("parts", [2, 4])):
         for steps in stops:
             result = cli("train", f"run_dir={run}", f"trainer.steps={steps}", *QUIET, *more)
@@ -293,17 +294,17 @@ def test_four_steps_are_two_and_two_more(more: list[str], cli: Cli, tmp_path: Pa
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_recomputing_may_be_turned_on_while_a_run_goes_on(cli: Cli, tmp_path: Path) -> None:
-    """It changes memory and time, and no number."""
+def test_gradient_checkpointing_can_be_turned_on_when_resuming(cli: Cli, tmp_path: Path) -> None:
+    """It changes memory and time, but no number."""
     assert cli("train", "run_dir=whole", "trainer.steps=2", *QUIET).code == 0
     assert cli("train", "run_dir=parts", "trainer.steps=1", *QUIET).code == 0
     again = cli("train", "run_dir=parts", "trainer.steps=2", "trainer.gradient_checkpointing=true", *QUIET)
-    assert again.code == 0 and "other settings" not in again.err
+    assert again.code == 0 and "changed settings" not in again.err
     name = "checkpoints/step_00000002.safetensors"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_a_model_without_such_blocks_says_so() -> None:
+def test_gradient_checkpointing_is_refused_by_a_model_without_it() -> None:
     with pytest.raises(ConfigError, match="^trainer.gradient_checkpointing: "):
         recompute(nn.Conv2d(1, 1, 1))
     module = unet()
@@ -311,7 +312,7 @@ def test_a_model_without_such_blocks_says_so() -> None:
     assert sum(getattr(m, "recompute", False) for m in module.modules()) == 8
 
 
-def test_no_memory_names_what_helps() -> None:
+def test_out_of_memory_names_the_keys_that_help() -> None:
     message, code = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert code == 7 and message.startswith("memory: ")
     assert "trainer.micro_batch_size=auto" in message and "trainer.gradient_checkpointing=true" in message

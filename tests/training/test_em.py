@@ -1,4 +1,4 @@
-"""EM: its log-likelihood, its starting point and what it refuses."""
+"""EM: its log-likelihood, its starting point and the inputs it refuses."""
 
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ def images_of(pixels: Tensor) -> Images:
 
 
 def clouds() -> Images:
-    """Points of three round clouds in 2x2 pixels, which overlap."""
+    """Points of three overlapping round clouds in 2x2 pixels."""
     means = [[-0.4, -0.3, 0.2, 0.5], [0.3, 0.4, -0.2, -0.4], [0.0, 0.2, 0.5, -0.6]]
     mixture = GaussianMixture.of([0.2, 0.3, 0.5], means, [0.2, 0.25, 0.15])
     x = mixture.sample(600, torch.Generator().manual_seed(0)).clamp(-1, 1).view(-1, 1, 2, 2)
@@ -37,7 +37,7 @@ def clouds() -> Images:
 
 
 def stripes() -> Images:
-    """Colour stripes of random slope and brightness: no mixture of few Gaussians."""
+    """Colour stripes of random slope and brightness: not a mixture of a few Gaussians."""
     g = torch.Generator().manual_seed(1)
     slope, phase, height = (torch.rand(500, 1, 1, 1, generator=g) for _ in range(3))
     i, j = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
@@ -51,16 +51,16 @@ SETS = {"digits": (lambda: Digits().load("train"), 20), "clouds": (clouds, 4), "
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_log_likelihood_never_falls(name: str) -> None:
-    """And it is that of the density in all pixels which the module gives."""
+    """And it equals the log-density of all pixels that the module computes."""
     load, dimensions = SETS[name]
     images = load()
     module, x = GMM(images.shape[0], images.shape[1:], 4, dimensions), dequantized_images(images, None, 0)
     set_basis(module, x)
     c, rest = module.coordinates(x), float(module.log_rest(x).mean())
-    reached = [iterate(module.mixture, c, 0.0, 0, first=not i) + rest for i in range(12)]
-    assert all(b >= a - 1e-8 * abs(a) for a, b in pairwise(reached))
-    assert reached[-1] > reached[0] + 0.001  # there was something to gain
-    assert reached[-1] == pytest.approx(float(module.log_prob(x).mean()), rel=1e-9)
+    values = [iterate(module.mixture, c, 0.0, 0, first=not i) + rest for i in range(12)]
+    assert all(b >= a - 1e-8 * abs(a) for a, b in pairwise(values))
+    assert values[-1] > values[0] + 0.001  # EM made progress
+    assert values[-1] == pytest.approx(float(module.log_prob(x).mean()), rel=1e-9)
 
 
 def test_an_iteration_is_one_e_and_one_m_step() -> None:
@@ -76,8 +76,8 @@ def test_an_iteration_is_one_e_and_one_m_step() -> None:
     )
     r = logs.softmax(1)
     means = r.T @ z / r.sum(0)[:, None]
-    away = z[:, None] - means
-    expected = torch.einsum("nk,nki,nkj->kij", r, away, away) / r.sum(0)[:, None, None]
+    centered = z[:, None] - means
+    expected = torch.einsum("nk,nki,nkj->kij", r, centered, centered) / r.sum(0)[:, None, None]
     iterate(mixture, z, 0.0, 0)
     assert mixture.weights.allclose(r.mean(0)) and mixture.means.allclose(means)
     assert mixture.covariances.allclose(expected)
@@ -86,7 +86,7 @@ def test_an_iteration_is_one_e_and_one_m_step() -> None:
     assert bool((torch.linalg.eigvalsh(mixture.covariances) > 0.25).all()) and bool((floored > 0.25).all())
 
 
-def test_the_basis_is_that_of_most_variance() -> None:
+def test_the_basis_spans_the_directions_of_most_variance() -> None:
     images = stripes()
     module, x = GMM(3, 4, 2, 6), dequantized_images(images, None, 0)
     set_basis(module, x)
@@ -97,7 +97,7 @@ def test_the_basis_is_that_of_most_variance() -> None:
     assert float(module.residual) == pytest.approx(float(values[:-6].mean()), rel=1e-4)
 
 
-def test_pixels_are_spread_over_their_bins() -> None:
+def test_dequantized_pixels_stay_in_their_bins() -> None:
     images = clouds()
     x = dequantized_images(images, None, 0)
     low, high = (dequantized(images.pixels, torch.full(images.pixels.shape, u, dtype=torch.float64)) for u in (0, 1))
@@ -106,7 +106,7 @@ def test_pixels_are_spread_over_their_bins() -> None:
     assert len(dequantized_images(images, 50, 0)) == 50
 
 
-def test_a_fall_stops_everything_but_with_a_floor_it_ends_em() -> None:
+def test_a_falling_log_likelihood_is_an_error_but_with_a_floor_it_ends_em() -> None:
     state = EMState(GMM(1, 2, 2, 2))
     state.log_likelihood, state.step = 10.0, 3
     with pytest.raises(NonFiniteError, match="log_likelihood: fell from 10.0 to 9.9 at iteration 4"):
@@ -119,14 +119,14 @@ def test_a_fall_stops_everything_but_with_a_floor_it_ends_em() -> None:
         em._must_undo(state, float("nan"), EM())
 
 
-def test_what_is_refused() -> None:
-    few = clouds().take(3)
+def test_inputs_that_em_refuses() -> None:
+    images = clouds().take(3)
     with pytest.raises(ConfigError, match="model.dimensions: must be below the 3 training images"):
-        set_basis(GMM(1, 2, 2, 4), dequantized_images(few, None, 0))
+        set_basis(GMM(1, 2, 2, 4), dequantized_images(images, None, 0))
     with pytest.raises(ConfigError, match="model.components: must be at most the 3"):
         iterate(Mixture(5, 2, torch.float64), torch.randn(3, 2), 0.0, 0, first=True)
     same = torch.zeros(50, 2)  # one point fifty times: there is no covariance
-    with pytest.raises(ConfigError, match="shrank onto too few images"):
+    with pytest.raises(ConfigError, match="collapsed onto too few images"):
         iterate(
             Mixture(2, 2, torch.float64),
             same + torch.tensor([1.0, 0.0]) * (torch.arange(50) % 2)[:, None],
@@ -134,6 +134,6 @@ def test_what_is_refused() -> None:
             0,
             True,
         )
-    for options, says in (({"tol": -1.0}, "tol"), ({"floor": -1.0}, "floor"), ({"images": 0}, "images")):
-        with pytest.raises(ValueError, match=says):
+    for options, message in (({"tol": -1.0}, "tol"), ({"floor": -1.0}, "floor"), ({"images": 0}, "images")):
+        with pytest.raises(ValueError, match=message):
             EM(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The fast ways through a step give what the plain one gives."""
+"""The fast variants of a training step give the results of the plain one."""
 
 import shutil
 from typing import Any
@@ -19,7 +19,7 @@ def losses(steps: int = 50, module: nn.Module | None = None, **options: Any) -> 
     return TinyTraining(Plan(**{**EXACT, "compile": False, **options}), module).steps(steps)  # type: ignore[arg-type]
 
 
-def worst(a: list[float], b: list[float]) -> float:
+def largest_difference(a: list[float], b: list[float]) -> float:
     """The largest relative difference."""
     return max(abs(x - y) / x for x, y in zip(a, b, strict=True))
 
@@ -29,16 +29,16 @@ def plain() -> list[float]:
     return losses()
 
 
-def test_the_losses_are_of_a_network_that_learns(plain: list[float]) -> None:
-    assert sum(plain[-10:]) < 0.9 * sum(plain[:10]) and worst(plain, losses()) == 0
+def test_the_plain_network_learns_and_is_reproducible(plain: list[float]) -> None:
+    assert sum(plain[-10:]) < 0.9 * sum(plain[:10]) and largest_difference(plain, losses()) == 0
 
 
-def test_parts_of_a_batch_add_up(plain: list[float]) -> None:
-    assert 0 < worst(plain, losses(micro_batch_size=3)) < 1e-3
+def test_micro_batches_add_up_to_the_batch(plain: list[float]) -> None:
+    assert 0 < largest_difference(plain, losses(micro_batch_size=3)) < 1e-3
 
 
-def test_bf16_is_near(plain: list[float]) -> None:
-    assert 1e-5 < worst(plain, losses(precision="bf16")) < 0.1
+def test_bf16_is_close_to_fp32(plain: list[float]) -> None:
+    assert 1e-5 < largest_difference(plain, losses(precision="bf16")) < 0.1
 
 
 def test_the_memory_layout_does_not_matter(plain: list[float]) -> None:
@@ -46,16 +46,16 @@ def test_the_memory_layout_does_not_matter(plain: list[float]) -> None:
     assert made.state.module.conv_in.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[operator, union-attr]
     for parameter in made.state.parameters:
         parameter.data = parameter.data.contiguous()
-    assert worst(plain, made.steps(50)) < 1e-3
+    assert largest_difference(plain, made.steps(50)) < 1e-3
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore")  # of the compiler's own code
-def test_compiled_is_plain_but_for_rounding(plain: list[float]) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings from the compiler itself
+def test_compiled_equals_plain_up_to_rounding(plain: list[float]) -> None:
     made = TinyTraining(Plan(**EXACT, compile=True))  # type: ignore[arg-type]
     found = made.steps(50)
     assert made.state.chosen["compile"] == "compiled" and made.state.module._compiled_call_impl.done == {8}
-    assert 0 < worst(plain, found) < 1e-3
+    assert 0 < largest_difference(plain, found) < 1e-3
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
@@ -77,14 +77,14 @@ def test_recomputing_gives_the_same_gradients_bit_for_bit(dropout: float) -> Non
     one, two = gradients(unet(dropout=dropout)), gradients(cheap)
     assert len(one) > 100 and all(map(torch.equal, one, two))
     assert any(g.abs().max() > 1e-4 for g in two)
-    if dropout:  # and it is dropout that was repeated
+    if dropout:  # and the dropout mask was repeated
         assert not all(map(torch.equal, one, gradients(unet())))
 
 
-def test_recomputing_remembers_less() -> None:
+def test_recomputing_saves_memory() -> None:
     from torch.autograd.graph import saved_tensors_hooks
 
-    def remembered(recomputing: bool) -> int:
+    def saved_bytes(recomputing: bool) -> int:
         module, sizes = unet(), dict[int, int]()
         if recomputing:
             recompute(module)
@@ -98,4 +98,4 @@ def test_recomputing_remembers_less() -> None:
         assert kept.requires_grad
         return sum(sizes.values())
 
-    assert remembered(True) < 0.7 * remembered(False)
+    assert saved_bytes(True) < 0.7 * saved_bytes(False)

@@ -22,7 +22,7 @@ from ddpm_cli.training.validation import Callbacks
 
 
 class Quiet:
-    """A reporter that asks the run to stop right after it has decided to go on, at `step`."""
+    """A reporter that stops the run at `step`, right after the loop has checked for signals."""
 
     def __init__(self, step: int):
         self.at = step
@@ -56,8 +56,8 @@ def pictures() -> Images:
     return Images(pixels, torch.zeros(4, dtype=torch.int64), ())
 
 
-def test_a_signal_at_any_moment_is_saved_for(tmp_path: Path) -> None:
-    """One that comes after the step has looked for it must not end the loop before the next save."""
+def test_a_signal_always_leads_to_a_save(tmp_path: Path) -> None:
+    """A signal that arrives after the step has checked for it must not end the loop without a save."""
     reporter = Quiet(3)
     module = nn.Conv2d(1, 1, 1)
     state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
@@ -71,13 +71,13 @@ def test_a_signal_at_any_moment_is_saved_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "saved"), [(1e-9, [4, 5, 6]), (3600.0, [6]), (None, [6])])
-def test_a_save_is_never_too_long_ago(seconds: float | None, saved: list[int], tmp_path: Path) -> None:
-    """On a slow machine save_every may be hours away."""
+def test_a_checkpoint_is_saved_every_save_seconds(seconds: float | None, saved: list[int], tmp_path: Path) -> None:
+    """On a slow machine save_every steps may take hours."""
     module = nn.Conv2d(1, 1, 1)
     state = TrainState(module, torch.optim.SGD(module.parameters(), 0.1), None)
     with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
         run.open(0, {}, {})
         plan = Plan(steps=6, batch_size=2, save_every=0, save_seconds=seconds, sample_every=0, eval_every=0)
         assert train(square, module, state, pictures(), plan, run, Callbacks(), seed=0)
-    there = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "run/checkpoints").glob("*.json"))
-    assert there == saved
+    steps = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "run/checkpoints").glob("*.json"))
+    assert steps == saved

@@ -1,4 +1,4 @@
-"""Muon against torch's own (which knows matrices alone) and against AdamW."""
+"""Muon against torch's own (which supports matrices only) and against AdamW."""
 
 from copy import deepcopy
 
@@ -23,14 +23,13 @@ def give_gradients(parameters: list[nn.Parameter], seed: int) -> None:
 def test_every_singular_value_ends_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=generator(0))
     u, before, vh = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalized(matrix)
-    after = (u.mT @ found @ vh.mT).diagonal()  # along the same singular vectors
+    after = (u.mT @ orthogonalized(matrix) @ vh.mT).diagonal()  # along the same singular vectors
     assert before.max() / before.min() > 3
     assert after.min() > 0.6 and after.max() < 1.3
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
-def test_matrices_move_as_with_torch(shape: tuple[int, int]) -> None:
+def test_matrices_are_updated_as_by_torch(shape: tuple[int, int]) -> None:
     ours = nn.Parameter(torch.randn(shape, generator=generator(1)))
     theirs = nn.Parameter(ours.detach().clone())
     mine = Muon([ours], lr=0.02, weight_decay=0.1)
@@ -44,7 +43,7 @@ def test_matrices_move_as_with_torch(shape: tuple[int, int]) -> None:
     assert not torch.allclose(ours, torch.zeros_like(ours), atol=0.1)
 
 
-def test_the_rest_is_left_to_adamw() -> None:
+def test_other_weights_are_updated_as_by_adamw() -> None:
     shapes = [(5,), (40, 3), (3, 40), (4, 8, 3, 3)]
     ours = [nn.Parameter(torch.randn(s, generator=generator(2))) for s in shapes]
     theirs = [nn.Parameter(p.detach().clone()) for p in ours]
@@ -78,7 +77,7 @@ def test_the_layout_of_a_convolution_changes_nothing() -> None:
     assert torch.allclose(*moved, atol=2e-3) and not torch.allclose(moved[0], weight, atol=0.01)
 
 
-def test_it_goes_on_from_its_memory_bit_for_bit() -> None:
+def test_it_resumes_from_its_state_bit_for_bit() -> None:
     parameters = [nn.Parameter(torch.randn(s, generator=generator(5))) for s in ((20, 30), (7,))]
     optimizer = Muon(parameters)
     give_gradients(parameters, 0)

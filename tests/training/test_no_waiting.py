@@ -1,4 +1,4 @@
-"""Neither a training step nor a step of a sampler has the host wait for the device."""
+"""Neither a training step nor a sampler step makes the host wait for the device."""
 
 import contextlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from .tiny import TinyTraining, unet
 
 
 class Watch(TorchDispatchMode):
-    """Notes what copies between host and device, and what asks a tensor for its value."""
+    """Records copies between host and device, and operations that read the value of a tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class Watch(TorchDispatchMode):
 
 @pytest.fixture
 def imaginary_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tensors on a CUDA device that is not there. A value that is asked for raises; autograd alone cannot run."""
+    """Tensors on a CUDA device that does not exist. Reading a value raises. Autograd does not work on it."""
     if not torch.backends.cuda.is_built():
-        pytest.skip("this torch knows no CUDA")
+        pytest.skip("this torch is built without CUDA")
     monkeypatch.setattr(randomness.StepRandom, "_generator", lambda self: None)
     monkeypatch.setattr(loop, "seed_step", lambda *_: None)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -57,7 +57,7 @@ def imaginary_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def step_twice(made: TinyTraining, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the second step waits for; the first may bring tables to the device."""
+    """What the second step waits for; the first may copy constants to the device."""
     made.state.module.to("cuda")
     state = TrainState(
         made.state.module, torch.optim.Adam(made.state.module.parameters(), fused=True), EMA(made.state.module, Decay())
@@ -84,7 +84,7 @@ def step_twice(made: TinyTraining, monkeypatch: pytest.MonkeyPatch) -> list[str]
     ids=["v", "stratified", "edm", "importance", "learned_variance"],
 )  # fmt: skip
 @pytest.mark.parametrize("part", [None, 2])
-def test_a_training_step_asks_the_device_nothing(
+def test_a_training_step_does_not_wait_for_the_device(
     objective: Objective, part: int | None, imaginary_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned = getattr(objective, "learned_variance", False)
@@ -95,7 +95,7 @@ def test_a_training_step_asks_the_device_nothing(
     assert step_twice(made, monkeypatch) == []
 
 
-class Curious(Denoising):
+class ReadsItsLoss(Denoising):
     def __call__(self, model: Any, batch: Any, rng: Any) -> Any:
         loss = super().__call__(model, batch, rng)
         assert float(loss.value) >= 0
@@ -103,9 +103,9 @@ class Curious(Denoising):
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer")
-def test_one_that_asks_is_noticed(imaginary_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_waits_is_detected(imaginary_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
-        made = TinyTraining(Plan(batch_size=4, compile=False, precision="fp32"), None, Curious(V()))
+        made = TinyTraining(Plan(batch_size=4, compile=False, precision="fp32"), None, ReadsItsLoss(V()))
     with pytest.raises(DataDependentOutputException):
         step_twice(made, monkeypatch)
 
@@ -118,9 +118,11 @@ SAMPLERS: list[Sampler] = [
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("guided", [False, True])
-def test_a_sampler_asks_the_device_nothing(sampler: Sampler, guided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the meta device no value can be asked for, and nothing can be copied from there."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which does not know it
+def test_a_sampler_does_not_wait_for_the_device(
+    sampler: Sampler, guided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors on the meta device have no values to read or copy."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # it does not support "meta"
     model = TinyTraining(Plan(compile=False, precision="fp32")).model.to("meta").eval()
     x, labels = torch.zeros(4, 1, 8, 8, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
     denoise = denoise_of(model, labels, ClassifierFree() if guided else None)  # type: ignore[arg-type]
@@ -139,7 +141,7 @@ def test_guidance_is_one_call_of_the_network(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_frames_of_an_animation_stay_bytes_until_the_end(cli: Cli, tmp_path: Path, monkeypatch: Any) -> None:
-    """What a GIF is made of is asked from the device once, not at every step."""
+    """The frames of a GIF are copied from the device once, not at every step."""
     from ddpm_cli.sampling import animation as pictures
 
     assert cli("train", "run_dir=run", "trainer.steps=1", "trainer.sample_every=0", "logger=none", *TINY).code == 0

@@ -18,7 +18,7 @@ def test_warmup_then_half_a_cosine() -> None:
     assert plan.learning_rate(10, 110, 1000) == pytest.approx(1.0)
     assert plan.learning_rate(60, 110, 1000) == pytest.approx(0.5)
     assert plan.learning_rate(109, 110, 1000) < 0.001
-    assert plan.learning_rate(500, 110, 1000) == 0  # a run that was made longer and resumed never turns negative
+    assert plan.learning_rate(500, 110, 1000) == 0  # never negative beyond the planned end
 
 
 def test_epochs_replace_steps() -> None:
@@ -36,7 +36,7 @@ def test_values_out_of_range_are_named(options: dict[str, object]) -> None:
         Plan(**options)  # type: ignore[arg-type]
 
 
-def test_ema_is_the_recursion() -> None:
+def test_ema_follows_its_recursion() -> None:
     module = torch.nn.Linear(2, 1, bias=False)
     ema = EMA(module, Decay(0.9, warmup=False))
     expected = module.weight.detach().clone()
@@ -65,7 +65,7 @@ def test_step_random_is_a_function_of_seed_and_step() -> None:
     assert not torch.equal(again.normal(2), again.normal(2))
 
 
-def test_parts_of_a_batch_draw_what_the_whole_draws() -> None:
+def test_parts_of_a_batch_get_the_noise_of_the_whole() -> None:
     cpu = torch.device("cpu")
     whole = StepRandom(0, 0, cpu, 6).normal(3)
     parts = [StepRandom(0, 0, cpu, 6, slice(a, a + 2)).normal(3) for a in (0, 2, 4)]
@@ -91,13 +91,13 @@ def test_milestones_count_epochs() -> None:
 def test_milestones_are_needed_and_positive(milestones: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="^lr_milestones: needs positive epochs"):
         Plan(lr_decay="steps", lr_milestones=milestones)
-    Plan(lr_decay="cosine", lr_milestones=milestones)  # not looked at
+    Plan(lr_decay="cosine", lr_milestones=milestones)  # ignored
     with pytest.raises(ValueError, match="^lr_factor: "):
         Plan(lr_factor=0.0)
 
 
-def test_the_average_has_the_statistics_of_its_weights() -> None:
-    """A network with batch normalisation predicts by running means, which no gradient moves."""
+def test_the_average_includes_batch_norm_statistics() -> None:
+    """A network with batch normalisation uses running means, which have no gradient."""
     module = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
     norm = module[0]
     assert isinstance(norm, torch.nn.BatchNorm1d) and norm.running_mean is not None

@@ -1,4 +1,4 @@
-"""A tiny U-Net on pictures of three greys, ready to train, for tests of the path that steps take."""
+"""A tiny U-Net on images of three greys, ready to train, for tests of training steps."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def unet(**options: Any) -> UNet:
 
 
 class TinyTraining:
-    """`steps(n)` makes n optimizer steps and gives their losses."""
+    """`steps(n)` takes n optimizer steps and returns their losses."""
 
     def __init__(self, plan: Plan, module: nn.Module | None = None, objective: Objective | None = None):
         self.plan, self.data = plan, pictures()
