@@ -22,7 +22,7 @@ def confusion_plot(path: Path, matrix: Tensor, names: Sequence[str]) -> None:
     side = min(2.4 + 0.55 * k, 14)
     figure = Figure(figsize=(side + 0.6, side), dpi=130, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(fractions.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # a square root, so that rare mistakes are visible
+    axes.imshow(fractions.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)  # sqrt: rare mistakes stay visible
     if k <= MANY:
         for i in range(k):
             for j in range(k):
