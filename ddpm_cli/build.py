@@ -96,9 +96,10 @@ def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., 
     path = ALIASES.get(path, path)
     module_name, _, name = path.rpartition(".")
     if trust is not None and module_name.split(".")[0] not in trust:
+        package = module_name.split(".")[0]
         raise ConfigError(
             f"{key}: {path} is not in a trusted package ({', '.join(sorted(trust))}); "
-            "add trust=[PACKAGE] if you trust its code"
+            f"add trust=[{package if package.isidentifier() else 'PACKAGE'}] if you trust its code"
         )
     try:
         target: Any = getattr(importlib.import_module(module_name), name)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
@@ -79,8 +80,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*map(escape, row))
     natural = out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum
-    # may be wider than the terminal, so that no number is cut
-    out.print(shown, width=max(out.width, natural), crop=False, no_wrap=True, overflow="ignore")
+    # wider than the terminal rather than with a number cut
+    wide = Console(file=out.file, force_terminal=out.is_terminal, width=max(out.width, natural), highlight=False)
+    wide.print(shown)
 
 
 def show_config(config: Mapping[str, Any], title: str) -> None:

@@ -247,7 +247,7 @@ def test_a_conf_folder_of_the_user_adds_and_shadows_files(cli: Cli, tmp_path: Pa
     result = cli("train", "schedule=steep", "run_dir=run", "trainer.steps=1", "sampler.steps=2", *TINY)
     assert result.code == 0, result.err
     refused = cli("sample", "ckpt=run", "n=1", "sampler.steps=2", "out=s")
-    assert refused.code == 2 and "trust=[PACKAGE]" in refused.err
+    assert refused.code == 2 and "trust=[my_schedules]" in refused.err
     assert not (tmp_path / "s").exists()
     allowed = cli("sample", "ckpt=run", "n=1", "sampler.steps=2", "out=s", "trust=[my_schedules]")
     assert allowed.code == 0, allowed.err
