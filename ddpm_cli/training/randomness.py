@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Entropy = tuple[int, ...]
-
 
 def seed_of(*entropy: int) -> int:
     """A well-mixed 63-bit seed from any number of non-negative integers."""
