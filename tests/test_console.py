@@ -1,8 +1,13 @@
-"""The output of a run without a terminal."""
+"""The output of a run, with and without a terminal."""
+
+import io
+import logging
 
 import pytest
+from rich.console import Console
 
 from ddpm_cli import console
+from ddpm_cli.console import lines, progress, tables
 
 
 def test_slow_steps_print_progress_between_log_lines(
@@ -30,3 +35,19 @@ def test_a_table_wider_than_the_terminal_keeps_its_numbers(
     console.table("speed", ["what", *map(str, range(8))], [["a benchmark", *numbers]])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "a benchmark" in line]
     assert all(number in line for number in numbers)
+
+
+def test_a_log_line_gets_a_line_of_its_own_above_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    out, err = (Console(file=terminal, force_terminal=True, width=120) for _ in range(2))
+    for module in (lines, progress, tables):
+        monkeypatch.setattr(module, "out", out)
+    monkeypatch.setattr(lines, "err", err)
+    view = console.TrainingView()
+    view.start(0, 10)
+    view.metrics(10, {"loss": 0.5, "seconds": 1.0})
+    before = len(terminal.getvalue())
+    console.LogHandler().emit(logging.LogRecord("ddpm_cli", logging.INFO, "", 0, "finished at step 10", (), None))
+    view.stop()
+    erase_line = "\x1b[2K"
+    assert terminal.getvalue()[before:].partition("finished")[0].rstrip().count(erase_line) == 1

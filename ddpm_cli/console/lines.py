@@ -36,10 +36,12 @@ class LogHandler(RichHandler):
         super().__init__(level, console=err, show_time=False, show_path=False, markup=False, rich_tracebacks=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.console.is_terminal:
+        if err.is_terminal:
+            # where both are the terminal, by the console of the progress bar: it alone can move the bar down
+            self.console = out if out.is_terminal else err
             super().emit(record)
         else:
-            self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, soft_wrap=True)
+            err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class TrainingView:
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
-            show_pictures(pixels, across, f"step {step}: {shown(path)}")
+            show_pictures(pixels, across, f"step {step}: samples in {shown(path)}")
         else:
             say(f"step {step}/{self._pace.total}: samples in {shown(path)}")
 

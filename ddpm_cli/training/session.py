@@ -177,9 +177,9 @@ class Session:
         if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
             raise Stopped(directory.stop_signal, f"{run}: stopped and saved at step {state.step}")
         self.complete(directory, state, live)
-        log.info("finished at step %d", state.step)
-        why = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
-        self.notes.append(f"finished at step {state.step}{why}; {self.next_step(run)}")
+        reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
+        log.info("finished at step %d%s", state.step, reason)
+        self.notes.append(self.next_step(run))
 
     def _callbacks(self, live: LiveRun, monitor: Monitor) -> Callbacks:
         """Validation and periodic samples."""
