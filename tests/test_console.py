@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ddpm_cli import console
 from ddpm_cli.console import lines, progress, tables
+from ddpm_cli.console.progress import TrainingView
 
 
 def test_slow_steps_print_progress_between_log_lines(
@@ -15,7 +16,7 @@ def test_slow_steps_print_progress_between_log_lines(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    view = console.TrainingView()
+    view = TrainingView()
     view.start(0, 100)
     for step in range(1, 8):
         now += 10.0
@@ -43,7 +44,7 @@ def test_a_log_line_gets_a_line_of_its_own_above_the_progress_bar(monkeypatch: p
     for module in (lines, progress, tables):
         monkeypatch.setattr(module, "out", out)
     monkeypatch.setattr(lines, "err", err)
-    view = console.TrainingView()
+    view = TrainingView()
     view.start(0, 10)
     view.metrics(10, {"loss": 0.5, "seconds": 1.0})
     before = len(terminal.getvalue())

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from .. import console
 from ..build import bind, construct
+from ..console.progress import Counter
 from ..early import check_early
 from ..files import shown
 from ..runs.job import Job
@@ -24,7 +25,7 @@ def run(options: Options, job: Job) -> None:
     module = import_module(name)
     benchmark = module.Benchmark(construct(module.Options, bind(module.Options, options.keys)), job)
     console.show_config(job.config, f"ddpm bench: {shown(job.folder)}")
-    with console.Counter() as progress:
+    with Counter() as progress:
         report = benchmark(progress)
     console.table(report.title, report.columns, report.rows)
     console.note(report.write(job.folder))

@@ -3,6 +3,7 @@
 import time
 
 from .. import console
+from ..console.progress import Counter
 from ..evaluation.accuracy import class_rows
 from ..evaluation.evaluate import Evaluator, Results
 from ..evaluation.options import EvalOptions as Options
@@ -18,7 +19,7 @@ NO_RUN = ("prior", "sampler", "guidance")
 def run(options: Options, job: Job) -> None:
     """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
     folder, began = EvaluationFolder(job.folder), time.perf_counter()
-    with console.Counter() as progress:
+    with Counter() as progress:
         evaluator = Evaluator(options, progress)
         generator = evaluator.subject.generator
         used = {key: value for key, value in job.config.items() if key not in NO_RUN}

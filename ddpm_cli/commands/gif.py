@@ -1,6 +1,7 @@
 """ddpm gif."""
 
 from .. import console
+from ..console.progress import Counter
 from ..files import shown
 from ..runs.job import Job
 from ..sampling.generator import load_generator
@@ -13,7 +14,7 @@ def run(options: Options, job: Job) -> None:
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)
     console.show_config(run.shown(job), f"ddpm gif: {shown(path)}")
-    with console.Counter() as progress:
+    with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)
     console.note(f"{len(animation.frames)} frames in {shown(path)}")

@@ -1,6 +1,7 @@
 """ddpm sample."""
 
 from .. import console
+from ..console.progress import Counter
 from ..files import shown
 from ..runs.job import Job
 from ..sampling.folder import SampleFolder
@@ -14,7 +15,7 @@ def run(options: Options, job: Job) -> None:
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     pipeline = run.pipeline(options, options.batch_size, options.compile)
     console.show_config(run.shown(job), f"ddpm sample: {shown(job.folder)}")
-    with console.Counter() as progress:
+    with Counter() as progress:
         samples = pipeline(progress)
     folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs)
     caption = f"{len(samples)} images in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"

@@ -1,6 +1,7 @@
 """ddpm train."""
 
 from .. import console
+from ..console.progress import TrainingView
 from ..evaluation.monitor import monitor
 from ..runs.job import Job
 from ..training.options import TrainOptions as Options
@@ -9,6 +10,6 @@ from ..training.session import run_session
 
 def run(options: Options, job: Job) -> None:
     """Train a model as the config says, in the job's folder."""
-    outcome = run_session(options, job, console.TrainingView(options.trainer.max_seconds), monitor)
+    outcome = run_session(options, job, TrainingView(options.trainer.max_seconds), monitor)
     for note in outcome.notes:
         console.note(note)

@@ -1,15 +1,15 @@
-"""Terminal output. Only this folder prints, and only this folder imports rich."""
+"""Terminal output. Only this folder prints, and only this folder imports rich.
+
+The progress bars are in `console.progress`, imported by the commands that show one: rich.progress is slow to import.
+"""
 
 from .lines import LogHandler, err, error, logs, note, out, say
 from .pictures import show_pictures
-from .progress import Counter, TrainingView
 from .tables import Help, show_config, show_help, table, usage
 
 __all__ = [
-    "Counter",
     "Help",
     "LogHandler",
-    "TrainingView",
     "err",
     "error",
     "logs",

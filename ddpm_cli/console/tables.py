@@ -97,7 +97,7 @@ def _branch(tree: Tree, node: Mapping[str, Any]) -> None:
     for key in [*plain, *(k for k in node if k not in plain)]:
         value = node[key]
         if isinstance(value, Mapping):
-            target = str(value.get("_target_", "")).rpartition(".")[2]
+            target = str(value.get("_target_", "")).rpartition(".")[2] if value else "none"
             branch = tree.add(f"[bold cyan]{escape(key)}[/] [dim]{escape(target)}[/]")
             _branch(branch, value)
         elif key not in ("_target_", "_partial_"):
