@@ -59,4 +59,6 @@ def train(overrides: Sequence[str] = ()) -> "Generator | LoadedClassifier":
     """
     from .config.launch import call
 
-    return load(call("train", overrides).folder)
+    job = call("train", overrides)
+    device = job.config["trainer"]["device"]
+    return load(job.folder, device=device, trust=tuple(job.packages))  # these packages have just been used

@@ -7,11 +7,12 @@ it can require that a target is *defined* in certain packages, so that a config 
 import difflib
 import importlib
 import inspect
+import os
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import is_dataclass
-from functools import partial
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields, is_dataclass
+from functools import cache, partial, wraps
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
 
@@ -50,6 +51,18 @@ def construct(target: Callable[..., Any], arguments: Mapping[str, Any], key: str
         return target(**arguments)
     except ValueError as error:  # our classes start the message with the parameter: "steps: must be ..."
         raise ConfigError(f"{key}.{error}" if key else str(error)) from error
+
+
+def options_of(cls: Callable[..., Any], config: Node) -> Any:
+    """The options value of a command. No key is optional: the defaults of a command are in conf/, not in `cls`.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type, a value out of range.
+    """
+    for field in fields(cls) if is_dataclass(cls) else ():
+        if field.init and field.name not in config:
+            raise ConfigError(f"{field.name}: is missing; set it")
+    return construct(cls, bind(cls, config))
 
 
 def bind(
@@ -154,6 +167,50 @@ def fitted(value: Any, hint: Any, key: str) -> Any:
     return result
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def checked(function: F) -> F:
+    """A function of the Python API that raises ConfigError, naming the parameter, for an argument of a wrong type.
+
+    Literals, numbers, texts and lists are checked, and converted as in configs; other types are not.
+    """
+    signature, hints = inspect.signature(function), cache(lambda: _hints(function))
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        bound = signature.bind(*args, **options)
+        for name, value in bound.arguments.items():
+            kind = signature.parameters[name].kind
+            if name in hints() and kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                bound.arguments[name] = fitted(_plain(value), hints()[name], name)
+        return function(*bound.args, **bound.kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def check_fields(options: Any) -> None:
+    """Check the types of a dataclass's fields, as `checked` does; for `__post_init__`, also of a frozen dataclass."""
+    hints = _class_hints(options.__class__)
+    for field in fields(options):
+        if field.name in hints:
+            value = fitted(_plain(getattr(options, field.name)), hints[field.name], field.name)
+            object.__setattr__(options, field.name, value)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's, paths as text; anything else as it is."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+    return value.item() if is_number else value
+
+
+@cache
+def _class_hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
 def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or isinstance(hint, str):
@@ -208,6 +265,8 @@ def _describe(hint: Any) -> str:
         return f"a list of {len(args)} ({_describe(args[0])} each)"
     if origin is not None:
         return f"a list ({_describe(args[0])} each)" if args else "a list"
+    if is_dataclass(hint):
+        return f"a group of keys ({', '.join(f.name for f in fields(hint))})"
     return getattr(hint, "__name__", str(hint))
 
 

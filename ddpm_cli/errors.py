@@ -60,8 +60,10 @@ class BusyError(DdpmError):
 class Stopped(KeyboardInterrupt):
     """A run that a signal stopped after it saved. Not an `Exception`, so that a sweep does not start its next job."""
 
-    def __init__(self, number: int | None, what: str):
-        super().__init__(f"{what}; run the same command with that run_dir to resume")
+    def __init__(self, number: int | None, what: str, run_dir: str = "the same run_dir", sweep_dir: str = ""):
+        """run_dir, sweep_dir: the override that resumes the run, or the sweep if the run is a job of one."""
+        super().__init__(f"{what}; to resume, run the same command with {run_dir}")
+        self.in_sweep = f"{what}; to resume the sweep, run the same command with {sweep_dir}"
         self.code = 128 + (number or 2)
 
 

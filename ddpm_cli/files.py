@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,3 +47,22 @@ def shown(path: Path) -> str:
     """The path as a user would type it: relative if it is inside the working directory."""
     inside = path.resolve().is_relative_to(Path.cwd())
     return str(path.resolve().relative_to(Path.cwd())) if inside else str(path)
+
+
+def override(key: str, path: Path | str) -> str:
+    """`key=path` as it is typed on the command line, quoted where the shell or Hydra would read it otherwise."""
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and not _is_value(text):
+        return f"{key}={text}"
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra reads a backslash as such, but before a quotation mark
+    escaped += "\\" * (len(text) - len(text.rstrip("\\")))
+    return shlex.quote(f'{key}="{escaped}"')
+
+
+def _is_value(text: str) -> bool:
+    """Whether Hydra reads it as a number, true, false or null."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false", "null")
+    return True

@@ -66,3 +66,8 @@ def duration(seconds: float) -> str:
 def numbers(row: Mapping[str, Any]) -> str:
     """A row of metrics.jsonl as text."""
     return ", ".join(form.format(row[name]) for name, form in FORMS.items() if name in row)
+
+
+def plural(n: int, noun: str) -> str:
+    """plural(1, "image") -> "1 image", plural(2000, "image") -> "2,000 images"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

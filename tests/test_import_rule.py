@@ -54,7 +54,25 @@ def imports(path: Path) -> list[tuple[int, str]]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             names += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
+            names += [(node.lineno, _absolute(text, package)) for text in _texts(node.args[:1])]
     return names
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _texts(arguments: list[ast.expr]) -> list[str]:
+    """The literal strings among the arguments; an f-string with its beginning."""
+    parts = [a.values[0] if isinstance(a, ast.JoinedStr) and a.values else a for a in arguments]
+    return [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+
+
+def _absolute(name: str, package: list[str]) -> str:
+    """`name`, which begins with a dot for each folder up."""
+    level = len(name) - len(name.lstrip("."))
+    return ".".join([*package[: len(package) - level + 1], name[level:]]) if level else name
 
 
 def ours(path: Path) -> list[tuple[int, str]]:
@@ -89,11 +107,12 @@ def test_libraries_are_imported_only_by_their_units(path: Path) -> None:
 
 def test_there_are_no_circular_imports() -> None:
     """Not within a unit either, and imports for type checkers count as well."""
-    modules = {".".join(("ddpm_cli", *f.relative_to(PACKAGE).with_suffix("").parts)): f for f in FILES}
+    dotted = (".".join(("ddpm_cli", *f.relative_to(PACKAGE).with_suffix("").parts)) for f in FILES)
+    modules = dict(zip((name.removesuffix(".__init__") for name in dotted), FILES, strict=True))
     edges: dict[str, set[str]] = {}
     for name, path in modules.items():
-        targets = {target for _, target in imports(path)}
-        edges[name] = {m for t in targets for m in (t, t.rpartition(".")[0]) if m in modules and m != name}
+        targets = {target if target in modules else target.rpartition(".")[0] for _, target in imports(path)}
+        edges[name] = {target for target in targets if target in modules and target != name}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -109,5 +128,6 @@ def test_there_are_no_circular_imports() -> None:
 
 @pytest.mark.parametrize("path", [f for f in FILES if unit(f) != "console"], ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_the_console_prints(path: Path) -> None:
-    calls = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
-    assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (isinstance(node, ast.Name) and node.id == "print"), f"{path}:{node.lineno}"
+        assert not (isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr")), path

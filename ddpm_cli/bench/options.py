@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch.optim import Optimizer
 
@@ -52,7 +53,7 @@ class ComposedOptions:
         check_seed(self.seed)
         _ = self.loggers
 
-    @property
+    @cached_property
     def loggers(self) -> dict[str, LoggerChoice]:
         return choices_of(self.logger)
 

@@ -8,7 +8,7 @@ import torch
 from ..build import check_positive
 from ..errors import ConfigError
 from ..hardware.runtime import choose_runtime
-from ..progress import Progress
+from ..progress import Progress, plural
 from ..runs.assemble import ModelSpec
 from ..runs.job import Job
 from ..runs.load import untrained
@@ -85,7 +85,7 @@ class Benchmark:
         return (
             f"{type(options.sampler).__name__}, {self.task.calls} network calls per image, {count:,} parameters, "
             f"batches of {options.batch_size} images of {h}x{w}x{c}, {self.run.runtime}, "
-            f"{torch.get_num_threads()} threads, {weights}"
+            f"{plural(torch.get_num_threads(), 'thread')}, {weights}"
         )
 
 

@@ -12,7 +12,7 @@ from ..data.images import Batch, Images
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime, choose_runtime
 from ..objectives.base import Objective
-from ..progress import Progress
+from ..progress import Progress, plural
 from ..runs.assemble import ModelSpec, completed, network
 from ..training.loop import update
 from ..training.plan import Plan
@@ -65,7 +65,7 @@ class TrainingSetup:
         c, h, w = self.images.shape
         count = sum(p.numel() for p in self.state.module.parameters())
         text = f"{count:,} parameters, batches of {self.plan.batch_size} images of {h}x{w}x{c}, {self.runtime}"
-        return f"{text}, {torch.get_num_threads()} threads{', compiled' if self.compiled else ''}"
+        return f"{text}, {plural(torch.get_num_threads(), 'thread')}{', compiled' if self.compiled else ''}"
 
 
 class OptimizerSteps:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from .. import console
-from ..build import bind, construct
+from ..build import options_of
 from ..console.progress import Counter
 from ..early import check_early
 from ..files import shown
@@ -23,7 +23,7 @@ def run(options: Options, job: Job) -> None:
     name = f"ddpm_cli.bench.{options.what}"
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)
-    benchmark = module.Benchmark(construct(module.Options, bind(module.Options, options.keys)), job)
+    benchmark = module.Benchmark(options_of(module.Options, options.keys), job)
     console.show_config(job.config, f"ddpm bench: {shown(job.folder)}")
     with Counter() as progress:
         report = benchmark(progress)

@@ -10,6 +10,7 @@ from ..evaluation.options import EvalOptions as Options
 from ..evaluation.report import EvaluationFolder, bits_rows
 from ..evaluation.result import table_rows
 from ..files import shown
+from ..progress import plural
 from ..runs.job import Job
 
 NO_RUN = ("prior", "sampler", "guidance")
@@ -36,7 +37,7 @@ def run(options: Options, job: Job) -> None:
 def _show(results: Results, options: Options) -> None:
     """Print the tables and notes."""
     if results.bits is not None:
-        title = f"bits/dim of {results.images} {options.split} images"
+        title = f"bits/dim of {plural(results.images, f'{options.split} image')}"
         console.table(title, ["", "bits/dim", "standard error"], bits_rows(results.bits))
     if results.metrics:
         rows = table_rows(results.metrics)

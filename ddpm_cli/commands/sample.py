@@ -3,6 +3,7 @@
 from .. import console
 from ..console.progress import Counter
 from ..files import shown
+from ..progress import plural
 from ..runs.job import Job
 from ..sampling.folder import SampleFolder
 from ..sampling.generator import load_generator
@@ -18,5 +19,5 @@ def run(options: Options, job: Job) -> None:
     with Counter() as progress:
         samples = pipeline(progress)
     folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs)
-    caption = f"{len(samples)} images in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
+    caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
     console.show_pictures(samples.images, samples.columns, caption)

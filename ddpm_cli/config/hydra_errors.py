@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) 
     """One line about a config that Hydra could not compose."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be parsed; write key=value, and quote values with spaces or = signs"
+        key, _, value = str(error.override).partition("=")
+        advice = "write key=value"
+        if value and re.fullmatch(r"[+~]*[\w.@/-]+", key):
+            advice = "quote a value that has other characters than letters, digits and ./_-, for example "
+            advice += shlex.quote(f'{key}="{value.strip(chr(34) + chr(39))}"')
+        return f"{error.override}: cannot be parsed; {advice}"
     if isinstance(error, MissingConfigException):
         return _missing(error, text)
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -53,6 +59,8 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
     if choices := _choices_with(parent, leaf):
         advice = " or ".join(f"{parent}={choice}" for choice in choices)
         return f"{written}: is not an option of the current choice; add {advice}"
+    if not parent and (deeper := [k for k in keys if k.endswith(f".{leaf}") and k.count(".") == 1]):
+        return f"{written}: is not a key; did you mean {' or '.join(map(repr, deeper))}?"
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
     if close := difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.6):
         guess = f"{parent}.{close[0]}" if parent else close[0]

@@ -8,7 +8,8 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,9 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from .. import console
-from ..build import bind, construct
+from ..build import checked, options_of
 from ..early import check_early
-from ..errors import ConfigError, DdpmError, explain
+from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
 from ..hardware.threads import set_spin_count
 from ..runs.job import Job
 from .compose import compose_command
@@ -35,6 +36,7 @@ from .hydra_errors import explain_hydra
 from .shipped import conf_dir, shipped_choices
 
 log = logging.getLogger(__name__)
+SWEEP = ("-m", "--multirun")
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
@@ -49,14 +51,29 @@ class UserConf(SearchPathPlugin):
                 sys.path.insert(0, str(Path.cwd()))
 
 
+@contextmanager
+def _user_conf() -> Iterator[None]:
+    """Makes `UserConf` known to Hydra; afterwards the configs of the calling program are searched as before."""
+    plugins = Plugins.instance()
+    plugins.register(UserConf)
+    try:
+        yield
+    finally:  # Hydra has no function for it
+        for known in plugins.plugin_type_to_subclass_list.values():
+            if UserConf in known:
+                known.remove(UserConf)
+        plugins.class_name_to_class.pop(f"{UserConf.__module__}.{UserConf.__name__}", None)
+
+
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
+    arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants the overrides in one piece
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     warning = set_spin_count()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
-    kept = {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
+    kept = _kept()
     codes: list[int] = []  # of failed jobs: a sweep continues with the next job, and returns the first code
 
     def report(error: BaseException) -> int:
@@ -65,6 +82,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if isinstance(error, HydraException | OmegaConfBaseException):
             error = ConfigError(explain_hydra(error, name, list(arguments)))
         message, code = explain(error)
+        if isinstance(error, Stopped) and _is_sweep(arguments):
+            message = error.in_sweep
         if message:
             console.error(message)
         return code
@@ -96,15 +115,16 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     return codes[0] if codes else 0
 
 
+@checked
 def call(name: str, overrides: Sequence[str]) -> Job:
     """Run command `name` from Python, with the same `overrides` as on the command line.
 
     Raises:
         DdpmError: an error of the command, or of Hydra as one line.
     """
-    Plugins.instance().register(UserConf)
     try:
-        config = compose_command(name, overrides)
+        with _user_conf():
+            config = compose_command(name, overrides)
         folder = Path(config.hydra.run.dir)
         given = keys_of(config.hydra.overrides.task)
         job = Job(
@@ -115,8 +135,16 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error
-    with console.logs():
-        run(name, job)
+    from ..hardware.isolated import isolated  # imports torch
+
+    kept = _kept()
+    try:
+        with console.logs(), isolated():
+            run(name, job)
+    except OSError as error:
+        raise StorageError(explain(error)[0]) from error
+    finally:
+        _remove_empty(folder.absolute(), kept)
     return job
 
 
@@ -125,7 +153,7 @@ def run(name: str, job: Job) -> None:
     command = f"ddpm_cli.commands.{name}"
     check_early(f"{command}.Options", job.config)
     module = import_module(command)
-    module.run(construct(module.Options, bind(module.Options, job.config)), job)
+    module.run(options_of(module.Options, job.config), job)
 
 
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:
@@ -155,7 +183,7 @@ def folder_of(path: str) -> Path:
 
 def _sweep_folder(arguments: Sequence[str]) -> list[str]:
     """In a sweep, make run_dir=X (or out=X) the parent of the jobs' folders, because they must not share one."""
-    sweep = any(a in ("-m", "--multirun") for a in arguments)
+    sweep = _is_sweep(arguments)
     out = []
     for a in arguments:
         key, _, value = a.partition("=")
@@ -163,6 +191,10 @@ def _sweep_folder(arguments: Sequence[str]) -> list[str]:
             f"hydra.sweep.dir={folder_of(value)}" if sweep and key in ("run_dir", "out") and "," not in value else a
         )
     return out
+
+
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    return any(a in SWEEP for a in arguments)
 
 
 def _flags(arguments: Sequence[str]) -> Namespace:
@@ -174,6 +206,11 @@ def _flags(arguments: Sequence[str]) -> Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_args(list(arguments))
+
+
+def _kept() -> set[Path]:
+    """Folders that are not removed when they are empty."""
+    return {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
 
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:

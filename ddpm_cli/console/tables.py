@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
 from .lines import out
 
+NARROW = 110
+"""A terminal with fewer columns shows the help of a key below it, not beside it."""
 WIDEST = 1000
 """A width in characters that no table exceeds."""
 
@@ -30,7 +33,8 @@ def usage(commands: Mapping[str, str]) -> None:
         "  ddpm train -m schedule=linear,cosine        a sweep: one run for each schedule\n"
         "  ddpm sample n=64                            draw samples from the newest run; ckpt=RUN picks another run\n"
         "  ddpm gif                                    animate how samples of the newest run appear out of noise\n"
-        "\n'ddpm COMMAND --help' shows every group and key, 'ddpm COMMAND --cfg job' the composed config.\n"
+        "\n'ddpm COMMAND --help' shows every group and key, 'ddpm COMMAND --cfg job' the composed config,\n"
+        "'ddpm --version' the version.\n"
         'Tab completion for bash: eval "$(ddpm -sc install=bash)"',
         markup=False,
         soft_wrap=True,
@@ -50,26 +54,41 @@ def show_help(about: Help) -> None:
     """Print the groups with their choices, the current one marked; then the keys, values and their meaning."""
     out.print(f"[bold]ddpm {about.command}[/]: {escape(about.about)}\n", soft_wrap=True)
     out.print(f"usage: ddpm {about.command} [group=choice ...] [key=value ...] [-m]\n", markup=False)
-    out.print("[bold]groups[/] (group=choice; * marks the current choice)")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-    for group, choices, current in about.groups:
-        marked = (f"[bold green]*{escape(c)}[/]" if c in current else escape(c) for c in choices)
-        table.add_row(f"[cyan]{group}[/]", "  ".join(marked))
-    out.print(table)
-    out.print("\n[bold]keys[/] (key=value)")
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
-    table.add_column(no_wrap=True)  # so that keys can be copied
-    table.add_column(overflow="fold", max_width=24)
-    table.add_column(overflow="fold")
-    for key, value, comment in about.keys:
-        table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")
-    out.print(table)
+    if about.groups:
+        out.print("[bold]groups[/] (group=choice; * marks the current choice)")
+        groups = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+        for group, choices, current in about.groups:
+            marked = (f"[bold green]*{escape(c)}[/]" if c in current else escape(c) for c in choices)
+            groups.add_row(f"[cyan]{group}[/]", "  ".join(marked))
+        out.print(groups)
+        out.print()
+    out.print("[bold]keys[/] (key=value)")
+    (_keys_in_columns if out.width >= NARROW else _keys_in_lines)(about.keys)
+    example = " (sweep: schedule=linear,cosine)" if any(name == "schedule" for name, *_ in about.groups) else ""
     out.print(
-        "\nHydra's flags: --cfg job (show the config and exit), -m (sweep: schedule=linear,cosine), --config-dir DIR\n"
+        f"\nHydra's flags: --cfg job (show the config and exit), -m{example or ' (sweep)'}, --config-dir DIR\n"
         "(your own YAML files; a folder named conf in the working directory needs no flag), --info, --hydra-help.",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _keys_in_columns(keys: Sequence[tuple[str, str, str]]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
+    table.add_column(no_wrap=True)  # so that keys can be copied
+    table.add_column(overflow="fold", max_width=24)
+    table.add_column(overflow="fold")
+    for key, value, comment in keys:
+        table.add_row(f"[cyan]{escape(key)}[/]", f"[green]{escape(value)}[/]", f"[dim]{escape(comment)}[/]")
+    out.print(table)
+
+
+def _keys_in_lines(keys: Sequence[tuple[str, str, str]]) -> None:
+    """For narrow terminals: a line with the key and its value, and the comment below it."""
+    for key, value, comment in keys:
+        out.print(f"  [cyan]{escape(key)}[/]=[green]{escape(value)}[/]", soft_wrap=True)
+        if comment:
+            out.print(Padding(f"[dim]{escape(comment)}[/]", (0, 0, 0, 6)))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -20,6 +20,10 @@ def check_model(model: Denoiser) -> None:
         raise ValueError(
             f"model.n_steps: this network has {known} time steps, but the schedule has {steps or 'none'}; {advice}"
         )
+    if getattr(model.backbone, "learned_variance", model.learned_variance) != model.learned_variance:
+        raise ValueError(
+            "model.learned_variance: must be the same as objective.learned_variance; set that one, which sets both"
+        )
     if isinstance(target, V) and not schedule.variance_preserving:
         raise ValueError(
             "objective: v needs alpha^2 + sigma^2 = 1, which does not hold for this schedule; "

@@ -31,8 +31,8 @@ def set_spin_count(
     if not crowded or usable == 1 or "OMP_NUM_THREADS" in environment:
         return ""
     return (
-        f"other programs are using {busy} of {cores} cores, and threads that wait for one another can become many "
-        f"times slower; put OMP_NUM_THREADS={usable // 2} in front of each command to use fewer cores"
+        f"other programs are using {min(busy, cores)} of {cores} cores, and threads that wait for one another can "
+        f"become many times slower; put OMP_NUM_THREADS={usable // 2} in front of each command to use fewer cores"
     )
 
 

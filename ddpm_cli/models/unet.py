@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, Upsample, normalize, zeroed
 
+NO_CLASSES = (
+    "this dataset has no classes; use class_conditional=false, "
+    "or sort a folder of pictures into at least two subfolders with no picture beside them"
+)
+
 
 class UNet(nn.Module):
     """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `self_condition` (in) and `learned_variance` (out).
@@ -59,13 +64,14 @@ class UNet(nn.Module):
         self_condition: bool = False,
     ):
         super().__init__()
+        self.learned_variance = learned_variance
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         check_shape(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
         for name, value, least in (("fine_channels", fine_channels, 0), ("norm_groups", norm_groups, 1)):
             if value < least:
                 raise ValueError(f"{name}: must be at least {least}, got {value}")
         if class_conditional and not num_classes:
-            raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
+            raise ValueError(f"class_conditional: {NO_CLASSES}")
         self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
         self.patch_size = patch_size
         self.self_condition = self_condition

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .kernels import Dropout, GroupNorm, attention
 from .layers import SinusoidalEmbedding
-from .unet import check_shape
+from .unet import NO_CLASSES, check_shape
 
 
 class UNetAnnotated(nn.Module):
@@ -57,12 +57,13 @@ class UNetAnnotated(nn.Module):
         learned_variance: bool = False,
     ):
         super().__init__()
+        self.learned_variance = learned_variance
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         check_shape(height, width, channels, multipliers, blocks, heads, dropout, 1)
         if len(attention) != len(multipliers):
             raise ValueError(f"attention: must be one flag for each of the {len(multipliers)} levels, got {attention}")
         if class_conditional and not num_classes:
-            raise ValueError("class_conditional: this dataset has no classes; use class_conditional=false")
+            raise ValueError(f"class_conditional: {NO_CLASSES}")
         self.class_conditional = bool(num_classes) if class_conditional is None else class_conditional
         time = 4 * channels
         self.time = nn.Sequential(

@@ -37,6 +37,7 @@ class UNetTutorial(nn.Module):
         learned_variance: bool = False,
     ):
         super().__init__()
+        self.learned_variance = learned_variance
         if image_size not in (SIZE, (SIZE, SIZE)):
             raise ValueError(f"image_size: must be {SIZE} for this network, got {image_size}; set dataset.size={SIZE}")
         if n_steps is None:

@@ -31,8 +31,9 @@ def network(config: Config, trust: Collection[str] | None = None) -> nn.Module:
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
         node["num_classes"] = 1
-    torch.manual_seed(int(config["seed"]))
-    module: nn.Module = build(node, "model", trust=trust)
+    with torch.random.fork_rng(devices=[]):  # opening a run must not seed the caller's process
+        torch.default_generator.manual_seed(int(config["seed"]))
+        module: nn.Module = build(node, "model", trust=trust)
     return module
 
 

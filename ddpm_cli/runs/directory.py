@@ -219,8 +219,9 @@ class RunDirectory:
         if self.stop_signal is not None:
             raise KeyboardInterrupt
         self.stop_signal = number
-        name = signal.Signals(number).name
-        log.warning("%s: saving, then stopping; run the same command to resume (signal again to quit now)", name)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        again = "press Ctrl-C again" if number == signal.SIGINT else "send it again"
+        log.warning("%s: saving, then stopping; %s to quit now without saving", name, again)
 
 
 class _RunLog(logging.FileHandler):

@@ -1,6 +1,6 @@
 """One call of a command, in the form in which the commands pass it on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,19 @@ class Job:
     given: frozenset[str] = frozenset()
     choices: Callable[[str], Mapping[str, Node]] = lambda group: {}
 
+    @property
+    def packages(self) -> frozenset[str]:
+        """The packages that the config names by a `_target_`, and those of `trust`."""
+        return frozenset((*_packages(self.config), *self.config.get("trust", ())))
+
     def sets(self, key: str) -> bool:
         """Whether the user set `key` or a key below it."""
         return any(name == key or name.startswith(f"{key}.") for name in self.given)
+
+
+def _packages(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"]).partition(".")[0]
+        for value in node.values():
+            yield from _packages(value)

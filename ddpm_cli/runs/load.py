@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..build import locate
-from ..errors import CheckpointError
+from ..build import checked, locate
+from ..errors import CheckpointError, OutOfMemoryError, explain
 from ..files import shown
 from ..hardware.options import Precision
 from ..hardware.runtime import Runtime, choose_runtime
@@ -80,6 +80,7 @@ class LoadedRun:
         }
 
 
+@checked
 def load(
     ckpt: str | Checkpoint,
     *,
@@ -102,11 +103,20 @@ def load(
         ConfigError: the device does not exist, or a package is not trusted.
     """
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
-    config, trusted = dict(found.manifest["config"]), frozenset((PACKAGE, *trust))
-    spec = ModelSpec.of(config, runtime or choose_runtime(device, precision), trusted)
-    module, used = _network(found, config, weights, trusted, spec.runtime)
-    model = spec.wrap(module)
-    return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found)))
+    chosen = runtime or choose_runtime(device, precision)
+    try:
+        config, trusted = dict(found.manifest["config"]), frozenset((PACKAGE, *trust))
+        spec = ModelSpec.of(config, chosen, trusted)
+        module, used = _network(found, config, weights, trusted, spec.runtime)
+        model = spec.wrap(module)
+        return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found)))
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if explain(error)[1] == OutOfMemoryError.code:
+            raise
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{found.manifest_path}: does not describe a model ({reason}); restore it or use another checkpoint"
+        ) from error
 
 
 def untrained(config: Config, spec: ModelSpec, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:

@@ -3,10 +3,12 @@
 import importlib
 import importlib.util
 import io
+import json
 import logging
+import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,11 @@ from torch import nn
 
 from ..build import Node, build
 from ..errors import ConfigError
-from ..files import shown
+from ..files import shown, write_json
 from ..models.classifier_layers import Classifier
 
 log = logging.getLogger(__name__)
+NAME_FILE = "tracker.json"
 
 
 class Logger(Protocol):
@@ -34,7 +37,7 @@ class Logger(Protocol):
         ...
 
     def graph(self, network: nn.Module, shape: Sequence[int]) -> None:
-        """The graph of the network, for an image of `shape` (C,H,W)."""
+        """The graph of the network, for an image of `shape` (C,H,W). Only called for classifiers."""
         ...
 
     def close(self) -> None: ...
@@ -80,10 +83,10 @@ class _TensorBoard:
 class Tracker:
     """Weights & Biases, or trackio, which has the same API and stores everything locally.
 
-    A resumed run continues under its name.
+    A resumed run continues under its name, a new run never joins an older one of the same path.
 
     Args:
-        name: the name of the run; None = its path.
+        name: the name of the run; None = its path and a few random letters.
         options: passed unchanged to the package's `init`.
 
     Raises:
@@ -103,12 +106,22 @@ class Tracker:
 
     def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
         package = importlib.import_module(self.package)
-        name = self.name or "_".join(part for part in Path(shown(folder)).parts if part != folder.anchor)
-        own = {"id": name, "dir": str(folder)} if self.package == "wandb" else {}
+        unique = _unique_name(folder, step)
+        name = self.name or unique
+        own = {"id": unique, "dir": str(folder)} if self.package == "wandb" else {}
         common = {"project": self.project, "name": name, "config": dict(config), "resume": "allow"}
         with redirect_stdout(io.StringIO()):  # both print a greeting
             run = package.init(**{**common, **own, **(self.options or {})})
+        write_json(folder / NAME_FILE, {"name": unique})
         return _Tracker(package, run)
+
+
+def _unique_name(folder: Path, step: int) -> str:
+    """The name of the run in `folder`, made when the run is new and kept in a file there."""
+    path, kept = "_".join(part for part in Path(shown(folder)).parts if part != folder.anchor), folder / NAME_FILE
+    if step:
+        return str(json.loads(kept.read_text(encoding="utf-8"))["name"]) if kept.exists() else path
+    return f"{path}-{secrets.token_hex(2)}"
 
 
 class _Tracker:
@@ -156,10 +169,16 @@ class Loggers:
             except Exception as error:  # a full disk, a lost network, an error of the package
                 log.warning("logger.%s: failed (%s); the run continues without it", name, _reason(error))
                 del self._loggers[name]
+                with suppress(Exception):
+                    logger.close()
 
 
 def choices_of(nodes: Mapping[str, Node]) -> dict[str, LoggerChoice]:
     """Builds the `logger` node of a config, which has one entry per logger. Raises ConfigError for a bad entry."""
+    if not isinstance(nodes, Mapping) or "_target_" in nodes:
+        raise ConfigError(
+            "logger: a file of conf/logger needs a name above its keys, as in conf/logger/tensorboard.yaml"
+        )
     return {name: build(node, f"logger.{name}") for name, node in nodes.items()}
 
 
@@ -176,6 +195,9 @@ def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, c
         except Exception as error:  # an error of the package
             reason = _reason(error)
             if not step:
+                Loggers(opened).close()
+                if isinstance(error, OSError) and error.filename is not None:  # the run's folder cannot be written
+                    raise
                 raise ConfigError(f"logger.{name}: cannot start ({reason}); fix that, or set logger=none") from error
             log.warning("logger.%s: cannot start (%s); the run continues without it", name, reason)
     return Loggers(opened)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..build import check_positive
+from ..build import check_fields, check_positive
 from ..diffusion.editing import ping_pong
 from ..diffusion.samplers import Frame
 from ..diffusion.schedule import Schedule
@@ -54,6 +54,7 @@ class AnimationOptions:
     root: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_positive(frames=self.frames, scale=1 if self.scale is None else self.scale)
         if self.kind == "interpolate" and self.frames < 2:
             raise ConfigError(f"frames: interpolate needs at least 2, got {self.frames}")

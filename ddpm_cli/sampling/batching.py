@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from ..build import check_positive
 from ..hardware.compiling import break_even_seconds, compile_call, estimated_seconds, resolve_mode
 from ..hardware.memory import FRACTION, halved, host_memory
 from ..hardware.options import CompileMode, CompileSetting
@@ -36,6 +37,7 @@ class Batching:
     """
 
     def __init__(self, run: RunModel, call: NetworkCall | None, n: int, calls: int, requested: Size):
+        check_positive(batch_size=1 if requested == "auto" else requested)
         self.run, self.call, self.n, self.calls, self.requested = run, call, n, calls, requested
         self.device = run.runtime.device
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+from ..build import check_fields
 from ..data.images import Images
 from ..progress import Progress
 
@@ -16,7 +17,9 @@ ODE_SEEDS = 2**40
 
 @dataclass(frozen=True, kw_only=True)
 class BitsOptions:
-    """The keys `bpd.*` of conf/eval.yaml. Raises ValueError, which names the key, for a number out of range."""
+    """The keys `bpd.*` of conf/eval.yaml. Raises ValueError, which names the key, for a number out of range;
+    ConfigError for a wrong type.
+    """
 
     steps: int | None = None
     terms: int | None = None
@@ -27,6 +30,7 @@ class BitsOptions:
     importance_samples: int = 50
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, value in (("ode_steps", self.ode_steps), ("probes", self.probes)):
             if value < 0:
                 raise ValueError(f"{name}: must be at least 0, got {value}")

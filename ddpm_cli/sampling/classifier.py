@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..build import check_positive, checked
 from ..data.images import Images, to_float
 from ..diffusion.classifier import NoisyClassifier, of_clean
 from ..diffusion.schedule import Schedule
@@ -30,8 +31,10 @@ class LoadedClassifier(LoadedRun):
         self.schedule: Schedule = run.spec.schedule
         self.digest = "" if run.checkpoint is None else str(run.checkpoint.manifest["sha256"])
 
+    @checked
     def probabilities(self, images: Images, batch_size: int = 64, progress: Progress = silent) -> Tensor:
         """(N,K) float64 for clean images; a classifier of noisy images gets the noise level 0."""
+        check_positive(batch_size=batch_size)
         model = NoisyClassifier(self.network, self.schedule)
         parts: list[Tensor] = []
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..build import check_positive, check_seed, checked
 from ..data.images import Images
 from ..data.source import Split
 from ..diffusion.samplers import Frame
@@ -93,6 +94,7 @@ class Generator(LoadedRun, ABC):
         batching = Batching(self.run, self.network_call, task.n, task.calls, batch_size)
         return Pipeline(task, batching, compile, self.facts, interpolated=request.between is not None)
 
+    @checked
     def sample(
         self,
         request: Request | None = None,
@@ -108,18 +110,20 @@ class Generator(LoadedRun, ABC):
             ConfigError, DataError: as `Request` and `plan`.
             NonFiniteError: the model returns NaN or infinity.
         """
-        return self.pipeline(request or Request(**settings), batch_size, compile)(progress)
+        return self.pipeline(_request(request, settings), batch_size, compile)(progress)
 
+    @checked
     def draw(self, request: Request, batch_size: Size = "auto", progress: Progress = silent) -> Iterator[Samples]:
         """Draw the images of a request batch by batch, so that only one batch is in memory."""
         return self.pipeline(request, batch_size, False).batches(progress)
 
+    @checked
     def frames(self, request: Request | None = None, **settings: Any) -> Iterator[Frame]:
         """x_t and the x0 estimate of all images of a request at each time, from noise to image, as one batch.
 
         x and x0 are (N,C,H,W) on the model's device; t is in [0, 1] and decreases.
         """
-        task = self.plan(request or Request(**settings))
+        task = self.plan(_request(request, settings))
         return task.frames(range(task.n))
 
     def animate(self, *, progress: Progress = silent, **settings: Any) -> Animation:
@@ -129,6 +133,7 @@ class Generator(LoadedRun, ABC):
         options.check(request)
         return self.animation(request, options)(progress)
 
+    @checked
     def bits(
         self,
         images: Images | np.ndarray | Tensor,
@@ -147,11 +152,17 @@ class Generator(LoadedRun, ABC):
             ConfigError: options that do not fit the model.
             NonFiniteError: a value is NaN or infinite.
         """
+        check_seed(seed)
+        check_positive(batch_size=batch_size)
         evaluator = self.bits_evaluator(options or BitsOptions(), seed)
-        return evaluator(_as_images(images), batch_size, progress)
+        with torch.inference_mode(False), torch.enable_grad():  # the ODE needs derivatives, whatever the caller set
+            return evaluator(_as_images(images, self.shape), batch_size, progress)
 
+    @checked
     def real_images(self, n: int | None = None, split: Split = "val", root: str | None = None, seed: int = 0) -> Images:
         """Images of the dataset that the run was trained on, see `runs.images.held_out`."""
+        check_seed(seed)
+        check_positive(n=1 if n is None else n)
         return held_out(self, root, split, n, seed, silent)
 
 
@@ -165,8 +176,26 @@ def load_generator(
     return run
 
 
-def _as_images(images: Images | np.ndarray | Tensor) -> Images:
+def _request(request: Request | None, settings: Mapping[str, Any]) -> Request:
+    if request is not None and settings:
+        raise ConfigError(f"{next(iter(settings))}: cannot be combined with a request; set it in the request")
+    return request or Request(**settings)
+
+
+def _as_images(images: Images | np.ndarray | Tensor, shape: tuple[int, ...]) -> Images:
+    """The images to measure. Raises ConfigError if they are not images of this shape, (C,H,W)."""
+    if isinstance(images, Images):
+        found = tuple(images.shape)
+    else:
+        array = torch.as_tensor(images)
+        if array.dtype != torch.uint8 or array.ndim != 4 or not len(array):
+            got = f"{array.dtype} {tuple(array.shape)}"
+            raise ConfigError(f"images: must be uint8 (N,H,W,C), with values from 0 to 255, got {got}")
+        found = (array.shape[3], *array.shape[1:3])
+    if found != tuple(shape):
+        one, other = ("x".join(map(str, (h, w, c))) for c, h, w in (found, shape))
+        raise ConfigError(f"images: are {one}, but the model was trained on {other}; resize them")
     if isinstance(images, Images):
         return images
-    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).contiguous()
+    pixels = array.permute(0, 3, 1, 2).contiguous()
     return Images(pixels, torch.zeros(len(pixels), dtype=torch.int64), ())

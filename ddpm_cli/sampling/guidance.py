@@ -26,12 +26,14 @@ class ClassifierGuidance:
         ValueError: a scale that is not finite, an interval that is not within [0, 1].
     """
 
-    classifier: str
+    classifier: str | None
     reads: Literal["auto", "noisy", "clean"] = "auto"
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        if self.classifier is None:
+            raise ConfigError("guidance.classifier: is required; set guidance.classifier=RUN of a classifier")
         check_scale(self.scale)
         check_interval(self.interval)
 
@@ -103,6 +105,7 @@ def settings(value: Any) -> dict[str, Any]:
 
 
 def _by_classifier(chosen: ClassifierGuidance, model: Guided) -> ReadyGuidance:
+    assert chosen.classifier is not None
     classifier = load_classifier(chosen.classifier, model.runtime, model.trusted)
     _check(classifier, model)
     trained: Literal["noisy", "clean"] = "noisy" if classifier.noisy else "clean"

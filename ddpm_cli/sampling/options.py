@@ -45,6 +45,7 @@ class GifOptions(Request):
         ConfigError: a value out of range, keys of different tasks, or an unsupported file format.
     """
 
+    pixel_noise: bool = field(default=False, init=False)  # not a key of this command
     ckpt: str = "outputs/latest"
     kind: Kind = "denoise"
     weights: Weights = "ema"

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..build import check_positive, check_seed
+from ..build import check_fields, check_positive, check_seed
 from ..diffusion.guidance import Guidance, Unguided
 from ..diffusion.samplers import DDIM, Sampler
 from ..errors import ConfigError
@@ -57,6 +57,7 @@ class Request:
     guidance: Guidance | ClassifierGuidance = field(default_factory=Unguided)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_seed(self.seed)
         check_positive(n=self.n)
         if self.n > MOST:

@@ -36,13 +36,13 @@ class Samples:
 
     @property
     def pixels(self) -> np.ndarray:
-        """(N,H,W,C) uint8."""
-        return np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())
+        """(N,H,W,C) uint8, a copy."""
+        return self.images.permute(0, 2, 3, 1).contiguous().numpy().copy()
 
     @property
     def labels(self) -> np.ndarray | None:
         """(N,) int64, the class of each image."""
-        return None if self.classes is None else self.classes.numpy()
+        return None if self.classes is None else self.classes.numpy().copy()
 
     @property
     def columns(self) -> int | None:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ..data.images import to_float
 from ..diffusion.noise import ImageNoise
-from ..errors import Stopped
-from ..files import shown
 from ..objectives.latent import LatentModel
 from ..runs.directory import GridStyle, RunDirectory
 from .prior import PriorFit
@@ -63,13 +61,13 @@ class AutoencoderSession(Session):
     def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         fit, images = self._prior(state), live.images
         if not fit.run(images, lambda: directory.stop_signal is not None):
-            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped before the prior was fitted")
+            raise self.stopped(directory, "stopped before the prior was fitted")
         if fit.wanted:
             directory.save(state, self.plan.keep_last, self.plan.best_by)
         fit.draw_map(self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images)
 
-    def next_step(self, run: str) -> str:
-        return f"draw samples with ddpm sample ckpt={run}"
+    def next_step(self) -> str:
+        return f"draw samples with ddpm sample {self.ckpt}"
 
     @property
     def _columns(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ..data.images import Images
 from ..errors import CheckpointError
-from ..files import shown
+from ..files import override, shown
 from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.checkpoint import load_weights, with_prefix
@@ -67,8 +67,9 @@ class ClassifierSession(Session):
                 "train with dataset.val_fraction=0.1 to avoid this"
             )
 
-    def next_step(self, run: str) -> str:
-        return f"evaluate it with ddpm eval ckpt={run}, or guide with guidance=classifier guidance.classifier={run}"
+    def next_step(self) -> str:
+        guide = override("guidance.classifier", shown(self.folder))
+        return f"evaluate it with ddpm eval {self.ckpt}, or guide with guidance=classifier {guide}"
 
 
 def _has_row(path: Path, step: int) -> bool:

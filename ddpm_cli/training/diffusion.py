@@ -41,9 +41,9 @@ class DiffusionSession(Session):
     def draw(self, live: LiveRun, labels: Tensor | None) -> Tensor:
         return self._generate(live, self.plan.eval_samples, labels, BATCH)
 
-    def next_step(self, run: str) -> str:
+    def next_step(self) -> str:
         learned = cast(Denoiser, self.model).learned_variance
-        return f"draw samples with ddpm sample ckpt={run}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
+        return f"draw samples with ddpm sample {self.ckpt}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
 
     def _generate(self, live: LiveRun, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
         model, sampler, shape = cast(Denoiser, live.model), self.options.sampler, live.images.shape

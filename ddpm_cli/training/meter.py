@@ -56,7 +56,7 @@ class Meter:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise NonFiniteError(
-                    f"{name}: became {value} by step {step}; the last checkpoint is from before; "
+                    f"{name}: became {value} by step {step}; a checkpoint saved earlier is intact; "
                     "lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
                 )
         return means

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.images import Images
-from ..errors import ConfigError, Stopped
+from ..errors import ConfigError
 from ..files import shown
 from ..models.gmm import GMM
 from ..objectives.em import EM
@@ -64,12 +64,12 @@ class MixtureSession(Session):
                 log.info("resuming from step %d (%s)", start.step, shown(start.path))
             self._fit(directory, state, images, validation)
         how = "converged" if state.converged else "finished"
-        return Outcome([f"{how} at step {state.step}; draw samples with ddpm sample ckpt={shown(self.folder)}"])
+        return Outcome([f"{how} at step {state.step}; draw samples with ddpm sample {self.ckpt}"])
 
     def _fit(self, directory: RunDirectory, state: EMState, images: Images, validation: Images) -> None:
         callbacks = Callbacks(self._validate(state, validation), self._sample(state))
         if not fit(self.objective, state, images, self.plan, directory, callbacks, self.options.seed):
-            raise Stopped(directory.stop_signal, f"{shown(self.folder)}: stopped and saved at step {state.step}")
+            raise self.stopped(directory, f"stopped and saved at step {state.step}")
 
     def _validate(self, state: EMState, validation: Images) -> Callable[[], dict[str, float]] | None:
         images = at_most(validation, self.plan.eval_images)

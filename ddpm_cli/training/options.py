@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch.optim import Optimizer
 
@@ -45,6 +46,6 @@ class TrainOptions:
             raise ConfigError("run_dir: is empty; name a directory, or leave it out")
         _ = self.loggers
 
-    @property
+    @cached_property
     def loggers(self) -> dict[str, LoggerChoice]:
         return choices_of(self.logger)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ..build import locate
 from ..data.images import Images
 from ..errors import ConfigError, Stopped
-from ..files import shown
+from ..files import override, shown
 from ..hardware.runtime import choose_runtime
 from ..progress import Progress
 from ..render.pixels import to_uint8
 from ..runs.assemble import ModelSpec, completed, network
+from ..runs.checkpoint import name_of
 from ..runs.directory import GridStyle, Reporter, RunDirectory, about
 from ..runs.families import family_of
 from ..runs.job import Job
@@ -133,11 +134,21 @@ class Session:
     def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         """Called after the training loop. Raises Stopped on a signal."""
 
-    def next_step(self, run: str) -> str:
+    def next_step(self) -> str:
         """Advice on what to do with the finished run."""
-        return f"evaluate it with ddpm eval ckpt={run}"
+        return f"evaluate it with ddpm eval {self.ckpt}"
 
     # the same for all families
+
+    @property
+    def ckpt(self) -> str:
+        """`ckpt=` this run, as it is typed."""
+        return override("ckpt", shown(self.folder))
+
+    def stopped(self, directory: RunDirectory, how: str) -> Stopped:
+        """The exception that ends a run after a signal."""
+        places = (override("run_dir", shown(folder)) for folder in (self.folder, self.folder.parent))
+        return Stopped(directory.stop_signal, f"{shown(self.folder)}: {how}", *places)
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
@@ -155,6 +166,9 @@ class Session:
             held_out = at_most(validation, self.plan.eval_images)
             live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
             if finished(state, self.plan, len(images)) and not self.pending(state):
+                if start is not None and not start.path.is_relative_to(self.folder):
+                    at = f"{shown(start.path)} is already at step {state.step}"
+                    raise ConfigError(f"resume: {at}; raise the limit (trainer.steps, epochs or max_seconds)")
                 advice = "raise the limit (trainer.steps, epochs or max_seconds) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
@@ -163,7 +177,7 @@ class Session:
     def _train(
         self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks
     ) -> None:
-        plan, images, run, first = self.plan, live.images, shown(self.folder), state.step
+        plan, images, first = self.plan, live.images, state.step
         if not finished(state, plan, len(images)):
             self.begin(state)
         directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
@@ -175,11 +189,15 @@ class Session:
             self.started(directory, state, images)
         model = self.spec.wrap(state.module)
         if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
-            raise Stopped(directory.stop_signal, f"{run}: stopped and saved at step {state.step}")
+            raise self.stopped(directory, f"stopped and saved at step {state.step}")
         self.complete(directory, state, live)
         reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         log.info("finished at step %d%s", state.step, reason)
-        self.notes.append(self.next_step(run))
+        if self.draws and "step" in state.best and state.best["step"] != state.step:
+            best = directory.checkpoints / f"{name_of(state.best['step'])}.safetensors"
+            by = f"{self.plan.best_by} {state.best['value']:.4g}"
+            self.notes.append(f"best checkpoint by {by}: {override('ckpt', shown(best))}")
+        self.notes.append(self.next_step())
 
     def _callbacks(self, live: LiveRun, monitor: Monitor) -> Callbacks:
         """Validation and periodic samples."""
@@ -214,4 +232,5 @@ class Session:
     def _summary(self, images: Images, module: nn.Module) -> str:
         parameters = sum(p.numel() for p in module.parameters())
         c, h, w = images.shape
-        return f"{len(images):,} images of {h}x{w}x{c}, {parameters:,} parameters, {self.spec.runtime}"
+        classes = f" in {images.classes} classes" if images.classes else ""
+        return f"{len(images):,} images of {h}x{w}x{c}{classes}, {parameters:,} parameters, {self.spec.runtime}"

@@ -1,6 +1,8 @@
 """Loggers: TensorBoard and its graph, trackio, a fake Weights & Biases, several together, one that fails."""
 
 import json
+import re
+import shutil
 import sqlite3
 import sys
 import warnings
@@ -106,9 +108,10 @@ def test_weights_and_biases_gets_what_metrics_jsonl_has(
     mine = ["logger=wandb", "logger.wandb.project=mine", "logger.wandb.options={entity: me}"]
     assert cli(*RUN, *mine, "trainer.steps=4").code == 0
     options = package.init_options[0]
-    assert {k: options[k] for k in ("project", "name", "id", "resume", "entity")} == {
-        "project": "mine", "name": "a_run", "id": "a_run", "resume": "allow", "entity": "me",
+    assert {k: options[k] for k in ("project", "resume", "entity")} == {
+        "project": "mine", "resume": "allow", "entity": "me",
     }  # fmt: skip
+    assert options["name"] == options["id"] and re.fullmatch("a_run-[0-9a-f]{4}", options["name"])
     assert options["config"]["model"]["in_channels"] == 1 and package.finished == 1
     rows = [json.loads(line) for line in (tmp_path / "a/run/metrics.jsonl").read_text().splitlines()]
     scalars = [{"step": step, **values} for step, values in package.logged if "samples" not in values]
@@ -134,8 +137,13 @@ def test_trackio_beside_tensorboard_and_after_a_resume(
     }
     rows = [json.loads(line) for line in (tmp_path / "a/run/metrics.jsonl").read_text().splitlines()]
     assert losses == {row["step"]: row["loss"] for row in rows if "loss" in row} and set(losses) == {2, 4}
-    assert {name for name, *_ in logged} == {"a_run"}
+    names = {name for name, *_ in logged}
+    assert len(names) == 1 and re.fullmatch("a_run-[0-9a-f]{4}", names.pop())
     assert list((tmp_path / "a/run/tensorboard").iterdir())
+    shutil.rmtree(tmp_path / "a/run")
+    assert cli(*RUN, both[1], "logger=trackio", "trainer.steps=2").code == 0  # a new run in the same place
+    with sqlite3.connect(tmp_path / "trackio/p.db") as base:
+        assert len(base.execute("select distinct run_name from metrics").fetchall()) == 2
 
 
 def test_a_logger_that_fails_does_not_end_the_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
