@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 import ddpm_cli
 from ddpm_cli.diffusion.samplers import DDIM
@@ -125,6 +126,7 @@ def test_two_trainings_at_once_do_not_mix_their_random_numbers(cli: Cli) -> None
     for thread in threads:
         thread.join()
     assert found == {"a": alone, "b": alone}
+    assert not GlobalHydra.instance().is_initialized()
 
 
 def test_a_training_that_fails_leaves_no_empty_folder(cli: Cli, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Every error becomes one line on stderr and an exit code.
 import logging
 import os
 import sys
+import threading
 import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
@@ -36,6 +37,7 @@ from .hydra_errors import explain_hydra
 from .shipped import conf_dir, shipped_choices
 
 log = logging.getLogger(__name__)
+_COMPOSING = threading.Lock()
 SWEEP = ("-m", "--multirun")
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
@@ -123,7 +125,7 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         DdpmError: an error of the command, or of Hydra as one line.
     """
     try:
-        with _user_conf():
+        with _COMPOSING, _user_conf():
             config = compose_command(name, overrides)
         folder = Path(config.hydra.run.dir)
         given = keys_of(config.hydra.overrides.task)
