@@ -1,5 +1,6 @@
 """The device, the precision and the memory layout that a network runs with."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,10 @@ from torch import nn
 
 from ..errors import ConfigError
 from .allocator import keep_freed_memory
+from .formats import bf16_slowdown, native_bf16
 from .options import Precision
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,15 @@ def choose_runtime(
         ConfigError: the device is not available or does not support the precision.
     """
     chosen = _device(device, device_key)
-    has_bf16 = _has_bf16(chosen)
+    native = native_bf16(chosen)
     if precision == "tf32" and chosen.type != "cuda":
         raise ConfigError(f"{precision_key}: tf32 needs an NVIDIA GPU, the device is {chosen.type}; use auto or fp32")
     if precision == "bf16" and chosen.type == "mps":
         raise ConfigError(f"{precision_key}: bf16 is not supported on mps; use auto or fp32")
-    bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
+    bf16 = precision == "bf16" or (precision == "auto" and native)
+    if bf16 and not native and (factor := bf16_slowdown(chosen)) > 1:
+        told = "%s: this device only emulates bf16: a product takes %.2g times as long as in fp32; use auto or fp32"
+        log.warning(told, precision_key, factor)
     return Runtime(chosen, torch.bfloat16 if bf16 else None, precision == "tf32")
 
 
@@ -106,14 +113,3 @@ def _device(name: str, key: str) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 and older only have the private function
-            return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

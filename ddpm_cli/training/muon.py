@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..hardware.formats import product_format
+
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Jordan et al. 2024: each pass moves all singular values towards 1; five passes bring them to about [0.7, 1.2]."""
 PASSES = 5
@@ -119,9 +121,12 @@ def as_matrix(weight: Tensor) -> Tensor:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """Approximates U V^T for a matrix U S V^T: its singular values are near 1. Only matrix products, in bfloat16."""
+    """Approximates U V^T for a matrix U S V^T: its singular values are near 1. Only matrix products.
+
+    In bfloat16 where the hardware has it: the passes correct the rounding errors of those before.
+    """
     a, b, c = POLYNOMIAL
-    x = matrix.bfloat16()
+    x = matrix.to(product_format(matrix.device))
     tall = len(x) > x.shape[1]
     x = x.mT if tall else x
     x = x / (x.norm() + 1e-7)
