@@ -20,6 +20,7 @@ from ..progress import Progress
 from ..render.plots.samplers import samplers_plot
 from ..runs.assemble import network_calls
 from ..runs.job import Job
+from ..sampling.run_sampler import RUN_SAMPLER
 
 EXACT = 5
 """Number of sets of exact points; their errors are only sampling noise."""
@@ -101,7 +102,8 @@ class Benchmark:
 
     def __init__(self, options: Options, job: Job):
         self.options, self.job = options, job
-        self.truth, nodes = mixture_of(options.mixture), job.choices("sampler")
+        self.truth = mixture_of(options.mixture)
+        nodes = {k: node for k, node in job.choices("sampler").items() if node["_target_"] != RUN_SAMPLER}
         chosen = dict.fromkeys(options.samplers or nodes)  # without duplicates
         self.samplers = [
             (name, steps, _sampler(name, steps, nodes, options.schedule))

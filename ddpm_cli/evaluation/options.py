@@ -12,6 +12,7 @@ from ..runs.load import Weights
 from ..sampling.bits import BitsOptions
 from ..sampling.guidance import ClassifierGuidance
 from ..sampling.request import Prior
+from ..sampling.run_sampler import RunSampler
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CasOptions:
 class EvalOptions:
     """The keys of conf/eval.yaml. Raises ValueError or ConfigError, which name the key, for a number out of range."""
 
-    sampler: Sampler
+    sampler: Sampler | RunSampler
     guidance: Guidance | ClassifierGuidance
     ckpt: str | None
     samples: str | None

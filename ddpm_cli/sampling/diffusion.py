@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from ..data.images import to_float
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..progress import Progress
 from ..render.forward import forward_frames, forward_strip
 from ..render.time_label import TimeLabel, time_label_of
-from ..runs.assemble import check
+from ..runs.assemble import Config, check
 from ..runs.images import examples
+from ..runs.job import Job
 from ..runs.load import RunModel
 from .animation import Animation, AnimationOptions, PingPong, denoising, interpolation
 from .batching import NetworkCall
@@ -25,6 +27,7 @@ from .diffusion_tasks import PerImageSettings, task_of
 from .generator import Generator
 from .guidance import ReadyGuidance, ready, settings
 from .request import Request
+from .run_sampler import RUN_SAMPLER, RunSampler, sampler_name
 from .task import Task
 
 
@@ -64,11 +67,21 @@ class DiffusionGenerator(Generator):
             raise ConfigError(
                 "pixel_noise: only for autoencoders and mixtures, and this is a diffusion model; leave it out"
             )
-        check(self.model, request.sampler)
+        sampler, chosen_by = request.sampler, "request"
+        if isinstance(sampler, RunSampler):
+            sampler, chosen_by = sampler.of(self.config, self.trusted), "run"
+        check(self.model, sampler)
         guidance = ready(request.guidance, self)
-        rows = self._per_image(request, guidance, weights)
-        sampler = settings(request.sampler) | {"name": type(request.sampler).__name__.lower()}
-        return task_of(request, rows, {"sampler": sampler, "guidance": guidance.facts})
+        rows = self._per_image(request, sampler, guidance, weights)
+        facts = {"sampler": settings(sampler) | {"name": sampler_name(sampler)}, "guidance": guidance.facts}
+        return task_of(request, rows, facts | {"sampler_from": chosen_by})
+
+    def shown(self, job: Job) -> Config:
+        config = super().shown(job)
+        node = {k: v for k, v in config["sampler"].items() if k != "_target_"}
+        if config["sampler"]["_target_"] != RUN_SAMPLER:
+            return config
+        return {**config, "sampler": RunSampler(**node).node(self.config) | {"from": "the run"}}
 
     def bits_evaluator(self, options: BitsOptions, seed: int) -> DiffusionBits:
         return DiffusionBits(self.model, self.runtime.device, options, seed)
@@ -92,7 +105,9 @@ class DiffusionGenerator(Generator):
         )  # fmt: skip
         return Animation("forward", frames, strip)
 
-    def _per_image(self, request: Request, guidance: ReadyGuidance, weights: Tensor | None) -> PerImageSettings:
+    def _per_image(
+        self, request: Request, sampler: Sampler, guidance: ReadyGuidance, weights: Tensor | None
+    ) -> PerImageSettings:
         """The seed, class and interpolation weight of each image."""
         seeds, interpolated = request.seeds, request.between is not None and weights is None
         if request.task == "between_seeds":
@@ -106,7 +121,7 @@ class DiffusionGenerator(Generator):
         if weights is not None:
             labels = None if labels is None else labels.repeat(len(weights))
             seeds, per_image = seeds * len(weights), weights.repeat_interleave(request.n)
-        return PerImageSettings(self.model, self.shape, request.sampler, guidance.guidance, seeds, labels, per_image)
+        return PerImageSettings(self.model, self.shape, sampler, guidance.guidance, seeds, labels, per_image)
 
     def _labels(self, request: Request, guidance: ReadyGuidance, interpolated: bool) -> Tensor | None:
         """The class of each image, (n,); -1 = no class; None if neither model nor guidance use classes.

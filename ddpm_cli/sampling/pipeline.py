@@ -68,6 +68,7 @@ class Pipeline:
             **self.facts,
             "task": task.facts["task"],
             "sampler": task.facts.get("sampler"),
+            "sampler_from": task.facts.get("sampler_from"),
             "guidance": task.facts.get("guidance"),
             "steps": task.steps,
             "network_calls": task.calls * batches,

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..build import check_fields, check_positive, check_seed
 from ..diffusion.guidance import Guidance, Unguided
-from ..diffusion.samplers import DDIM, Sampler
+from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from .guidance import ClassifierGuidance
+from .run_sampler import RunSampler
 
 TaskName = Literal["plain", "variation", "inpaint", "between_images", "between_seeds"]
 Prior = Literal["auto", "normal", "gmm"]
@@ -35,6 +36,7 @@ class Request:
         strength: in (0, 1], of variations and of interpolations of pictures; None = 0.6 and 0.4.
         resample, jump: settings of inpainting (RePaint); None = 10.
         prior: the prior of z of an autoencoder; auto = the mixture if one was fitted.
+        sampler: by default the run's own, with all of its options.
         pixel_noise: whether to also sample the noise around the expected image of an autoencoder or mixture.
 
     Raises:
@@ -53,7 +55,7 @@ class Request:
     jump: int | None = None
     prior: Prior = "auto"
     pixel_noise: bool = False
-    sampler: Sampler = field(default_factory=DDIM)
+    sampler: Sampler | RunSampler = field(default_factory=RunSampler)
     guidance: Guidance | ClassifierGuidance = field(default_factory=Unguided)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,76 @@
+"""The sampler that a run itself was told to use."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..build import ALIASES, build
+from ..diffusion.samplers import Sampler
+from ..diffusion.spacing import Spacing
+from ..errors import ConfigError
+
+SHIPPED = "ddpm_cli.diffusion.samplers"
+RUN_SAMPLER = f"{__name__}.RunSampler"
+
+
+@dataclass(frozen=True)
+class RunSampler:
+    """The sampler in the config of the run that is sampled, with some of its options replaced. None = as the run.
+
+    Args:
+        steps, eta, clip, threshold, spacing, variance, noise_at_end: see the samplers, which have some of them each.
+    """
+
+    steps: int | None = None
+    eta: float | None = None
+    clip: bool | None = None
+    threshold: float | None = None
+    spacing: Spacing | None = None
+    variance: str | None = None
+    noise_at_end: bool | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def node(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config node of the sampler.
+
+        Args:
+            config: of the run. A run without a sampler has that of older versions, DDIM.
+        """
+        own = dict(config.get("sampler") or {"_target_": f"{SHIPPED}.ddim.DDIM"})
+        return own | self.changes
+
+    def of(self, config: Mapping[str, Any], trusted: Collection[str]) -> Sampler:
+        """The sampler of a run.
+
+        Args:
+            config: of the run, a stranger's data: its sampler must be one of this program or of a trusted package.
+
+        Raises:
+            ConfigError: the run's sampler lacks an option, does not accept its value, or is not trusted.
+        """
+        node = self.node(config)
+        target = str(node.get("_target_"))
+        module = ALIASES.get(target, target).rpartition(".")[0]
+        package = module.partition(".")[0]
+        if not module.startswith(f"{SHIPPED}.") and (package == SHIPPED.partition(".")[0] or package not in trusted):
+            raise ConfigError(
+                f"sampler: the run's own sampler {target} is not trusted; add trust=[{package or 'PACKAGE'}], "
+                "or choose another one, for example sampler=ddim"
+            )
+        sampler: Sampler = build(node, "sampler", trust=trusted)
+        return sampler
+
+
+def sampler_name(sampler: Sampler) -> str:
+    """Its name as in sampler=NAME, which for the samplers of this program is the name of the file that defines it."""
+    kind = type(sampler)
+    return kind.__module__.rpartition(".")[2] if kind.__module__.startswith(f"{SHIPPED}.") else kind.__name__.lower()
+
+
+def check_chosen(sampler: Sampler | RunSampler) -> None:
+    """Raises ConfigError for sampler=run where there is no run that could have one."""
+    if isinstance(sampler, RunSampler):
+        raise ConfigError("sampler: run is for ddpm sample, gif and eval; choose another one, for example sampler=ddim")
