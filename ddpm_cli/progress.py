@@ -1,5 +1,6 @@
 """Progress of long operations. The operation calls a `Progress`; the caller decides how to show it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,7 +38,10 @@ def counter(progress: Progress, steps: int, n: int) -> Callable[[int], None]:
 
 
 class Pace:
-    """The speed of a run that started at `step` and ends after `total` steps or `max_seconds` of training."""
+    """The speed of a run that started at `step` and ends after `total` steps or `max_seconds` of training.
+
+    `total` is 0 while it is unknown; then there must be a `max_seconds`.
+    """
 
     def __init__(self, step: int, total: int, max_seconds: float | None = None):
         self.total, self.max_seconds = total, max_seconds
@@ -51,9 +55,15 @@ class Pace:
         """
         rate = (time.monotonic() - self._since) / max(step - self._first, 1)
         done, left = step / max(self.total, 1), (self.total - step) * rate
+        if self.total == 0 and self.max_seconds is not None:
+            done, left = 0.0, math.inf
         if self.max_seconds is not None:
             done, left = max(done, seconds / self.max_seconds), min(left, self.max_seconds - seconds)
         return min(done, 1.0), max(left, 0.0)
+
+    def place(self, step: int) -> str:
+        """30 -> "30/1200"."""
+        return f"{step}/{self.total}" if self.total else str(step)
 
 
 def duration(seconds: float) -> str:

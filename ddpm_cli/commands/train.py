@@ -10,6 +10,6 @@ from ..training.session import run_session
 
 def run(options: Options, job: Job) -> None:
     """Train a model as the config says, in the job's folder."""
-    outcome = run_session(options, job, TrainingView(options.trainer.max_seconds), monitor)
+    outcome = run_session(options, job, TrainingView(options.trainer.limit), monitor)
     for note in outcome.notes:
         console.note(note)

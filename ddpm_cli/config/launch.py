@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
@@ -69,6 +70,7 @@ def _user_conf() -> Iterator[None]:
 
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
+    started, sweep = time.perf_counter(), _is_sweep(arguments)
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants the overrides in one piece
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
@@ -84,7 +86,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if isinstance(error, HydraException | OmegaConfBaseException):
             error = ConfigError(explain_hydra(error, name, list(arguments)))
         message, code = explain(error)
-        if isinstance(error, Stopped) and _is_sweep(arguments):
+        if isinstance(error, Stopped) and sweep:
             message = error.in_sweep
         if message:
             console.error(message)
@@ -95,7 +97,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if warning:
             log.warning("%s", warning)
         try:
-            run(name, Job(plain(config), folder, keys_of(HydraConfig.get().overrides.task), shipped_choices))
+            given, began = keys_of(HydraConfig.get().overrides.task), time.perf_counter() if sweep else started
+            run(name, Job(plain(config), folder, given, began, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
             codes.append(report(error))
         finally:
@@ -133,7 +136,7 @@ def call(name: str, overrides: Sequence[str]) -> Job:
             plain(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])),
             folder,
             given,
-            shipped_choices,
+            choices=shipped_choices,
         )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error

@@ -92,7 +92,9 @@ class TrainingView:
         self._pace = Pace(step, total, self.max_seconds)
         self._last_shown = time.monotonic()
         if out.is_terminal:
-            self._task = self._bar.add_task("", total=1.0, step=f"{step}/{total}", numbers="", left="")
+            if self._task is not None:  # the run has learned its number of steps
+                return
+            self._task = self._bar.add_task("", total=1.0, step=self._pace.place(step), numbers="", left="")
             self._bar.start()
 
     def advance(self, step: int, seconds: float) -> None:
@@ -100,12 +102,10 @@ class TrainingView:
         if self._task is not None and now - self._last_shown > 0.2:
             self._last_shown = now
             fraction, left = self._pace.at(step, seconds)
-            self._bar.update(
-                self._task, completed=fraction, step=f"{step}/{self._pace.total}", left=f"{duration(left)} left"
-            )
+            self._bar.update(self._task, completed=fraction, step=self._pace.place(step), left=f"{duration(left)} left")
         elif self._task is None and now - self._last_shown > SILENCE:
             self._last_shown = now
-            say(f"step {step}/{self._pace.total}: {duration(self._pace.at(step, seconds)[1])} left")
+            say(f"step {self._pace.place(step)}: {duration(self._pace.at(step, seconds)[1])} left")
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         if "best_step" in row:  # about another step than this one; shown as a note at the end of the run
@@ -113,20 +113,20 @@ class TrainingView:
         text = numbers(row)
         fraction, left = self._pace.at(step, float(row.get("seconds", 0.0)))
         if self._task is not None:
-            self._bar.update(self._task, completed=fraction, step=f"{step}/{self._pace.total}")
+            self._bar.update(self._task, completed=fraction, step=self._pace.place(step))
             if "loss" in row:
                 self._bar.update(self._task, numbers=text)
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
             self._last_shown = time.monotonic()
-            say(f"step {step}/{self._pace.total}: {text}" + (f", {duration(left)} left" if "loss" in row else ""))
+            say(f"step {self._pace.place(step)}: {text}" + (f", {duration(left)} left" if "loss" in row else ""))
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
             show_pictures(pixels, across, f"step {step}: samples in {shown(path)}")
         else:
-            say(f"step {step}/{self._pace.total}: samples in {shown(path)}")
+            say(f"step {self._pace.place(step)}: samples in {shown(path)}")
 
     def stop(self) -> None:
         if self._task is not None:

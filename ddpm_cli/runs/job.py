@@ -1,7 +1,8 @@
 """One call of a command, in the form in which the commands pass it on."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ class Job:
         config: as composed, resolved to plain dicts, lists, numbers and text. Read-only.
         folder: where the command may write its files.
         given: the dotted keys and groups that the user set, on the command line or in Python.
+        began: the reading of `time.perf_counter` when the command started.
         choices: maps a group to all of its choices that ship with the program, as nodes.
     """
 
     config: Mapping[str, Any]
     folder: Path
     given: frozenset[str] = frozenset()
+    began: float = field(default_factory=time.perf_counter)
     choices: Callable[[str], Mapping[str, Node]] = lambda group: {}
 
     @property

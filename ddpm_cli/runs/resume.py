@@ -46,6 +46,7 @@ FREE = [
     "weighting",  # the objective has its own copy
     "times",
     "trainer.max_seconds",
+    "trainer.budget",  # see training.budget, which says what follows from a change
     "trainer.device",
     "trainer.gradient_checkpointing",
     "trainer.log_every",
@@ -108,11 +109,19 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         raise ConfigError(
             f"{name}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep the old value"
         )
-    if _at(new, "trainer.lr_decay") != "cosine":  # with cosine the rate of a step depends on the number of steps
+    if {_decay(old), _decay(new)} == {"constant"}:
+        changed = [key for key in changed if key != "trainer.lr_decay"]
+    if _decay(new) != "cosine":  # with cosine the rate of a step depends on the number of steps
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
     soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
     if soft:
         log.warning("resuming with changed settings: %s", ", ".join(soft))
+
+
+def _decay(config: Mapping[str, Any]) -> Any:
+    """`trainer.lr_decay` with `auto` resolved, as `Plan` does."""
+    decay, budget = _at(config, "trainer.lr_decay"), _at(config, "trainer.budget")
+    return decay if decay != "auto" else "constant" if budget is None else "cosine"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,6 +1,7 @@
 """Resolves the settings of a run that are `auto`: whether to compile, and the micro-batch size."""
 
 import logging
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ..data.images import Batch, Images
 from ..hardware.compiling import break_even_seconds, estimated_seconds
 from ..hardware.memory import fits_by_estimate, halved, host_memory
 from ..objectives.base import Objective
-from .plan import Plan
+from .plan import UNKNOWN, Plan
 from .randomness import StepRandom
 from .state import TrainState
 
@@ -43,9 +44,10 @@ class Auto:
 
     def worth_compiling(self) -> bool:
         """Whether the run is long enough for compiling to save time, see `break_even_seconds`."""
-        tensors, steps = len(self.state.parameters), self.plan.length(len(self.data))
+        tensors, limited = len(self.state.parameters), self.plan.budget_seconds is not None
+        steps = UNKNOWN if limited else self.plan.length(len(self.data))
         images, break_even = steps * self.plan.batch_size, break_even_seconds(tensors, self.device, training=True)
-        if self.plan.max_seconds is not None and self.plan.max_seconds < break_even:
+        if min(self.plan.max_seconds or math.inf, self.plan.budget_seconds or math.inf) < break_even:
             return False
         _, height, width = self.data.shape
         most = 6 * height * width * sum(p.numel() for p in self.state.parameters)  # every weight used at every pixel

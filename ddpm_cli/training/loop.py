@@ -1,6 +1,5 @@
 """The training loop: one for every objective."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,8 +9,9 @@ from ..data.images import Batch, Images
 from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
+from . import budget
 from .meter import Meter
-from .plan import Every, Plan
+from .plan import UNKNOWN, Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
 from .validation import Callbacks
@@ -37,10 +37,11 @@ def train(
         seed: together with the step, determines the batch, t, noise, dropout and flips.
     """
     device, images = next(model.parameters()).device, len(data)
-    total, began = plan.length(images), time.perf_counter() - state.seconds
+    total, began = plan.length(images), budget.clock() - state.seconds
+    speed, warned = budget.SpeedMeasurement(plan, state), False
     rates = [group["lr"] for group in state.optimizer.param_groups]
     saved, meter, status = state.seconds, Meter(device), StepStatus(finished(state, plan, images), False, False)
-    run.reporter.start(state.step, total)
+    run.reporter.start(state.step, 0 if total == UNKNOWN else total)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
@@ -51,15 +52,25 @@ def train(
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
-        state.seconds = time.perf_counter() - began
+        state.seconds = budget.clock() - began
         run.reporter.advance(state.step, state.seconds)
 
         status = _status(state, plan, images, run, saved)
         logged = plan.due(plan.log_every, state.step, images)
         if status.done or status.stop or logged:
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
+        if logged and not warned:
+            budget.warn_of_cut_off(plan, state, speed.step_seconds, images)
+            warned = True
+        if total == UNKNOWN and not status.stop and speed.enough():
+            with meter.paused(state.step):
+                plan = _decided(speed, state, run, callbacks, began)
+                model.train()
+            total, saved = plan.length(images), state.seconds
+            run.reporter.start(state.step, total)
+            status = _status(state, plan, images, run, saved)
         best = logged and _best_period(state, plan)
-        if any(status) or best or _due_any(plan, state.step, images):
+        if any(status) or best or (total != UNKNOWN and _due_any(plan, state.step, images)):
             with meter.paused(state.step):
                 if run_callbacks(state, plan, run, callbacks, images, status):
                     saved = state.seconds
@@ -67,6 +78,28 @@ def train(
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done
+
+
+def _decided(
+    speed: budget.SpeedMeasurement, state: TrainState, run: RunDirectory, callbacks: Callbacks, began: float
+) -> Plan:
+    """The plan of the rest of a run with a budget. Does everything once that takes time, to measure it, then saves.
+
+    Args:
+        began: the reading of the clock at which state.seconds was 0.
+    """
+    plan, step_seconds, before = speed.plan, speed.step_seconds, budget.clock()
+    if callbacks.validate and plan.eval_every:
+        run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+    if callbacks.sample and plan.sample_every:
+        run.picture(state.step, callbacks.sample())
+    run.save(state, plan.keep_last, None)
+    now = budget.clock()
+    state.seconds = now - began
+    plan = speed.decide(step_seconds, now - before)
+    run.save(state, plan.keep_last, None)  # now with the decision
+    state.seconds = budget.clock() - began
+    return plan
 
 
 class StepStatus(NamedTuple):

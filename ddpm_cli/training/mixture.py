@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import torch
@@ -42,6 +43,7 @@ class MixtureSession(Session):
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
+        self.plan = replace(self.plan, max_seconds=self.plan.limit, budget=None)  # EM has no schedule to fit
         with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
             reporter.begin(self.job.config, self.folder)
             with reporter.counting() as progress:

@@ -4,12 +4,16 @@ Torch is not imported here, so that mistakes are reported before that takes seco
 """
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..hardware.options import CompileSetting, Precision
 
+UNKNOWN = 2**40
+"""The number of steps of a run whose speed is not known yet."""
+UNITS = {"s": 1, "min": 60, "h": 3600}
 Every = int | Literal["epoch"]
 """A number of steps, 0 = never, or the end of each epoch."""
 
@@ -45,6 +49,7 @@ class Plan:
     steps: int = 100_000
     epochs: float | None = None
     max_seconds: float | None = None
+    budget: float | str | None = None
     batch_size: int = 128
     micro_batch_size: int | Literal["auto"] | None = None
     gradient_checkpointing: bool = False
@@ -56,7 +61,7 @@ class Plan:
     autotune: bool = False
     grad_clip: float | None = 1.0
     warmup_steps: int = 0
-    lr_decay: Literal["constant", "cosine", "steps"] = "constant"
+    lr_decay: Literal["auto", "constant", "cosine", "steps"] = "auto"
     lr_milestones: Sequence[float] = ()
     lr_factor: float = 0.1
     ema: Decay = field(default_factory=Decay)
@@ -90,12 +95,29 @@ class Plan:
         if needed and not getattr(self, needed):
             raise ValueError(f"best_by: {self.best_by} needs trainer.{needed} above 0, or epoch")
 
+        if self.budget is not None:
+            object.__setattr__(self, "budget_seconds", seconds_of(self.budget))
+            if self.lr_decay == "steps":
+                raise ValueError("lr_decay: steps cannot be combined with a budget; use cosine or constant")
+        if self.lr_decay == "auto":
+            object.__setattr__(self, "lr_decay", "constant" if self.budget is None else "cosine")
         if self.lr_factor <= 0:
             raise ValueError(f"lr_factor: must be positive, got {self.lr_factor}")
         if self.lr_decay == "steps" and min(self.lr_milestones, default=0) <= 0:
             raise ValueError(
                 f"lr_milestones: needs positive epochs with lr_decay=steps, got {list(self.lr_milestones)}"
             )
+
+    budget_seconds: float | None = field(default=None, init=False)
+
+    def undecided(self) -> "Plan":
+        """The plan of a run with a budget until its number of steps is decided."""
+        return replace(self, steps=UNKNOWN, epochs=None)
+
+    @property
+    def limit(self) -> float | None:
+        """The seconds of training that the run will take at most, if that is known."""
+        return min((s for s in (self.max_seconds, self.budget_seconds) if s is not None), default=None)
 
     @property
     def best_by_validation(self) -> bool:
@@ -133,3 +155,19 @@ class Plan:
             return warm * self.lr_factor**passed
         fraction = (step - self.warmup_steps) / max(total - self.warmup_steps, 1)
         return warm * 0.5 * (1 + math.cos(math.pi * min(max(fraction, 0.0), 1.0)))
+
+
+def seconds_of(budget: float | str) -> float:
+    """90, "90s", "10min" or "1h30min" -> seconds. Raises ValueError for anything else."""
+    text = str(budget).replace(" ", "")
+    parts = re.findall(r"(\d+(?:\.\d*)?)(s|min|h)", text)
+    if isinstance(budget, str) and parts and "".join(n + unit for n, unit in parts) == text:
+        seconds = sum(float(n) * UNITS[unit] for n, unit in parts)
+    else:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"budget: must be a time such as 90s, 10min or 2h, got {budget!r}")
+    return seconds

@@ -1,8 +1,9 @@
 """One `ddpm train`, from its options to a finished run. Each family of models has its own subclass of `Session`."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ from ..runs.families import family_of
 from ..runs.job import Job
 from ..runs.load import PACKAGE
 from ..runs.resume import starting_point
+from .budget import opened
 from .loop import finished, train
 from .options import TrainOptions
-from .plan import Plan
+from .plan import UNKNOWN, Plan
 from .setup import prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
@@ -69,7 +71,7 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
     spec = ModelSpec(options.objective, options.schedule, runtime)
     config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, every job has its own
     model = spec.wrap(network(config))
-    return session_class(model)(options, Job(config, job.folder, job.given), spec, model).run(reporter, monitor)
+    return session_class(model)(options, replace(job, config=config), spec, model).run(reporter, monitor)
 
 
 def session_class(model: nn.Module) -> "type[Session]":
@@ -77,6 +79,21 @@ def session_class(model: nn.Module) -> "type[Session]":
     cls = locate(family_of(model).trained, "model", {PACKAGE})
     assert isinstance(cls, type) and issubclass(cls, Session)
     return cls
+
+
+def plan_of(options: TrainOptions, job: Job) -> Plan:
+    """The plan of the run: a number of steps that the user sets replaces a budget that he did not set.
+
+    Raises:
+        ConfigError: the user set both.
+    """
+    plan = options.trainer
+    steps = next((key for key in ("trainer.steps", "trainer.epochs") if job.sets(key)), None)
+    if plan.budget is None or steps is None or getattr(plan, steps.partition(".")[2]) is None:
+        return plan
+    if job.sets("trainer.budget"):
+        raise ConfigError(f"{steps}: cannot be combined with trainer.budget, which decides it; set only one of them")
+    return replace(plan, budget=None)
 
 
 class Session:
@@ -94,7 +111,7 @@ class Session:
 
     def __init__(self, options: TrainOptions, job: Job, spec: ModelSpec, model: nn.Module):
         self.options, self.job, self.spec, self.model = options, job, spec, model
-        self.plan, self.folder = options.trainer, job.folder
+        self.plan, self.folder = plan_of(options, job), job.folder
         self.notes: list[str] = []
 
     # overridden by families
@@ -163,13 +180,15 @@ class Session:
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
             start = starting_point(self.folder, self.options.resume, config)
             state = prepare(network(config), self.options.optimizer, self.plan, self.spec, start, images)
+            state.lead = time.perf_counter() - self.job.began
+            self.plan = opened(self.plan, state)
             held_out = at_most(validation, self.plan.eval_images)
             live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
             if finished(state, self.plan, len(images)) and not self.pending(state):
                 if start is not None and not start.path.is_relative_to(self.folder):
                     at = f"{shown(start.path)} is already at step {state.step}"
-                    raise ConfigError(f"resume: {at}; raise the limit (trainer.steps, epochs or max_seconds)")
-                advice = "raise the limit (trainer.steps, epochs or max_seconds) to train longer"
+                    raise ConfigError(f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget)")
+                advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
@@ -183,14 +202,16 @@ class Session:
         directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
         log.info("%s", self._summary(images, state.module))
         if state.resumed_from is not None:
-            source = shown(state.resumed_from)
-            log.info("resuming from step %d of %d (%s)", first, plan.length(len(images)), source)
+            total = plan.length(len(images))
+            of = "" if total == UNKNOWN else f" of {total}"
+            log.info("resuming from step %d%s (%s)", first, of, shown(state.resumed_from))
         else:
             self.started(directory, state, images)
         model = self.spec.wrap(state.module)
         if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
             raise self.stopped(directory, f"stopped and saved at step {state.step}")
         self.complete(directory, state, live)
+        plan = opened(plan, state)  # with the number of steps that a budget gave
         reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         log.info("finished at step %d%s", state.step, reason)
         if self.draws and "step" in state.best and state.best["step"] != state.step:

@@ -33,9 +33,11 @@ class TrainState:
         self.step = 0
         self.resumed_from: Path | None = None
         self.seconds = 0.0  # of training, all sessions together
+        self.lead = 0.0  # of this session before training: reading data, building the network
         self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
-        self.chosen: dict[str, Any] = {}  # how "auto" was resolved when the run started: "compile", "micro_batch_size"
+        # how "auto" was resolved when the run started: "compile", "micro_batch_size"; and "budget", a `Decision`
+        self.chosen: dict[str, Any] = {}
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         self.parameters = list(module.parameters())
 
