@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 DEMO   ?= outputs/demo
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP) ## make .venv and install into it (the other targets do this by themselves)
 
 demo: $(STAMP) ## learn handwritten digits, show samples, make a GIF: about two minutes
-	@$(BIN)/ddpm train run_dir=$(DEMO)/train
+	@$(BIN)/ddpm train run_dir=$(DEMO)/train trainer.budget=60s
 	@$(BIN)/ddpm sample ckpt=$(DEMO)/train out=$(DEMO)/sample n=100
 	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/denoise.gif
 	@$(BIN)/ddpm gif ckpt=$(DEMO)/train out=$(DEMO)/forward.gif kind=forward
@@ -31,15 +31,20 @@ demo: $(STAMP) ## learn handwritten digits, show samples, make a GIF: about two 
 test: $(STAMP) ## the tests
 	@$(BIN)/python -m pytest
 
+test-avx2: $(STAMP) ## the tests of speed and of training again, as on a CPU that has AVX2 and nothing newer
+	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	  TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/inductor-avx2 \
+	  $(BIN)/python -m pytest tests/hardware tests/models/test_kernels.py tests/training tests/sampling
+
 lint: $(STAMP) ## ruff and the type check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-check: lint test ## linters, type check, tests
+check: lint test test-avx2 ## linters, type check, tests
 
 clean: ## remove the virtual environment, caches and build results (never outputs/)
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test lint check clean
+.PHONY: help install demo test test-avx2 lint check clean
 .DEFAULT_GOAL := help

@@ -12,7 +12,7 @@ from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
-from ..sampling.run_sampler import check_chosen
+from ..sampling.run_sampler import without_run
 from ..training.plan import Plan
 from .windows import Stopwatch
 
@@ -52,7 +52,7 @@ class ComposedOptions:
         if not 0 <= self.warmup < float("inf"):
             raise ValueError(f"warmup: must be at least 0, got {self.warmup}")
         check_seed(self.seed)
-        check_chosen(self.sampler)
+        object.__setattr__(self, "sampler", without_run(self.sampler))
         _ = self.loggers
 
     @cached_property

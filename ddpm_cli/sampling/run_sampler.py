@@ -37,9 +37,12 @@ class RunSampler:
         """The config node of the sampler.
 
         Args:
-            config: of the run. A run without a sampler has that of older versions, DDIM.
+            config: of the run. Without a sampler, it is DDIM.
         """
-        own = dict(config.get("sampler") or {"_target_": f"{SHIPPED}.ddim.DDIM"})
+        own = dict(config.get("sampler") or {"_target_": RUN_SAMPLER})
+        if own["_target_"] == RUN_SAMPLER:  # trained with sampler=run
+            kept = {k: v for k, v in own.items() if v is not None}
+            own = kept | {"_target_": f"{SHIPPED}.ddim.DDIM"}
         return own | self.changes
 
     def of(self, config: Mapping[str, Any], trusted: Collection[str]) -> Sampler:
@@ -60,7 +63,7 @@ class RunSampler:
                 f"sampler: the run's own sampler {target} is not trusted; add trust=[{package or 'PACKAGE'}], "
                 "or choose another one, for example sampler=ddim"
             )
-        sampler: Sampler = build(node, "sampler", trust=trusted)
+        sampler: Sampler = build(node, "sampler", trust={SHIPPED.partition(".")[0], *trusted})
         return sampler
 
 
@@ -70,7 +73,6 @@ def sampler_name(sampler: Sampler) -> str:
     return kind.__module__.rpartition(".")[2] if kind.__module__.startswith(f"{SHIPPED}.") else kind.__name__.lower()
 
 
-def check_chosen(sampler: Sampler | RunSampler) -> None:
-    """Raises ConfigError for sampler=run where there is no run that could have one."""
-    if isinstance(sampler, RunSampler):
-        raise ConfigError("sampler: run is for ddpm sample, gif and eval; choose another one, for example sampler=ddim")
+def without_run(sampler: Sampler | RunSampler) -> Sampler:
+    """The sampler where there is no run that could have one: sampler=run is DDIM there."""
+    return sampler.of({}, ()) if isinstance(sampler, RunSampler) else sampler

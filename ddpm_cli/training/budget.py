@@ -1,27 +1,35 @@
 """`trainer.budget`: a run that ends in time, with its learning rate at the end of its schedule.
 
-The first steps show how fast the machine is. Then the number of steps is fixed, so that training, validation, pictures
-and saving fit into the budget, and warm-up, average, and intervals follow from it. The decision is part of every
-checkpoint: a resumed run repeats none of it.
+The first steps show how fast the machine is. Then the number of steps is decided, so that training, validation,
+pictures and saving fit into the budget, and warm-up, average and intervals follow from it. As the speed of a machine
+changes, the number of steps is corrected a few times; the schedule continues from where it is. Every decision is in
+RUN/budget.json and in the checkpoints, and a resumed run repeats it instead of measuring, so that it is bit for bit
+the run that was interrupted.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from ..files import write_json
 from ..progress import duration
-from .plan import Decay, Plan
+from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
 
 log = logging.getLogger(__name__)
 clock: Callable[[], float] = time.perf_counter
 """The clock of training, in seconds."""
+FILE = "budget.json"
 LEAST_STEPS, FIRST_STEPS = 24, 3
 """Steps that are measured before the decision, and steps before those, which are slower."""
 SHORT, LONG = 0.03, 0.08
-"""Fractions of the budget: the measurement lasts at least the first one, and at most the second one."""
+"""Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
+CORRECTIONS = 12
+"""The number of steps is corrected at most this often."""
 CHECKS, FOR_CHECKS = 4, 0.12
 """Validations with pictures and a checkpoint before the end: at most this many, in at most this part of the budget."""
 AVERAGED = 0.08
@@ -32,21 +40,26 @@ RESERVE = 0.004
 
 @dataclass(frozen=True)
 class Decision:
-    """The course of a run with a budget.
+    """The course of a run with a budget, from a step on.
 
     Args:
         seconds: the budget that it was made for.
+        at: the step from which it applies.
         steps: the number of steps of the whole run.
         every: steps between two checks (validation, pictures, checkpoint).
-        step_seconds, check_seconds: the measured duration of a step and of a check.
+        corrected_every: steps between two corrections.
+        progress: the part of the learning rate's decay that was done at the step `at`.
+        check_seconds: the measured duration of a check.
         ema_decay: of the average of the weights.
         warmup_steps: see `Plan`.
     """
 
     seconds: float
+    at: int
     steps: int
     every: int
-    step_seconds: float
+    corrected_every: int
+    progress: float
     check_seconds: float
     ema_decay: float
     warmup_steps: int
@@ -70,6 +83,28 @@ class Decision:
             eval_every=often(plan.eval_every),
         )
 
+    def progress_at(self, step: int) -> float:
+        """The part of the decay that is done at `step`, in [0, 1]: linear from `progress` at `at` to 1 at the end."""
+        gone = max(0, step - self.at) / max(self.steps - self.at, 1)
+        return min(1.0, self.progress + (1 - self.progress) * gone)
+
+    def position(self, step: int) -> float:
+        """The step at which a run that always had this number of steps would have made the same progress."""
+        if step < self.warmup_steps:
+            return step
+        return self.warmup_steps + self.progress_at(step) * (self.steps - self.warmup_steps)
+
+    def corrected(self, step: int, left: float, step_seconds: float, check_seconds: float) -> "Decision":
+        """The decision of a run at `step` with `left` seconds left."""
+        checks = sum(self.checks_at(s) for s in range(step + 1, self.steps))
+        rest = left - (checks + 1) * check_seconds - RESERVE * self.seconds
+        steps = step + max(1, round(rest / max(step_seconds, 1e-9)))
+        return replace(self, at=step, steps=steps, progress=self.progress_at(step), check_seconds=check_seconds)
+
+    def checks_at(self, step: int) -> bool:
+        """Whether there is a check at `step` before the end, but not right before it."""
+        return step % self.every == 0 and self.steps - step > self.every / 2
+
 
 def decide(plan: Plan, step: int, left: float, step_seconds: float, check_seconds: float) -> Decision:
     """The course of a run at `step` with `left` seconds of its budget left.
@@ -82,14 +117,17 @@ def decide(plan: Plan, step: int, left: float, step_seconds: float, check_second
     checks = max(0, min(CHECKS, int(FOR_CHECKS * left / max(check_seconds, 1e-9))))
     rest = max(0.0, left - checks * check_seconds)
     steps = step + max(0, int(rest / max(step_seconds, 1e-9)))
+    warmup = min(plan.warmup_steps, max(1, steps // 10)) if plan.warmup_steps else 0
     return Decision(
-        plan.budget_seconds,
-        steps,
-        max(1, -(-steps // (checks + 1))),
-        step_seconds,
-        check_seconds,
-        0.0 if plan.ema.decay == 0 else max(0.0, min(plan.ema.decay, 1 - 1 / max(AVERAGED * steps, 1))),
-        min(plan.warmup_steps, max(1, steps // 10)),
+        seconds=plan.budget_seconds,
+        at=warmup,
+        steps=steps,
+        every=max(1, -(-steps // (checks + 1))),
+        corrected_every=max(1, steps // CORRECTIONS),
+        progress=0.0,
+        check_seconds=check_seconds,
+        ema_decay=0.0 if plan.ema.decay == 0 else max(0.0, min(plan.ema.decay, 1 - 1 / max(AVERAGED * steps, 1))),
+        warmup_steps=warmup,
     )
 
 
@@ -104,7 +142,7 @@ def opened(plan: Plan, state: TrainState) -> Plan:
     if before.seconds == plan.budget_seconds:
         return _use(before, plan, state)
     left = plan.budget_seconds - state.seconds - state.lead
-    new = decide(plan, state.step, left, before.step_seconds, before.check_seconds)
+    new = decide(plan, state.step, left, state.seconds / max(state.step, 1), before.check_seconds)
     if new.steps > state.step:
         _say_reopened(before, new, plan, state)
     return _use(new, plan, state)
@@ -120,59 +158,121 @@ def _use(decision: Decision, plan: Plan, state: TrainState) -> Plan:
 
 def _say_reopened(before: Decision, new: Decision, plan: Plan, state: TrainState) -> None:
     """A line about the new schedule, which is a warning if the learning rate goes up."""
-    old, now = (d.applied(plan).learning_rate(min(state.step, d.steps - 1), d.steps, 1) for d in (before, new))
+    old, now = (
+        d.applied(plan).learning_rate(min(d.position(state.step), d.steps - 1), d.steps, 1) for d in (before, new)
+    )
     text = f"trainer.budget: the schedule now ends at step {new.steps:,}"
     if now > old * 1.01:
-        log.warning(
-            "%s; the learning rate rises again, from %.0f %% to %.0f %% of its peak", text, 100 * old, 100 * now
-        )
+        rates = f"from {old:.0%} to {now:.0%} of its peak"
+        log.warning("%s; the learning rate rises again, %s", text, rates)
     else:
         log.info("%s", text)
 
 
-class SpeedMeasurement:
-    """Measures the first steps of a session and says when that is enough."""
+class Course:
+    """The plan of a run while it trains, with or without a budget.
 
-    def __init__(self, plan: Plan, state: TrainState):
-        self.plan, self.state = plan, state
-        self._first, self._since, self._began = state.step, clock(), clock()
+    Args:
+        plan: as returned by `opened`.
+        folder: the run's own, in which the decisions are kept.
+    """
+
+    def __init__(self, plan: Plan, state: TrainState, folder: Path):
+        self.plan, self.state, self.file = plan, state, folder / FILE
+        self._first, self._since, self._began, self._excluded = state.step, clock(), clock(), 0.0
+        self._warned = False
+        self._known = _read(self.file, plan.budget_seconds) if plan.budget_seconds is not None else {}
+
+    @property
+    def decided(self) -> bool:
+        return self.plan.steps != UNKNOWN or self.plan.epochs is not None
+
+    @property
+    def decision(self) -> Decision | None:
+        kept = self.state.chosen.get("budget")
+        return Decision(**kept) if kept and self.decided else None
 
     @property
     def step_seconds(self) -> float:
-        return (clock() - self._since) / max(self.state.step - self._first, 1)
+        """The duration of a step, without checks, since the last decision."""
+        return (clock() - self._since - self._excluded) / max(self.state.step - self._first, 1)
 
-    def enough(self) -> bool:
-        """To be asked after each step."""
-        assert self.plan.budget_seconds is not None
+    def learning_rate(self, step: int, images: int) -> float:
+        """See `Plan.learning_rate`."""
+        position = self.decision.position(step) if self.decision else step
+        return self.plan.learning_rate(position, self.plan.length(images), images)
+
+    def exclude(self, seconds: float) -> None:
+        """Count these seconds as a check, not as steps."""
+        self._excluded += seconds
+
+    def measured(self) -> bool:
+        """Whether to decide now. To be asked after each step."""
+        if self.decided or self.plan.budget_seconds is None:
+            return False
+        if any(step <= self.state.step for step in self._known):
+            return True
         done, gone = self.state.step - self._first, clock() - self._began
         if done == FIRST_STEPS and self._since == self._began and gone < LONG * self.plan.budget_seconds / 4:
             self._first, self._since = self.state.step, clock()
             return False
-        return gone >= LONG * self.plan.budget_seconds or (
-            done >= LEAST_STEPS and gone >= SHORT * self.plan.budget_seconds
+        enough = done >= LEAST_STEPS and gone >= SHORT * self.plan.budget_seconds
+        return enough or gone >= LONG * self.plan.budget_seconds
+
+    def decide(self, step_seconds: float, check_seconds: float) -> None:
+        """Decide the number of steps, or repeat the decision that the run made here before."""
+        known = self._known.get(self.state.step)
+        new = known or decide(self.plan, self.state.step, self._left, step_seconds, check_seconds)
+        checks = (
+            f"{1 + sum(new.checks_at(s) for s in range(self.state.step, new.steps))} checks of {check_seconds:.2g} s"
         )
+        amount = f"{new.steps:,} steps of {step_seconds:.3g} s and {checks}"
+        log.info("trainer.budget: %s is enough for %s", duration(new.seconds), amount)
+        self._take(new)
 
-    def decide(self, step_seconds: float, check_seconds: float) -> Plan:
-        """Decide, and use the decision. Returns the plan of the rest of the run."""
+    def correct(self) -> bool:
+        """Correct the number of steps if it is time to, or repeat a correction. Returns whether it has changed."""
+        decision, step = self.decision, self.state.step
+        if decision is None or step >= decision.steps:
+            return False
+        new = self._known.get(step)
+        if new is None:
+            if step % decision.corrected_every or step == self._first or any(s > step for s in self._known):
+                return False
+            new = decision.corrected(step, self._left, self.step_seconds, decision.check_seconds)
+        self._take(new)
+        return True
+
+    def warn_of_cut_off(self, images: int) -> None:
+        """Log a warning, once, if `trainer.max_seconds` will end the run before its learning rate has come down."""
+        plan, state, total = self.plan, self.state, self.plan.length(images)
+        if self._warned or plan.max_seconds is None or plan.budget_seconds is not None or plan.lr_decay != "cosine":
+            return
+        self._warned = True
+        reached = state.step + int((plan.max_seconds - state.seconds) / max(self.step_seconds, 1e-9))
+        rate = plan.learning_rate(min(reached, total), total, images)
+        if reached < total and rate > 0.05:
+            log.warning(
+                "trainer.max_seconds=%g will end this run near step %d of %d, with the learning rate still at %.0f %% "
+                "of its peak; trainer.budget=%g fits the schedule to the time",
+                plan.max_seconds, reached, total, 100 * rate, plan.max_seconds,
+            )  # fmt: skip
+
+    @property
+    def _left(self) -> float:
         assert self.plan.budget_seconds is not None
-        left = self.plan.budget_seconds - self.state.seconds - self.state.lead
-        decision = decide(self.plan, self.state.step, left, step_seconds, check_seconds)
-        checks = f"{-(-decision.steps // decision.every)} checks of {check_seconds:.2g} s"
-        amount = f"{decision.steps:,} steps of {step_seconds:.3g} s and {checks}"
-        log.info("trainer.budget: %s is enough for %s", duration(decision.seconds), amount)
-        return _use(decision, self.plan, self.state)
+        return self.plan.budget_seconds - self.state.seconds - self.state.lead
+
+    def _take(self, new: Decision) -> None:
+        self._known[self.state.step] = new
+        self.plan = _use(new, self.plan, self.state)
+        write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        self._first, self._since, self._excluded = self.state.step, clock(), 0.0
 
 
-def warn_of_cut_off(plan: Plan, state: TrainState, step_seconds: float, images: int) -> None:
-    """Log a warning if `trainer.max_seconds` will end the run before its learning rate has come down."""
-    total = plan.length(images)
-    if plan.max_seconds is None or plan.budget_seconds is not None or plan.lr_decay != "cosine":
-        return
-    reached = state.step + int((plan.max_seconds - state.seconds) / max(step_seconds, 1e-9))
-    rate = plan.learning_rate(min(reached, total), total, images)
-    if reached < total and rate > 0.05:
-        log.warning(
-            "trainer.max_seconds=%g will end this run near step %d of %d, with the learning rate still at %.0f %% of "
-            "its peak; trainer.budget=%g fits the schedule to the time",
-            plan.max_seconds, reached, total, 100 * rate, plan.max_seconds,
-        )  # fmt: skip
+def _read(file: Path, seconds: float) -> dict[int, Decision]:
+    """The decisions that the run made for a budget of `seconds`, by step."""
+    if not file.exists():
+        return {}
+    kept = {int(step): Decision(**node) for step, node in json.loads(file.read_text(encoding="utf-8")).items()}
+    return {step: decision for step, decision in kept.items() if decision.seconds == seconds}

@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
+from .budget import Course
 from .meter import Meter
 from .plan import UNKNOWN, Every, Plan
 from .randomness import StepRandom, seed_step
@@ -36,59 +37,58 @@ def train(
         model: the module that the objective calls; `state` holds its weights.
         seed: together with the step, determines the batch, t, noise, dropout and flips.
     """
-    device, images = next(model.parameters()).device, len(data)
-    total, began = plan.length(images), budget.clock() - state.seconds
-    speed, warned = budget.SpeedMeasurement(plan, state), False
-    rates = [group["lr"] for group in state.optimizer.param_groups]
+    device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
+    began, rates = budget.clock() - state.seconds, [group["lr"] for group in state.optimizer.param_groups]
     saved, meter, status = state.seconds, Meter(device), StepStatus(finished(state, plan, images), False, False)
-    run.reporter.start(state.step, 0 if total == UNKNOWN else total)
+    run.reporter.start(state.step, _shown_total(plan, images))
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
             break
-        factor = plan.learning_rate(state.step, total, images)
+        factor = course.learning_rate(state.step, images)
         _set_rates(state, rates, factor)
-        logs = update(objective, model, state, batch, plan, seed)
+        logs = update(objective, model, state, batch, course.plan, seed)
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
         state.seconds = budget.clock() - began
         run.reporter.advance(state.step, state.seconds)
+        if course.correct():
+            run.reporter.start(state.step, _shown_total(course.plan, images))
 
-        status = _status(state, plan, images, run, saved)
-        logged = plan.due(plan.log_every, state.step, images)
+        status, paused = _status(state, course.plan, images, run, saved), budget.clock()
+        logged = plan.due(course.plan.log_every, state.step, images)
         if status.done or status.stop or logged:
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
-        if logged and not warned:
-            budget.warn_of_cut_off(plan, state, speed.step_seconds, images)
-            warned = True
-        if total == UNKNOWN and not status.stop and speed.enough():
-            with meter.paused(state.step):
-                plan = _decided(speed, state, run, callbacks, began)
-                model.train()
-            total, saved = plan.length(images), state.seconds
-            run.reporter.start(state.step, total)
-            status = _status(state, plan, images, run, saved)
+            course.warn_of_cut_off(images)
         best = logged and _best_period(state, plan)
-        if any(status) or best or (total != UNKNOWN and _due_any(plan, state.step, images)):
+        if not status.stop and course.measured():
             with meter.paused(state.step):
-                if run_callbacks(state, plan, run, callbacks, images, status):
+                saved = _decide(course, state, run, callbacks, began)
+                model.train()
+            run.reporter.start(state.step, _shown_total(course.plan, images))
+            status = _status(state, course.plan, images, run, saved)
+        elif any(status) or best or _due_any(course, state.step, images):
+            with meter.paused(state.step):
+                if run_callbacks(state, course.plan, run, callbacks, images, status):
                     saved = state.seconds
                 model.train()
+            course.exclude(budget.clock() - paused)
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done
 
 
-def _decided(
-    speed: budget.SpeedMeasurement, state: TrainState, run: RunDirectory, callbacks: Callbacks, began: float
-) -> Plan:
-    """The plan of the rest of a run with a budget. Does everything once that takes time, to measure it, then saves.
+def _decide(course: Course, state: TrainState, run: RunDirectory, callbacks: Callbacks, began: float) -> float:
+    """Decide the number of steps of a run with a budget. Does once what takes time besides steps, to measure it.
 
     Args:
         began: the reading of the clock at which state.seconds was 0.
+
+    Returns:
+        state.seconds at the save.
     """
-    plan, step_seconds, before = speed.plan, speed.step_seconds, budget.clock()
+    plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
     if callbacks.validate and plan.eval_every:
         run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
     if callbacks.sample and plan.sample_every:
@@ -96,10 +96,15 @@ def _decided(
     run.save(state, plan.keep_last, None)
     now = budget.clock()
     state.seconds = now - began
-    plan = speed.decide(step_seconds, now - before)
+    course.decide(step_seconds, now - before)
     run.save(state, plan.keep_last, None)  # now with the decision
-    state.seconds = budget.clock() - began
-    return plan
+    return state.seconds
+
+
+def _shown_total(plan: Plan, images: int) -> int:
+    """The number of steps, 0 while it is unknown."""
+    total = plan.length(images)
+    return 0 if total == UNKNOWN else total
 
 
 class StepStatus(NamedTuple):
@@ -215,5 +220,8 @@ def finished(state: TrainState, plan: Plan, images: int) -> bool:
     return state.step >= plan.length(images) or (plan.max_seconds is not None and state.seconds >= plan.max_seconds)
 
 
-def _due_any(plan: Plan, step: int, images: int) -> bool:
+def _due_any(course: Course, step: int, images: int) -> bool:
+    plan, decision = course.plan, course.decision
+    if not course.decided or (decision is not None and not decision.checks_at(step)):
+        return False
     return any(plan.due(every, step, images) for every in (plan.save_every, plan.sample_every, plan.eval_every))

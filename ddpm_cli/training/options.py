@@ -13,7 +13,7 @@ from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
-from ..sampling.run_sampler import check_chosen
+from ..sampling.run_sampler import without_run
 from .plan import Plan
 
 
@@ -43,7 +43,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        check_chosen(self.sampler)
+        object.__setattr__(self, "sampler", without_run(self.sampler))
         if self.run_dir == "":
             raise ConfigError("run_dir: is empty; name a directory, or leave it out")
         _ = self.loggers

@@ -142,7 +142,7 @@ class Plan:
         """The number of steps with `images` training images."""
         return math.ceil(self.epochs * images / self.batch_size) if self.epochs is not None else self.steps
 
-    def learning_rate(self, step: int, total: int, images: int) -> float:
+    def learning_rate(self, step: float, total: int, images: int) -> float:
         """The factor on optimizer.lr at `step` (from 0) of `total`: linear warm-up, then constant or half a cosine.
 
         With lr_decay="steps", it is multiplied by lr_factor at each milestone, in epochs of `images` images.

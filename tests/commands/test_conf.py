@@ -132,7 +132,7 @@ def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
     assert "*cifar10" in out and "image_folder" in out and "*unet " in out
     line = next(line for line in out.splitlines() if "trainer.epochs" in line)
     assert "null" in line and "when set, replaces steps" in line  # the comment in the YAML
-    assert "experiment" not in cli("gif", "--help").out and "*ddim" in cli("gif", "--help").out
+    assert "experiment" not in cli("gif", "--help").out and "*run" in cli("gif", "--help").out
 
 
 @pytest.mark.parametrize(
