@@ -97,8 +97,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if warning:
             log.warning("%s", warning)
         try:
-            given, began = keys_of(HydraConfig.get().overrides.task), time.perf_counter() if sweep else started
-            run(name, Job(plain(config), folder, given, began, shipped_choices))
+            values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
+            run(name, Job(values, folder, given, time.perf_counter() if sweep else started, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
             codes.append(report(error))
         finally:

@@ -10,7 +10,8 @@ the run that was interrupted.
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ class Course:
     def __init__(self, plan: Plan, state: TrainState, folder: Path):
         self.plan, self.state, self.file = plan, state, folder / FILE
         self._first, self._since, self._began, self._excluded = state.step, clock(), clock(), 0.0
-        self._warned = False
+        self._warned, self._zero = False, clock() - state.seconds
         self._known = _read(self.file, plan.budget_seconds) if plan.budget_seconds is not None else {}
 
     @property
@@ -202,9 +203,20 @@ class Course:
         position = self.decision.position(step) if self.decision else step
         return self.plan.learning_rate(position, self.plan.length(images), images)
 
-    def exclude(self, seconds: float) -> None:
-        """Count these seconds as a check, not as steps."""
-        self._excluded += seconds
+    def shown_total(self, images: int) -> int:
+        """The number of steps, 0 while it is unknown."""
+        return self.plan.length(images) if self.decided else 0
+
+    def tick(self) -> None:
+        """Set state.seconds, all training of all sessions."""
+        self.state.seconds = clock() - self._zero
+
+    @contextmanager
+    def excluded(self) -> Iterator[None]:
+        """The time inside the context counts as a check, not as steps."""
+        before = clock()
+        yield
+        self._excluded += clock() - before
 
     def measured(self) -> bool:
         """Whether to decide now. To be asked after each step."""

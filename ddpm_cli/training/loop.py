@@ -12,7 +12,7 @@ from ..runs.directory import RunDirectory
 from . import budget
 from .budget import Course
 from .meter import Meter
-from .plan import UNKNOWN, Every, Plan
+from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
 from .validation import Callbacks
@@ -38,9 +38,10 @@ def train(
         seed: together with the step, determines the batch, t, noise, dropout and flips.
     """
     device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
-    began, rates = budget.clock() - state.seconds, [group["lr"] for group in state.optimizer.param_groups]
-    saved, meter, status = state.seconds, Meter(device), StepStatus(finished(state, plan, images), False, False)
-    run.reporter.start(state.step, _shown_total(plan, images))
+    rates, meter = [group["lr"] for group in state.optimizer.param_groups], Meter(device)
+    pauses = _Pauses(course, run, callbacks, images, meter, model)
+    status = StepStatus(finished(state, plan, images), False, False)
+    run.reporter.start(state.step, course.shown_total(images))
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
@@ -51,60 +52,19 @@ def train(
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
-        state.seconds = budget.clock() - began
-        run.reporter.advance(state.step, state.seconds)
-        if course.correct():
-            run.reporter.start(state.step, _shown_total(course.plan, images))
-
-        status, paused = _status(state, course.plan, images, run, saved), budget.clock()
+        status = pauses.status_after_step()
         logged = plan.due(course.plan.log_every, state.step, images)
         if status.done or status.stop or logged:
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
             course.warn_of_cut_off(images)
         best = logged and _best_period(state, plan)
-        if not status.stop and course.measured():
-            with meter.paused(state.step):
-                saved = _decide(course, state, run, callbacks, began)
-                model.train()
-            run.reporter.start(state.step, _shown_total(course.plan, images))
-            status = _status(state, course.plan, images, run, saved)
-        elif any(status) or best or _due_any(course, state.step, images):
-            with meter.paused(state.step):
-                if run_callbacks(state, course.plan, run, callbacks, images, status):
-                    saved = state.seconds
-                model.train()
-            course.exclude(budget.clock() - paused)
+        if status.stop or not course.measured():
+            pauses.take(status, best)
+        else:
+            status = pauses.decide()
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done
-
-
-def _decide(course: Course, state: TrainState, run: RunDirectory, callbacks: Callbacks, began: float) -> float:
-    """Decide the number of steps of a run with a budget. Does once what takes time besides steps, to measure it.
-
-    Args:
-        began: the reading of the clock at which state.seconds was 0.
-
-    Returns:
-        state.seconds at the save.
-    """
-    plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
-    if callbacks.validate and plan.eval_every:
-        run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
-    if callbacks.sample and plan.sample_every:
-        run.picture(state.step, callbacks.sample())
-    run.save(state, plan.keep_last, None)
-    now = budget.clock()
-    state.seconds = now - began
-    course.decide(step_seconds, now - before)
-    run.save(state, plan.keep_last, None)  # now with the decision
-    return state.seconds
-
-
-def _shown_total(plan: Plan, images: int) -> int:
-    """The number of steps, 0 while it is unknown."""
-    total = plan.length(images)
-    return 0 if total == UNKNOWN else total
 
 
 class StepStatus(NamedTuple):
@@ -115,10 +75,57 @@ class StepStatus(NamedTuple):
     late: bool
 
 
-def _status(state: TrainState, plan: Plan, images: int, run: RunDirectory, saved: float) -> StepStatus:
-    """saved: state.seconds at the last save."""
-    late = plan.save_seconds is not None and state.seconds - saved >= plan.save_seconds
-    return StepStatus(finished(state, plan, images), run.stop_signal is not None, late)
+class _Pauses:
+    """What a run does between its steps: validation, pictures, checkpoints.
+
+    Args:
+        images: the number of training images.
+    """
+
+    def __init__(
+        self, course: Course, run: RunDirectory, callbacks: Callbacks, images: int, meter: Meter, model: nn.Module
+    ):
+        self.course, self.state, self.run, self.callbacks = course, course.state, run, callbacks
+        self.images, self.meter, self.model, self.saved = images, meter, model, course.state.seconds
+
+    def status_after_step(self) -> StepStatus:
+        """Update clock and progress; correct the number of steps of a run with a budget if it is time to."""
+        self.course.tick()
+        self.run.reporter.advance(self.state.step, self.state.seconds)
+        if self.course.correct():
+            self.run.reporter.start(self.state.step, self.course.shown_total(self.images))
+        return self._status()
+
+    def _status(self) -> StepStatus:
+        plan, state = self.course.plan, self.state
+        late = plan.save_seconds is not None and state.seconds - self.saved >= plan.save_seconds
+        return StepStatus(finished(state, plan, self.images), self.run.stop_signal is not None, late)
+
+    def take(self, status: StepStatus, best: bool) -> None:
+        """Do what is due. best: whether this step's checkpoint is the best so far."""
+        if any(status) or best or _due_any(self.course, self.state.step, self.images):
+            with self.meter.paused(self.state.step), self.course.excluded():
+                if run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status):
+                    self.saved = self.state.seconds
+                self.model.train()
+
+    def decide(self) -> StepStatus:
+        """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it."""
+        course, state, run, callbacks = self.course, self.state, self.run, self.callbacks
+        plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
+        with self.meter.paused(state.step):
+            if callbacks.validate and plan.eval_every:
+                run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+            if callbacks.sample and plan.sample_every:
+                run.picture(state.step, callbacks.sample())
+            run.save(state, plan.keep_last, None)
+            course.tick()
+            course.decide(step_seconds, budget.clock() - before)
+            run.save(state, plan.keep_last, None)  # now with the decision
+            self.model.train()
+        self.saved = state.seconds
+        run.reporter.start(state.step, course.shown_total(self.images))
+        return self._status()
 
 
 def _set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
