@@ -50,7 +50,7 @@ class Decision:
         every: steps between two checks (validation, pictures, checkpoint).
         corrected_every: steps between two corrections.
         progress: the part of the learning rate's decay that was done at the step `at`.
-        check_seconds: the measured duration of a check.
+        step_seconds, check_seconds: the measured duration of a step and of a check.
         ema_decay: of the average of the weights.
         warmup_steps: see `Plan`.
     """
@@ -61,6 +61,7 @@ class Decision:
     every: int
     corrected_every: int
     progress: float
+    step_seconds: float
     check_seconds: float
     ema_decay: float
     warmup_steps: int
@@ -95,12 +96,17 @@ class Decision:
             return step
         return self.warmup_steps + self.progress_at(step) * (self.steps - self.warmup_steps)
 
-    def corrected(self, step: int, left: float, step_seconds: float, check_seconds: float) -> "Decision":
-        """The decision of a run at `step` with `left` seconds left."""
+    def corrected(self, step: int, left: float, step_seconds: float) -> "Decision":
+        """The decision of a run at `step` with `left` seconds left.
+
+        Args:
+            step_seconds: measured since the last decision. It counts half, as a machine may be slow for a while only.
+        """
+        step_seconds = (step_seconds + self.step_seconds) / 2
         checks = sum(self.checks_at(s) for s in range(step + 1, self.steps))
-        rest = left - (checks + 1) * check_seconds - RESERVE * self.seconds
+        rest = left - (checks + 1) * self.check_seconds - RESERVE * self.seconds
         steps = step + max(1, round(rest / max(step_seconds, 1e-9)))
-        return replace(self, at=step, steps=steps, progress=self.progress_at(step), check_seconds=check_seconds)
+        return replace(self, at=step, steps=steps, progress=self.progress_at(step), step_seconds=step_seconds)
 
     def checks_at(self, step: int) -> bool:
         """Whether there is a check at `step` before the end, but not right before it."""
@@ -126,6 +132,7 @@ def decide(plan: Plan, step: int, left: float, step_seconds: float, check_second
         every=max(1, -(-steps // (checks + 1))),
         corrected_every=max(1, steps // CORRECTIONS),
         progress=0.0,
+        step_seconds=step_seconds,
         check_seconds=check_seconds,
         ema_decay=0.0 if plan.ema.decay == 0 else max(0.0, min(plan.ema.decay, 1 - 1 / max(AVERAGED * steps, 1))),
         warmup_steps=warmup,
@@ -251,7 +258,7 @@ class Course:
         if new is None:
             if step % decision.corrected_every or step == self._first or any(s > step for s in self._known):
                 return False
-            new = decision.corrected(step, self._left, self.step_seconds, decision.check_seconds)
+            new = decision.corrected(step, self._left, self.step_seconds)
         self._take(new)
         return True
 

@@ -82,12 +82,14 @@ def session_class(model: nn.Module) -> "type[Session]":
 
 
 def plan_of(options: TrainOptions, job: Job) -> Plan:
-    """The plan of the run: a number of steps that the user sets replaces a budget that he did not set.
+    """The plan of the run: steps or seconds that the user sets replace a budget that he did not set.
 
     Raises:
         ConfigError: the user set both.
     """
     plan = options.trainer
+    if plan.budget is not None and job.sets("trainer.max_seconds") and not job.sets("trainer.budget"):
+        plan = replace(plan, budget=plan.limit)
     steps = next((key for key in ("trainer.steps", "trainer.epochs") if job.sets(key)), None)
     if plan.budget is None or steps is None or getattr(plan, steps.partition(".")[2]) is None:
         return plan

@@ -162,7 +162,7 @@ def test_the_progress_of_the_schedule_has_no_jumps() -> None:
     plan = Plan(budget=600, warmup_steps=50)
     first = decide(plan, 30, 570.0, 0.5, 2.0)
     assert first.warmup_steps == 50 and 1000 < first.steps < 1160 and first.ema_decay < 0.9992
-    later = first.corrected(400, 500.0, 0.5, 2.0)
+    later = first.corrected(400, 500.0, 0.5)
     assert isinstance(later, Decision) and later.steps > first.steps
     assert later.progress_at(400) == first.progress_at(400)
     assert later.progress_at(later.steps) == 1 and first.progress_at(first.steps) == 1
