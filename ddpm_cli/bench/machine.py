@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..hardware.formats import cpu_features, held_back, native_formats
 from ..hardware.runtime import Runtime
 
 PACKAGES = ("ddpm-cli", "torch", "torchvision", "numpy", "hydra-core")
@@ -77,5 +78,8 @@ def surroundings(runtime: Runtime, compiled: bool) -> dict[str, Any]:
         "cuda": torch.version.cuda if runtime.device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "precision": runtime.precision,
+        "native_formats": native_formats(runtime.device),
+        "cpu_features": cpu_features(),
+        "held_back": held_back(),
         "compile": compiled,
     }

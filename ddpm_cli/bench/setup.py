@@ -10,6 +10,7 @@ from torch import nn
 
 from ..data.images import Batch, Images
 from ..errors import ConfigError
+from ..hardware.formats import described
 from ..hardware.runtime import Runtime, choose_runtime
 from ..objectives.base import Objective
 from ..progress import Progress, plural
@@ -65,7 +66,9 @@ class TrainingSetup:
         c, h, w = self.images.shape
         count = sum(p.numel() for p in self.state.module.parameters())
         text = f"{count:,} parameters, batches of {self.plan.batch_size} images of {h}x{w}x{c}, {self.runtime}"
-        return f"{text}, {plural(torch.get_num_threads(), 'thread')}{', compiled' if self.compiled else ''}"
+        compiled = ", compiled" if self.compiled else ""
+        threads = plural(torch.get_num_threads(), "thread")
+        return f"{text}, {threads}{compiled}; {described(self.runtime.device)}"
 
 
 class OptimizerSteps:

@@ -11,7 +11,7 @@ from .measurements import Measurement, Report, overhead
 from .options import ComposedOptions as Options
 from .setup import TrainingSetup, set_up
 from .windows import Window, Workload, repeated
-from .workloads import BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop
+from .workloads import BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop, Update
 
 OVERHEAD, WAITING = 0.03, 0.02
 """Goals: the overhead over a bare loop, and the share of time waiting for data."""
@@ -37,6 +37,7 @@ class Benchmark:
                 "loop": loop,
                 "steps": repeated(setup.steps()),
                 "bare": repeated(BareLoop(setup)),
+                "update": repeated(Update(setup)),
                 "peak": repeated(MatrixProduct(setup.runtime)),
             }
             windows = stopwatch.rounds(workloads, progress)
@@ -52,8 +53,11 @@ def _discarded(folder: str, options: Options) -> DiscardedRun:
 def measurements(
     setup: TrainingSetup, windows: Mapping[str, Sequence[Window]], memory: int | None
 ) -> list[Measurement]:
-    """The measurements. windows: of "loop", "steps", "bare" (images) and "peak" (FLOP); those of a round correspond."""
-    loop, steps, bare = ([w.rate for w in windows[name]] for name in ("loop", "steps", "bare"))
+    """The measurements. windows: of "loop", "steps", "bare", "update" (images) and "peak" (FLOP).
+
+    Those of a round correspond.
+    """
+    loop, steps, bare, update = ([w.rate for w in windows[name]] for name in ("loop", "steps", "bare", "update"))
     peak = max(w.rate for w in windows["peak"])
     achieved = [rate * setup.flops.training for rate in loop]
     times = setup.times
@@ -63,6 +67,7 @@ def measurements(
         Measurement("bare", "bare loop, same operations", "images/s", bare),
         Measurement("overhead", "overhead of training", "share", overhead(bare, loop), OVERHEAD),
         Measurement("step_overhead", "overhead of the steps", "share", overhead(bare, steps)),
+        Measurement("update", "optimizer and average, of a step", "share", _ratios(bare, update)),
         Measurement("waiting", "waiting for data", "share", [w.waited for w in windows["loop"]], WAITING),
         Measurement("load", "reading the data", "s", [times.load]),
         Measurement("first_step", "first step", "s", [times.first_step]),
@@ -74,3 +79,7 @@ def measurements(
         Measurement("peak", "best matrix product", "FLOP/s", [peak]),
         Measurement("share_of_peak", "share of the best product", "share", [a / peak for a in achieved]),
     ]
+
+
+def _ratios(rates: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [rate / other for rate, other in zip(rates, others, strict=True)]

@@ -105,7 +105,8 @@ class TrainingLoop:
         for group, rate in zip(s.state.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate  # `train` multiplies the initial rate, so undo what the last window set
         first, s.state.seconds = s.state.step, 0.0
-        plan = replace(s.plan, max_seconds=max(seconds, 1e-9))
+        # the end of a window is not the end of a schedule
+        plan = replace(s.plan, max_seconds=max(seconds, 1e-9), budget=None, lr_decay="constant")
         train(s.objective, s.model, s.state, cast(Images, batches), plan, self.run, Callbacks(), s.seed)
         return Amount((s.state.step - first) * s.plan.batch_size, batches.waiting)
 
@@ -129,6 +130,27 @@ class FixedRandom(StepRandom):
         if key not in self.drawn:
             self.drawn[key] = draw(self.total, *shape, device=self.device)
         return self.drawn[key][self.rows]
+
+
+class Update:
+    """The optimizer's step and the average of the weights, the part of a training step that does not depend on images.
+
+    The images of a batch are counted, so that it can be compared with other workloads.
+    """
+
+    def __init__(self, setup: TrainingSetup):
+        self.setup, self.step = setup, 0
+        self.gradients = [(p, torch.full_like(p, 1e-4)) for p in setup.state.parameters]
+
+    def __call__(self) -> Amount:
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+        self.setup.state.optimizer.step()
+        self.setup.state.optimizer.zero_grad()
+        if self.setup.state.ema:
+            self.setup.state.ema.update(self.step)
+        self.step += 1
+        return Amount(self.setup.plan.batch_size)
 
 
 class BareLoop:

@@ -45,6 +45,12 @@ def cpu_features() -> list[str]:
     return [name for name in CPU_FEATURES if capabilities.get(name)]
 
 
+def described(device: torch.device) -> str:
+    """One phrase on what the device computes natively, such as "native: fp32, bf16 (avx2, avx512_bf16)"."""
+    features = f" ({', '.join(cpu_features())}{'; held back' if held_back() else ''})" if device.type == "cpu" else ""
+    return f"native: {', '.join(native_formats(device))}{features}"
+
+
 def held_back() -> bool:
     """Whether oneDNN, which computes products of bfloat16, is held to instructions that lack them.
 
