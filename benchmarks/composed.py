@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from ddpm_cli.build import build
 from ddpm_cli.config.compose import compose_command
@@ -61,8 +61,12 @@ class Training:
 
     def step(self, batch: Batch) -> None:
         """One optimizer step, as the loop of `ddpm train` takes it."""
+        self.logged(batch)
+
+    def logged(self, batch: Batch) -> dict[str, Tensor]:
+        """One step; returns what it logs."""
         self.model.train()
-        update(self.objective, self.model, self.state, batch, self.composed.plan, 0)
+        return update(self.objective, self.model, self.state, batch, self.composed.plan, 0)
 
 
 def random_images(n: int, channels: int, side: int, classes: int = 0, flip: bool = False) -> Images:

@@ -66,12 +66,13 @@ class Loader:
 
 
 def ddpm_cli(size: int, device: str, *options: str) -> Contender:
-    """What `ddpm train dataset=cifar10` runs, and `ddpm sample`: each builds what it needs when it is first called."""
+    """`ddpm train dataset=cifar10 model=unet` and `ddpm sample`: each builds what it needs when it is first called."""
     from composed import Composed, random_images
 
     from ddpm_cli.diffusion.generate import generate
 
-    composed = Composed(["dataset=cifar10", f"trainer.batch_size={size}", f"trainer.device={device}", *options])
+    chosen = ["dataset=cifar10", "model=unet", f"trainer.batch_size={size}", f"trainer.device={device}"]
+    composed = Composed([*chosen, *options])
     frozen = functools.cache(composed.frozen)
 
     @functools.cache

@@ -74,7 +74,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants the overrides in one piece
     sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
-    warning = set_spin_count()
+    fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     kept = _kept()
@@ -94,8 +94,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        if warning:
-            log.warning("%s", warning)
+        if fewer_threads:
+            log.info("%s", fewer_threads)
         try:
             values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
             run(name, Job(values, folder, given, time.perf_counter() if sweep else started, shipped_choices))

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from ..errors import ConfigError
 from .allocator import keep_freed_memory
 from .formats import bf16_slowdown, native_bf16
 from .options import Precision
+from .threads import LoadFollower
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,17 @@ def choose_runtime(
         told = "%s: this device only emulates bf16: a product takes %.2g times as long as in fp32; use auto or fp32"
         log.warning(told, precision_key, factor)
     return Runtime(chosen, torch.bfloat16 if bf16 else None, precision == "tf32")
+
+
+def follow_load() -> None:
+    """Use fewer threads while other programs use the cores, see `LoadFollower`; to be called now and then."""
+    if text := _follower().follow():
+        log.info("%s", text)
+
+
+@cache
+def _follower() -> LoadFollower:
+    return LoadFollower(torch.set_num_threads, torch.get_num_threads())
 
 
 def autotune(on: bool) -> None:

@@ -1,12 +1,20 @@
-"""How long OpenMP threads spin while they wait, and a warning when other programs use the cores."""
+"""How many OpenMP threads are used, and how long they spin while they wait for one another."""
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from ..progress import plural
 
 SPINS, SPINS_OF_INTEL, FEW = 20_000, 6_000, 1_000
 """The first two are about 0.25 ms: the pause between two checks is three times as long on Intel processors."""
-LOAD, CPU = Path("/proc/loadavg"), Path("/proc/cpuinfo")
+LOAD, CPU, STAT = Path("/proc/loadavg"), Path("/proc/cpuinfo"), Path("/proc/stat")
+CHOSEN = "DDPM_USABLE_CORES"
+"""Set to the number of usable cores if OMP_NUM_THREADS was set here and not by the user."""
+INTERVAL = 3.0
+"""Seconds between two readings of the load."""
+EXACT = "another number of threads rounds differently; set OMP_NUM_THREADS to keep it"
 SAMPLES = 3
 
 
@@ -19,8 +27,10 @@ def set_spin_count(
     fifth slower. By default, libgomp spins for about 10 ms; if other programs need the cores, those are 10 ms wasted
     for each layer.
 
+    If other programs use the cores, and the user has not set the number of threads, only the others are used.
+
     Returns:
-        A warning for the user if other programs use the cores, so that threads will wait for one another; otherwise "".
+        A line for the user about the number of threads if it is lower than that of the cores; otherwise "".
     """
     busy, cores = _busy_threads(load), os.cpu_count() or 1  # both of the whole machine
     crowded = busy > 0 and busy >= cores / 2
@@ -30,10 +40,61 @@ def set_spin_count(
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     if not crowded or usable == 1 or "OMP_NUM_THREADS" in environment:
         return ""
-    return (
-        f"other programs are using {min(busy, cores)} of {cores} cores, and threads that wait for one another can "
-        f"become many times slower; put OMP_NUM_THREADS={usable // 2} in front of each command to use fewer cores"
-    )
+    threads = max(1, usable - busy)
+    environment["OMP_NUM_THREADS"] = str(threads)
+    environment[CHOSEN] = str(usable)
+    return f"{plural(threads, 'thread')}, because other programs use {min(busy, cores)} of {cores} cores; {EXACT}"
+
+
+class LoadFollower:
+    """Uses fewer threads while other processes use the cores: threads that wait for one another are many times slower.
+
+    Only if the user has not set their number, and only on Linux, which tells how busy the cores are.
+
+    Args:
+        set_threads: sets the number of threads, torch.set_num_threads.
+        threads: the present number.
+    """
+
+    def __init__(
+        self,
+        set_threads: Callable[[int], None],
+        threads: int,
+        environment: os._Environ[str] | dict[str, str] = os.environ,
+        stat: Path = STAT,
+    ):
+        self._set, self.threads, self._stat = set_threads, threads, stat
+        self.most = int(environment.get(CHOSEN, threads))
+        free = CHOSEN in environment or "OMP_NUM_THREADS" not in environment
+        self._before = self._reading() if free and self.most > 1 else None
+
+    def follow(self) -> str:
+        """Set the number of threads for the load since the last call. Returns a line for the user if it changes.
+
+        To be called now and then; calls within `INTERVAL` seconds of the last reading do nothing.
+        """
+        if self._before is None or time.perf_counter() - self._before[0] < INTERVAL:
+            return ""
+        (began, busy, own), self._before = self._before, self._reading()
+        if self._before is None:
+            return ""
+        now, busy_now, own_now = self._before
+        others = max(0.0, (busy_now - busy) - (own_now - own)) / (now - began)
+        threads = max(1, min(self.most, round((os.cpu_count() or 1) - others)))
+        if threads == self.threads:
+            return ""
+        before, self.threads = self.threads, threads
+        self._set(threads)
+        return f"{plural(threads, 'thread')} instead of {before}, as other programs use {others:.1f} cores; {EXACT}"
+
+    def _reading(self) -> tuple[float, float, float] | None:
+        """The time, and the processor seconds that all processes and this one have used; None if unknown."""
+        fields = _start_of(self._stat).partition("\n")[0].split()
+        if len(fields) < 8 or fields[0] != "cpu" or not hasattr(os, "sysconf"):
+            return None
+        user, nice, system, _idle, _wait, *interrupts = map(int, fields[1:8])
+        busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, time.process_time()
 
 
 def _busy_threads(load: Path) -> int:

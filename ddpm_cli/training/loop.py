@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..data.images import Batch, Images
 from ..errors import ConfigError
+from ..hardware.runtime import follow_load
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
@@ -57,6 +58,7 @@ def train(
         if status.done or status.stop or logged:
             run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
             course.warn_of_cut_off(images)
+            follow_load()
         best = logged and _best_period(state, plan)
         if status.stop or not course.measured():
             pauses.take(status, best)
