@@ -142,7 +142,7 @@ class Bench:
 
     def real(self) -> dict[str, Any]:
         """A run with a budget on real pictures, and 100 samples of it."""
-        run, budget = Path(f"{self.options.out}-run").resolve(), "20s" if self.options.tiny else "3min"
+        run, budget = Path(f"{self.options.out}-run").resolve(), "5s" if self.options.tiny else "3min"
         run.mkdir(parents=True, exist_ok=True)
         data = ["dataset=digits"]
         if self.options.pictures:

@@ -1,9 +1,12 @@
 """The programs in benchmarks/ run with today's package; what they measure is theirs to report."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,3 +43,29 @@ def test_what_they_time_trains_and_samples(monkeypatch: pytest.MonkeyPatch) -> N
     labels = torch.zeros(2, dtype=torch.int64)
     (samples,) = generate(composed.frozen(), composed.sampler(steps=2), (1, 8, 8), range(2), labels)
     assert samples.shape == (2, 1, 8, 8) and bool(samples.isfinite().all())
+
+
+def test_the_gpu_benchmark_runs_tiny_on_a_cpu(tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (24, 32, 32, 3), dtype=torch.uint8).numpy()
+    np.savez(tmp_path / "pictures.npz", pixels=pixels, labels=np.arange(24) % 2)
+    arguments = [
+        "--tiny",
+        "--device",
+        "cpu",
+        "--pictures",
+        str(tmp_path / "pictures.npz"),
+        "--out",
+        str(tmp_path / "gpu"),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "gpu.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(FOLDER.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert not [name for name, value in found.items() if isinstance(value, dict) and "failed" in value], found
+    assert found["resume"]["bit_for_bit"] and found["train_eager"]["images_per_second"] > 0
+    assert found["diffusers"]["images_per_second"] > 0 and found["real"]["step"] > 0
+    assert (tmp_path / "gpu-run/samples/grid.png").is_file() and "| train_eager |" in (tmp_path / "gpu.md").read_text()
