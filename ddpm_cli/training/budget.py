@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..progress import duration
+from ..progress import duration, plural
 from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
 
@@ -242,9 +242,8 @@ class Course:
         """Decide the number of steps, or repeat the decision that the run made here before."""
         known = self._known.get(self.state.step)
         new = known or decide(self.plan, self.state.step, self._left, step_seconds, check_seconds)
-        checks = (
-            f"{1 + sum(new.checks_at(s) for s in range(self.state.step, new.steps))} checks of {check_seconds:.2g} s"
-        )
+        count = 1 + sum(new.checks_at(step) for step in range(self.state.step, new.steps))
+        checks = f"{plural(count, 'check')} of {check_seconds:.2g} s"
         amount = f"{new.steps:,} steps of {step_seconds:.3g} s and {checks}"
         log.info("trainer.budget: %s is enough for %s", duration(new.seconds), amount)
         self._take(new)
