@@ -88,7 +88,7 @@ def test_bad_folders(cli: Cli, tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(pictures / "good.png")
     (pictures / "bad.png").write_text("I am no picture")
     folder(cli, 3, "bad.png: is not a readable picture", "dataset.root=pictures")
-    folder(cli, 2, "model.image_size: 33 is not divisible by 2", "dataset.root=pictures", "dataset.size=33")
+    folder(cli, 2, "model.image_size: 33 is not divisible by 4", "dataset.root=pictures", "dataset.size=33")
     assert not (tmp_path / "run").exists()
 
 
