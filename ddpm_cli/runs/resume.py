@@ -46,7 +46,7 @@ FREE = [
     "weighting",  # the objective has its own copy
     "times",
     "trainer.max_seconds",
-    "trainer.budget",  # see training.budget, which says what follows from a change
+    "trainer.budget",  # training.budget logs what follows from a change
     "trainer.device",
     "trainer.gradient_checkpointing",
     "trainer.log_every",

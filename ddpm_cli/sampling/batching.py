@@ -54,7 +54,7 @@ class Batching:
         return halved(size, lambda part: part * height * width * PLENTY <= available or self._fits(part, total))
 
     def compile(self, setting: CompileSetting) -> CompileMode:
-        """Compile the network if `setting` says so. Returns the mode. On CUDA, `auto` also captures graphs."""
+        """Compile the network if `setting` asks for it. Returns the mode. On CUDA, `auto` also captures graphs."""
         if self.call is None:
             return "eager"  # not worth it for a single call
         mode = resolve_mode(setting, self.device, self._pays_off, "compile")

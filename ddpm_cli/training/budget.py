@@ -103,10 +103,13 @@ class Decision:
             step_seconds: measured since the last decision. It counts half, as a machine may be slow for a while only.
         """
         step_seconds = (step_seconds + self.step_seconds) / 2
-        checks = sum(self.checks_at(s) for s in range(step + 1, self.steps))
-        rest = left - (checks + 1) * self.check_seconds - RESERVE * self.seconds
+        rest = left - self.checks_after(step) * self.check_seconds - RESERVE * self.seconds
         steps = step + max(1, round(rest / max(step_seconds, 1e-9)))
         return replace(self, at=step, steps=steps, progress=self.progress_at(step), step_seconds=step_seconds)
+
+    def checks_after(self, step: int) -> int:
+        """The number of checks after `step`, with the one at the end."""
+        return 1 + sum(self.checks_at(s) for s in range((step // self.every + 1) * self.every, self.steps, self.every))
 
     def checks_at(self, step: int) -> bool:
         """Whether there is a check at `step` before the end, but not right before it."""
@@ -189,16 +192,13 @@ class Course:
         self.plan, self.state, self.file = plan, state, folder / FILE
         self._first, self._since, self._began, self._excluded = state.step, clock(), clock(), 0.0
         self._warned, self._zero = False, clock() - state.seconds
+        kept = state.chosen.get("budget")
+        self.decision = Decision(**kept) if kept and self.decided else None
         self._known = _read(self.file, plan.budget_seconds) if plan.budget_seconds is not None else {}
 
     @property
     def decided(self) -> bool:
         return self.plan.steps != UNKNOWN or self.plan.epochs is not None
-
-    @property
-    def decision(self) -> Decision | None:
-        kept = self.state.chosen.get("budget")
-        return Decision(**kept) if kept and self.decided else None
 
     @property
     def step_seconds(self) -> float:
@@ -242,8 +242,7 @@ class Course:
         """Decide the number of steps, or repeat the decision that the run made here before."""
         known = self._known.get(self.state.step)
         new = known or decide(self.plan, self.state.step, self._left, step_seconds, check_seconds)
-        count = 1 + sum(new.checks_at(step) for step in range(self.state.step, new.steps))
-        checks = f"{plural(count, 'check')} of {check_seconds:.2g} s"
+        checks = f"{plural(new.checks_after(self.state.step), 'check')} of {check_seconds:.2g} s"
         amount = f"{new.steps:,} steps of {step_seconds:.3g} s and {checks}"
         log.info("trainer.budget: %s is enough for %s", duration(new.seconds), amount)
         self._take(new)
@@ -282,7 +281,7 @@ class Course:
         return self.plan.budget_seconds - self.state.seconds - self.state.lead
 
     def _take(self, new: Decision) -> None:
-        self._known[self.state.step] = new
+        self._known[self.state.step] = self.decision = new
         self.plan = _use(new, self.plan, self.state)
         write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
         self._first, self._since, self._excluded = self.state.step, clock(), 0.0
