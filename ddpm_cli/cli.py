@@ -11,6 +11,7 @@ def main() -> None:
     """Entry point of the `ddpm` program."""
     from . import console
 
+    console.print_any_text()
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-sc", "--shell-completion"):
         _complete(arguments)

@@ -4,9 +4,13 @@ import json
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+PATIENCE = 2.0
+"""Seconds that `replace` waits for other programs to close a file."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -20,11 +24,28 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path`, which it replaces.
+
+    On Windows that fails while another program has one of them open. Virus scanners and indexers open every new file
+    for a moment, so there it is tried again for `PATIENCE` seconds.
+    """
+    deadline = time.monotonic() + (PATIENCE if os.name == "nt" else 0)
+    while True:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
 
 
 def write_json(path: Path, value: Any) -> None:

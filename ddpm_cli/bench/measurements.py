@@ -59,7 +59,7 @@ class Measurement:
         if self.goal is None:
             return ""
         scale, unit = scaled(self.goal, self.unit)
-        return f"\u2264 {self.goal / scale:g} {unit} {'met' if self.median <= self.goal else 'missed'}"
+        return f"at most {self.goal / scale:g} {unit}: {'met' if self.median <= self.goal else 'missed'}"
 
 
 def scaled(value: float, unit: str) -> tuple[float, str]:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..build import check_positive
 from ..errors import DdpmError
@@ -98,9 +98,10 @@ def time_process(case: StartupCase) -> ProcessTimes:
     if case.typed is not None:
         environment |= {"COMP_LINE": case.typed, "COMP_POINT": str(len(case.typed))}
     command = [sys.executable, "-m", "ddpm_cli", *case.arguments]
+    text: dict[str, Any] = {"text": True, "encoding": "locale", "errors": "replace", "capture_output": True}
     with tempfile.TemporaryDirectory() as folder:
         began, before = time.perf_counter(), os.times()
-        result = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
+        result = subprocess.run(command, cwd=folder, env=environment, check=False, **text)
         seconds, after = time.perf_counter() - began, os.times()
     if result.returncode != case.code:
         last_line = (result.stderr.strip().splitlines() or ["no output"])[-1]

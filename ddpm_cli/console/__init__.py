@@ -3,7 +3,7 @@
 The progress bars are in `console.progress`, imported by the commands that show one: rich.progress is slow to import.
 """
 
-from .lines import LogHandler, err, error, logs, note, out, say
+from .lines import LogHandler, err, error, logs, note, out, print_any_text, say
 from .pictures import show_pictures
 from .tables import Help, show_config, show_help, table, usage
 
@@ -15,6 +15,7 @@ __all__ = [
     "logs",
     "note",
     "out",
+    "print_any_text",
     "say",
     "show_config",
     "show_help",

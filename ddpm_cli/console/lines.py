@@ -1,6 +1,8 @@
 """Single lines of output: plain lines, notes, errors and log records."""
 
+import io
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +13,15 @@ from rich.text import Text
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def print_any_text() -> None:
+    """Print characters that the encoding of stdout lacks as escapes, as on stderr: \\u2192 is better than an error.
+
+    On Windows the encoding of a pipe or a file has 256 characters, and names of folders have others.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:

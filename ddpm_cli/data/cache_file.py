@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import sync_folder, write_json
+from ..files import replace, sync_folder, write_json
 from ..progress import Progress
 from .cache_key import Key, PictureFiles, evenly_spaced
 from .decode import BLOCK, quiet
@@ -79,7 +79,7 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         manifest.unlink(missing_ok=True)  # it describes the file that is now replaced
-        partial.replace(path)
+        replace(partial, path)
         sync_folder(folder)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -63,7 +63,8 @@ def _find(folder: Path, key: Key, source: PictureFiles, verbose: bool, invalid_l
         try:
             cached = cache_file.read(manifest)
         except InvalidCacheError as error:
-            _log.log(invalid_level, "the cache %s is invalid: %s; decoding again", path, error)
+            # as text: a log record is kept, the error's traceback with it, and with that the map of the file
+            _log.log(invalid_level, "the cache %s is invalid: %s; decoding again", path, str(error))
             continue
         if _readable_now(source, cached):
             _log.log(invalid_level, "pictures missing from the cache %s can be read now; decoding again", path)

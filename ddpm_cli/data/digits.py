@@ -56,6 +56,6 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
         digits = load_digits()
         return digits.images, digits.target
-    with gzip.open(file, "rt") as lines:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
         table = np.loadtxt(lines, delimiter=",")
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError, DataError
 from ..objectives.classify import Classify
 from ..runs.assemble import network
+from ..runs.newest import followed
 
 WILD = "*?["
 EVALUATE = "run ddpm eval ckpt={} and name its out folder"
@@ -170,7 +171,7 @@ def _matches(text: str) -> list[Path]:
 
 
 def _one(text: str) -> Path:
-    folder = Path(text)
+    folder = followed(Path(text))
     if not text or not folder.is_dir():
         problem = f"{text} is not a folder" if text else "is empty"
         raise ConfigError(f"of: {problem}; name out folders of ddpm eval or runs of classifiers")

@@ -34,11 +34,11 @@ def host_memory() -> int | None:
     sizes = []
     for file in LIMITS:
         try:
-            sizes.append(int(Path(file).read_text()))
+            sizes.append(int(Path(file).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         sizes += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
     except (OSError, ValueError):
         pass

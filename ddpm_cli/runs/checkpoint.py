@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..files import write_atomically, write_json
+from .newest import followed
 
 FORMAT = 1
 log = logging.getLogger(__name__)
@@ -42,10 +43,13 @@ class Checkpoint:
         return int(self.manifest["step"])
 
     def tensors(self, *prefixes: str) -> dict[str, Tensor]:
-        """The tensors whose names start with one of `prefixes` (without prefixes, all), on the CPU."""
+        """The tensors whose names start with one of `prefixes` (without prefixes, all), on the CPU.
+
+        They are copies: others would keep the file mapped, and Windows removes no mapped file.
+        """
         with safe_open(self.path, "pt") as file:
             names = [n for n in file.keys() if not prefixes or n.startswith(prefixes)]  # noqa: SIM118
-            return {n: file.get_tensor(n) for n in names}
+            return {n: file.get_tensor(n).clone() for n in names}
 
 
 def name_of(step: int) -> str:
@@ -94,7 +98,10 @@ def _umask() -> int:
 
 
 def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
-    """Remove all but step `keep` and the last `keep_last` checkpoints up to step `newest`; manifests are removed first.
+    """Remove all but step `keep` and the last `keep_last` checkpoints up to step `newest`.
+
+    Manifests are removed last: Windows does not remove a file that another process has open, and such a checkpoint
+    stays valid until the next time.
 
     Steps after `newest` are damaged checkpoints that the run skipped when it resumed. They do not count, so that valid
     ones are kept.
@@ -102,8 +109,13 @@ def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) ->
     steps = sorted((step for step in _steps(folder) if step <= newest), reverse=True)
     for step in steps[keep_last:]:
         if step != keep:
-            for suffix in (".json", ".safetensors"):
-                (folder / f"{name_of(step)}{suffix}").unlink(missing_ok=True)
+            try:
+                for suffix in (".safetensors", ".json"):
+                    (folder / f"{name_of(step)}{suffix}").unlink(missing_ok=True)
+            except PermissionError as error:
+                log.warning(
+                    "%s: cannot be removed (%s); trying again after the next checkpoint", error.filename, error.strerror
+                )
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -140,7 +152,7 @@ def find(where: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: it does not exist, or has no valid checkpoint.
     """
-    path = Path(where)
+    path = followed(Path(where))
     if path.suffix in (".safetensors", ".json") and (path.is_file() or not path.exists()):
         return load(path.with_suffix(".json"))
     if not path.exists():
@@ -156,7 +168,7 @@ def find(where: str | Path) -> Checkpoint:
             f"samples={where}"
         )
     if found is None:
-        named = f"{where} ({path.resolve().name})" if path.is_symlink() else where
+        named = f"{where} ({path.resolve().name})" if path.is_symlink() or path != Path(where) else where
         raise CheckpointError(f"{named}: has no checkpoints; wait for the first one, or name another run")
     return found
 

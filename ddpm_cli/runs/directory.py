@@ -3,7 +3,6 @@
 import json
 import logging
 import logging.handlers
-import os
 import signal
 import sys
 import threading
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data.images import Images
 from ..errors import BusyError, StorageError
-from ..files import write_json
+from ..files import replace, write_json
 from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
@@ -28,6 +27,7 @@ from ..render.pixels import EDGE, default_scale, enlarge, grid, to_uint8
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
+from .newest import point_latest
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class RunDirectory:
         logging.getLogger().addHandler(self._handler)
         self._early.setTarget(self._handler)
         self._early.flush()
-        _point_latest(self.folder)
+        point_latest(self.folder)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old_signals[number] = signal.signal(number, self._on_signal)
@@ -246,20 +246,7 @@ def _truncate(path: Path, step: int) -> None:
             kept.append(line)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
-
-
-def _point_latest(folder: Path) -> None:
-    """Point the link outputs/latest at the newest run. Where links cannot be created, there is none."""
-    link = Path("outputs") / "latest"
-    try:
-        link.parent.mkdir(exist_ok=True)
-        fresh = link.with_name(f".latest.{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()))
-        fresh.replace(link)
-    except OSError as error:
-        log.info("could not update the link outputs/latest (%s)", error.strerror)
+    replace(temporary, path)
 
 
 def _versions() -> dict[str, str]:

@@ -132,8 +132,8 @@ def test_workloads_take_turns() -> None:
 def test_measurements() -> None:
     measured = Measurement("x", "something", "share", [0.04, 0.01, 0.02, 0.03, 0.05], goal=0.03)
     assert measured.median == 0.03 and measured.spread == (0.02, 0.04)
-    assert measured.row() == ["something", "3 %", "2 to 4", "≤ 3 % met"]
-    assert Measurement("x", "a", "share", [0.04], 0.03).row() == ["a", "4 %", "", "≤ 3 % missed"]
+    assert measured.row() == ["something", "3 %", "2 to 4", "at most 3 %: met"]
+    assert Measurement("x", "a", "share", [0.04], 0.03).row() == ["a", "4 %", "", "at most 3 %: missed"]
     assert Measurement("x", "a", "FLOP/s", [2.5e11]).row()[1] == "250 GFLOP/s"
     assert Measurement("x", "a", "bytes", [3 * 2**20]).row()[1] == "3 MiB"
     assert Measurement("x", "a", "images/s", [1234.5, 1234.5]).row()[1:3] == ["1,234 images/s", "1,234 to 1,234"]
