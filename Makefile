@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LOWEST ?= .venv-lowest
 DEMO   ?= outputs/demo
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -36,6 +37,19 @@ test-avx2: $(STAMP) ## the tests of speed and of training again, as on a CPU tha
 	  TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/inductor-avx2 \
 	  $(BIN)/python -m pytest tests/hardware tests/models/test_kernels.py tests/training tests/sampling
 
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "make: the oldest versions need Python 3.11, $(PYTHON) is another; use make test-lowest PYTHON=python3.11"; exit 2; }
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/requirements.txt
+	@echo "make: installing the oldest versions into $(LOWEST) (torch is large: a few minutes, about 5 GB)"
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed ## the tests with the oldest versions of all packages that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest
+
 lint: $(STAMP) ## ruff and the type check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -43,8 +57,8 @@ lint: $(STAMP) ## ruff and the type check
 
 check: lint test test-avx2 ## linters, type check, tests
 
-clean: ## remove the virtual environment, caches and build results (never outputs/)
-	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove the virtual environments, caches and build results (never outputs/)
+	@rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-avx2 lint check clean
+.PHONY: help install demo test test-avx2 test-lowest lint check clean
 .DEFAULT_GOAL := help

@@ -1,6 +1,8 @@
 """Estimates the batch size that fits into memory."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 FRACTION = 0.8
@@ -37,9 +39,7 @@ def host_memory() -> int | None:
             sizes.append(int(Path(file).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        sizes += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:")]
-    except (OSError, ValueError):
-        pass
+    if hasattr(os, "sysconf"):  # not on Windows
+        with suppress(OSError, ValueError):
+            sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(sizes, default=None)

@@ -110,6 +110,12 @@ def test_a_process_of_its_own(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
 
 
+def test_the_memory_is_known_on_macos_and_not_on_windows(tmp_path: Path) -> None:
+    code = "from ddpm_cli.hardware.memory import host_memory; print(host_memory())"
+    assert int(python("mac", tmp_path, "-c", code).stdout) > 2**28
+    assert python("windows", tmp_path, "-c", code).stdout == "None\n"
+
+
 @pytest.fixture
 def held(tmp_path: Path) -> Callable[[str], Result]:
     """Runs code in a simulated Windows; returns its result."""
