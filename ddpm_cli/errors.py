@@ -7,6 +7,8 @@ import errno
 
 INTERRUPTED, UNEXPECTED = 130, 1
 """Exit codes of an uncaught interrupt, and of a bug."""
+IN_USE = (32, 33, 1224)
+"""Windows' codes for a file that another program has open, locked or mapped."""
 
 
 class DdpmError(Exception):
@@ -86,6 +88,8 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def _storage(error: OSError) -> str:
     name = error.filename or "file"
+    if getattr(error, "winerror", None) in IN_USE:
+        return f"{name}: {error.strerror}; close that program, then run the same command again"
     advice = {
         errno.ENOSPC: "free some space, then run the same command again",
         errno.EDQUOT: "free some space, then run the same command again",

@@ -70,14 +70,29 @@ def shown(path: Path) -> str:
     return str(path.resolve().relative_to(Path.cwd())) if inside else str(path)
 
 
-def override(key: str, path: Path | str) -> str:
-    """`key=path` as it is typed on the command line, quoted where the shell or Hydra would read it otherwise."""
+def override(key: str, path: Path | str, windows: bool = os.name == "nt") -> str:
+    """`key=path` as it is typed on the command line, quoted where the shell or Hydra would read it otherwise.
+
+    Args:
+        windows: for PowerShell, which loses double quotes inside of single ones, and not for a POSIX shell.
+    """
     text = str(path)
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and not _is_value(text):
         return f"{key}={text}"
+    if windows:
+        return _for_powershell(key, text)
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra reads a backslash as such, but before a quotation mark
     escaped += "\\" * (len(text) - len(text.rstrip("\\")))
     return shlex.quote(f'{key}="{escaped}"')
+
+
+def _for_powershell(key: str, text: str) -> str:
+    if re.fullmatch(r"(?!\\\\)[A-Za-z0-9_./\\:+-]+", text) and not _is_value(
+        text
+    ):  # Hydra reads two backslashes at the start as one
+        return f"{key}={text}"
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text) + "\\" * (len(text) - len(text.rstrip("\\")))
+    return '"' + re.sub(r"([`$])", r"`\1", f"{key}='{escaped}'") + '"'
 
 
 def _is_value(text: str) -> bool:

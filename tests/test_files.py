@@ -1,6 +1,8 @@
 """Paths in advice can be typed as printed."""
 
+import re
 import shlex
+from pathlib import PureWindowsPath
 
 import pytest
 
@@ -37,3 +39,32 @@ def test_a_path_is_quoted_for_shell_and_hydra(path: str) -> None:
     assert str(compose_command("sample", arguments[2:]).ckpt) == str(path)
     if path == "outputs/run":
         assert typed == "ckpt=outputs/run"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "outputs\\2026-11-27\\04-25-12",
+        "C:\\new\\table",
+        "C:\\",
+        "C:\\my runs\\",
+        "\\\\server\\share\\a",
+        "it's",
+        "a,b",
+        "$x `y",
+        "é",
+        "1e3",
+        "a=b (1)",
+    ],
+)
+def test_a_path_is_quoted_for_powershell_and_hydra(path: str) -> None:
+    typed = override("ckpt", PureWindowsPath(path), windows=True)
+    text = str(PureWindowsPath(path))
+    if typed.startswith('"'):  # within double quotes, a backtick takes away what the next character means
+        assert typed.endswith('"') and '"' not in typed[1:-1]
+        typed = re.sub("`(.)", r"\1", typed[1:-1])
+    else:
+        assert not re.search(r"[\s'$`,;(){}@&|<>#]", typed)
+    assert str(compose_command("sample", [typed]).ckpt) == text
+    if text == "C:\\new\\table":
+        assert typed == "ckpt=C:\\new\\table"

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from ..files import override
 from .compose import compose_command
 from .shipped import conf_dir
 
@@ -22,7 +22,7 @@ def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) 
         advice = "write key=value"
         if value and re.fullmatch(r"[+~]*[\w.@/-]+", key):
             advice = "quote a value that has other characters than letters, digits and ./_-, for example "
-            advice += shlex.quote(f'{key}="{value.strip(chr(34) + chr(39))}"')
+            advice += override(key, value.strip("\"'"))
         return f"{error.override}: cannot be parsed; {advice}"
     if isinstance(error, MissingConfigException):
         return _missing(error, text)

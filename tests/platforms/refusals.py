@@ -77,8 +77,14 @@ def used_files(event: str, arguments: tuple[Any, ...]) -> None:
         for path in filter(None, map(_path, arguments[: 2 if event == "os.rename" else 1])):
             real = path.parent.resolve() / path.name
             if any(used == real or real in used.parents for used in open_or_mapped()):
-                text = "The process cannot access the file because it is being used by another process"
-                raise PermissionError(errno.EACCES, text, str(path))
+                raise _in_use(path)
+
+
+def _in_use(path: Path) -> PermissionError:
+    text = "The process cannot access the file because it is being used by another process"
+    error = PermissionError(errno.EACCES, text, str(path))
+    error.winerror = 32  # type: ignore[attr-defined]
+    return error
 
 
 def _called_by(package: str) -> bool:

@@ -106,8 +106,9 @@ def test_help_and_mistakes(tmp_path: Path) -> None:
 
 def test_a_process_of_its_own(tmp_path: Path) -> None:
     """As users start it: `ddpm` is `python -m ddpm_cli`."""
-    process = python("windows", tmp_path, "-m", "ddpm_cli", *TRAIN, "trainer.steps=2")
+    process = python("windows", tmp_path, "-m", "ddpm_cli", *TRAIN, "trainer.steps=2", 'run_dir="my runs"')
     assert process.returncode == 0, process.stderr
+    assert """ddpm sample "ckpt='my runs'\"""" in process.stdout
 
 
 def test_the_memory_is_known_on_macos_and_not_on_windows(tmp_path: Path) -> None:
@@ -146,6 +147,17 @@ def test_a_file_in_use_is_left_as_it_was(held: Callable[[str], Result], tmp_path
     assert result.code == 1 and "PermissionError" in result.err
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_picture_in_use_ends_the_command_with_advice(held: Callable[[str], Result], tmp_path: Path) -> None:
+    assert python("windows", tmp_path, "-m", "ddpm_cli", *TRAIN, "trainer.steps=2").returncode == 0
+    result = held(
+        "import sys; from ddpm_cli import files; from ddpm_cli.cli import main; files.PATIENCE = 0.1\n"
+        "from pathlib import Path; Path('samples').mkdir(); viewer = open('samples/grid.png', 'wb')\n"
+        "sys.argv = ['ddpm', 'sample', 'n=2', 'sampler.steps=2', 'out=samples']; main()"
+    )
+    assert result.code == 6 and "grid.png: The process cannot access the file" in result.err
+    assert result.err.rstrip().endswith("; close that program, then run the same command again")
 
 
 def test_a_checkpoint_in_use_stays_until_the_next_one(held: Callable[[str], Result], tmp_path: Path) -> None:
