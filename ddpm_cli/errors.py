@@ -7,6 +7,8 @@ import errno
 
 INTERRUPTED, UNEXPECTED = 130, 1
 """Exit codes of an uncaught interrupt, and of a bug."""
+NO_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+"""What torch says on Linux and macOS, on Windows, and on a Mac's GPU."""
 IN_USE = (32, 33, 1224)
 """Windows' codes for a file that another program has open, locked or mapped."""
 
@@ -77,7 +79,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return "interrupted: stopped without saving; run the same command again", INTERRUPTED
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
-    if _out_of_memory(error):
+    if out_of_memory(error):
         advice = "set trainer.micro_batch_size=auto and trainer.gradient_checkpointing=true (sampling: batch_size=auto)"
         return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
@@ -102,12 +104,13 @@ def _storage(error: OSError) -> str:
     return f"{name}: {error.strerror or _first_line(error)}; {advice}"
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the host has too little memory, in the words of torch or of the system."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True  # torch.OutOfMemoryError by name, so that usage errors do not import torch
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..diffusion.guidance import Unguided
 from ..diffusion.samplers import Frame
-from ..errors import ConfigError, NonFiniteError
+from ..errors import ConfigError, NonFiniteError, out_of_memory
 from .request import Request
 
 
@@ -65,8 +65,8 @@ class Task:
                 if frame.t > 0:
                     on_step(len(rows))
                     done += len(rows)
-        except torch.OutOfMemoryError:
-            if not shrink:
+        except Exception as error:
+            if not shrink or not out_of_memory(error):
                 raise
             on_step(-done)
             return None

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import pytest
+
 System = Literal["windows", "mac"]
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems are simulated on Linux")
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"windows": {"PYTHONIOENCODING": "cp1252", "PYTHONWARNDEFAULTENCODING": "1"}, "mac": {}}
 

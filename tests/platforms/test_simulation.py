@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from .refusals import SAME_NAME
-from .simulated import System, python
+from .simulated import System, on_linux, python
+
+pytestmark = on_linux
 
 MAPPED = "import numpy, os; numpy.save('m.npy', [1]); m = numpy.load('m.npy', mmap_mode='r'); os.remove('m.npy')"
 TENSORS = """

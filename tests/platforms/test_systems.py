@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from ..conftest import TINY
-from .simulated import Result, System, ddpm, python
+from .simulated import Result, System, ddpm, on_linux, python
+
+pytestmark = on_linux
 
 BITS = ["bpd.ode_steps=2", "bpd.terms=4"]
 SYSTEMS: tuple[System, ...] = ("windows", "mac")

@@ -312,7 +312,16 @@ def test_gradient_checkpointing_is_refused_by_a_model_without_it() -> None:
     assert sum(getattr(m, "recompute", False) for m in module.modules()) == 8
 
 
-def test_out_of_memory_names_the_keys_that_help() -> None:
-    message, code = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 5.5 GB, max allowed: 6.8 GB)."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: you tried to"),
+    ],
+    ids=["cuda", "mps", "windows"],
+)
+def test_out_of_memory_names_the_keys_that_help(error: RuntimeError) -> None:
+    message, code = explain(error)
     assert code == 7 and message.startswith("memory: ")
     assert "trainer.micro_batch_size=auto" in message and "trainer.gradient_checkpointing=true" in message
