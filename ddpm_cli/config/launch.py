@@ -32,6 +32,7 @@ from ..early import check_early
 from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
 from ..hardware.threads import set_spin_count
 from ..runs.job import Job
+from ..runs.newest import followed
 from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
@@ -183,7 +184,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def folder_of(path: str) -> Path:
     """The folder that `path` names; for the name of a .gif or .mp4 file, its parent."""
-    return Path(path).parent if Path(path).suffix in (".gif", ".mp4") else Path(path)
+    named = Path(path).parent if Path(path).suffix in (".gif", ".mp4") else Path(path)
+    return followed(named)
 
 
 def _sweep_folder(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..errors import DataError
+from ..files import replace
 from ..progress import Progress
 from .cache import Where, load
 from .cache_key import PictureFiles
@@ -98,7 +99,7 @@ class _Layout(Layout):
         # unpacked elsewhere and then renamed: if interrupted, a part of the 200,000 files would look complete
         with tempfile.TemporaryDirectory(dir=self.base) as folder:
             extract_archive(self.base / f"{_PICTURES}.zip", folder)
-            (Path(folder) / _PICTURES).rename(self.base / _PICTURES)
+            replace(Path(folder) / _PICTURES, self.base / _PICTURES)
 
     def pictures(self) -> list[Path]:
         """The files of the split, in the order of the list of splits."""
