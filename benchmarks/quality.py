@@ -1,4 +1,4 @@
-"""Quality for a budget of time beside other programs: Fashion-MNIST, samples measured in the features of a classifier.
+"""Quality for a budget of time beside other programs: samples measured in the features of a classifier.
 
     pip install diffusers denoising-diffusion-pytorch
     python benchmarks/quality.py diffusers --root data --seconds 600 --out outputs/quality/diffusers
@@ -8,6 +8,9 @@ A peer runs as it ships: its own network (of a size that such a budget suits), l
 average of the weights, in the precision that it chooses by itself, and its own DDIM sampler with 50 network calls. All
 pictures are in memory as floats before the clock starts; nothing but training counts. Its samples go to
 OUT/samples.npz, with OUT/quality.json beside them. Runs of this program: `ddpm train experiment=fashion_mnist_small`.
+
+With --folder DIR the data are the pictures in the folders of DIR, all of one size, instead of Fashion-MNIST; for this
+program, `ddpm train dataset=image_folder dataset.root=DIR`.
 """
 
 import argparse
@@ -19,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
@@ -39,19 +43,32 @@ def pictures(root: str) -> Tensor:
     return FashionMNIST(root, train=True).data[:, None].float() / 255
 
 
-class Loader:
-    """Batches in a new order in each epoch. Never mirrored, as Trainer of denoising-diffusion-pytorch would: all shoes
-    of this set point to the left."""
+def pictures_of_folder(folder: Path) -> Tensor:
+    """(N,3,H,W) in [0, 1]; all pictures must have the same size."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return (
+        torch.from_numpy(np.stack([np.asarray(Image.open(p).convert("RGB")) for p in paths])).permute(0, 3, 1, 2) / 255
+    )
 
-    def __init__(self, images: Tensor, size: int):
-        self.images, self.size = images, size
+
+class Loader:
+    """Batches in a new order in each epoch.
+
+    Args:
+        mirrored: whether a picture is mirrored with probability 1/2, as by Trainer of denoising-diffusion-pytorch. Not
+            for Fashion-MNIST: all shoes of this set point to the left.
+    """
+
+    def __init__(self, images: Tensor, size: int, mirrored: bool = False):
+        self.images, self.size, self.mirrored = images, size, mirrored
         self.order = torch.empty(0, dtype=torch.int64)
 
     def __call__(self) -> Tensor:
         if len(self.order) < self.size:
             self.order = torch.randperm(len(self.images))
         index, self.order = self.order[: self.size], self.order[self.size :]
-        return self.images[index]
+        batch = self.images[index]
+        return torch.where((torch.rand(self.size) < 0.5)[:, None, None, None] & self.mirrored, batch.flip(3), batch)
 
 
 def diffusers(images: Tensor) -> Peer:
@@ -61,10 +78,11 @@ def diffusers(images: Tensor) -> Peer:
     from diffusers.training_utils import EMAModel
 
     batch, per_epoch = 16, len(images) // 16
+    channels, size = images.shape[1], images.shape[2]
     model = UNet2DModel(
-        sample_size=28,
-        in_channels=1,
-        out_channels=1,
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
         layers_per_block=2,
         block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
@@ -96,7 +114,7 @@ def diffusers(images: Tensor) -> Peer:
         ema.copy_to(model.parameters())
         model.eval()
         ddim.set_timesteps(CALLS)
-        x = torch.randn(n, 1, 28, 28)
+        x = torch.randn(n, channels, size, size)
         for t in ddim.timesteps:
             x = ddim.step(model(x, t).sample, t, x).prev_sample
         return x / 2 + 0.5
@@ -109,12 +127,12 @@ def lucidrains(images: Tensor) -> Peer:
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA
 
-    batch = 16
-    model = Unet(dim=32, dim_mults=(1, 2, 4), channels=1)
-    diffusion = GaussianDiffusion(model, image_size=28, timesteps=1000, sampling_timesteps=CALLS)
+    batch, channels, size = 16, images.shape[1], images.shape[2]
+    model = Unet(dim=32, dim_mults=(1, 2, 4), channels=channels)
+    diffusion = GaussianDiffusion(model, image_size=size, timesteps=1000, sampling_timesteps=CALLS)
     adam = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
     ema = EMA(diffusion, beta=0.995, update_every=10)
-    load = Loader(images, batch)
+    load = Loader(images, batch, mirrored=channels == 3)
 
     def train(step: int) -> None:
         diffusion(load()).backward()
@@ -137,12 +155,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", choices=list(PEERS))
     parser.add_argument("--root", default="data", help="the folder that FashionMNIST/raw lies in")
+    parser.add_argument("--folder", type=Path, help="train on the pictures of this folder instead")
     parser.add_argument("--seconds", type=float, default=600, help="of training")
     parser.add_argument("--n", type=int, default=1000, help="samples")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.manual_seed(0)
-    peer = PEERS[options.peer](pictures(options.root))
+    images = pictures(options.root) if options.folder is None else pictures_of_folder(options.folder)
+    peer = PEERS[options.peer](images)
     began, step = time.perf_counter(), 0
     while (seconds := time.perf_counter() - began) < options.seconds:
         peer.train(step)

@@ -11,7 +11,7 @@ from .measurements import Measurement, Report, overhead
 from .options import ComposedOptions as Options
 from .setup import TrainingSetup, set_up
 from .windows import Window, Workload, repeated
-from .workloads import BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop, Update
+from .workloads import Average, BareLoop, DiscardedRun, MatrixProduct, SilentReporter, TrainingLoop, Update
 
 OVERHEAD, WAITING = 0.03, 0.02
 """Goals: the overhead over a bare loop, and the share of time waiting for data."""
@@ -38,6 +38,7 @@ class Benchmark:
                 "steps": repeated(setup.steps()),
                 "bare": repeated(BareLoop(setup)),
                 "update": repeated(Update(setup)),
+                "average": repeated(Average(setup)),
                 "peak": repeated(MatrixProduct(setup.runtime)),
             }
             windows = stopwatch.rounds(workloads, progress)
@@ -53,11 +54,11 @@ def _discarded(folder: str, options: Options) -> DiscardedRun:
 def measurements(
     setup: TrainingSetup, windows: Mapping[str, Sequence[Window]], memory: int | None
 ) -> list[Measurement]:
-    """The measurements. windows: of "loop", "steps", "bare", "update" (images) and "peak" (FLOP).
+    """The measurements. windows: of "loop", "steps", "bare", "update", "average" (images) and "peak" (FLOP).
 
     Those of a round correspond.
     """
-    loop, steps, bare, update = ([w.rate for w in windows[name]] for name in ("loop", "steps", "bare", "update"))
+    loop, steps, bare = ([w.rate for w in windows[name]] for name in ("loop", "steps", "bare"))
     peak = max(w.rate for w in windows["peak"])
     achieved = [rate * setup.flops.training for rate in loop]
     times = setup.times
@@ -67,8 +68,7 @@ def measurements(
         Measurement("bare", "bare loop, same operations", "images/s", bare),
         Measurement("overhead", "overhead of training", "share", overhead(bare, loop), OVERHEAD),
         Measurement("step_overhead", "overhead of the steps", "share", overhead(bare, steps)),
-        Measurement("update", "optimizer and average, of a step", "share", _ratios(bare, update)),
-        Measurement("waiting", "waiting for data", "share", [w.waited for w in windows["loop"]], WAITING),
+        *_parts(windows),
         Measurement("load", "reading the data", "s", [times.load]),
         Measurement("first_step", "first step", "s", [times.first_step]),
         Measurement("to_first_step", "total time to first step", "s", [sum(times)]),
@@ -78,6 +78,23 @@ def measurements(
         Measurement("achieved", "FLOP/s", "FLOP/s", achieved),
         Measurement("peak", "best matrix product", "FLOP/s", [peak]),
         Measurement("share_of_peak", "share of the best product", "share", [a / peak for a in achieved]),
+    ]
+
+
+def _parts(windows: Mapping[str, Sequence[Window]]) -> list[Measurement]:
+    """The parts of a training step, which add up to 1. The network is what the measured parts leave."""
+    loop, steps, update, average = ([w.rate for w in windows[name]] for name in ("loop", "steps", "update", "average"))
+    averages = _ratios(loop, average)
+    optimizer = [both - one for both, one in zip(_ratios(loop, update), averages, strict=True)]
+    data = [window.waited for window in windows["loop"]]
+    logs = [1 - ratio for ratio in _ratios(loop, steps)]
+    network = [1 - sum(parts) for parts in zip(optimizer, averages, data, logs, strict=True)]
+    return [
+        Measurement("network", "of a step: network and loss", "share", network),
+        Measurement("optimizer", "of a step: optimizer", "share", optimizer),
+        Measurement("average", "of a step: average of the weights", "share", averages),
+        Measurement("waiting", "of a step: waiting for data", "share", data, WAITING),
+        Measurement("logs", "of a step: log lines", "share", logs),
     ]
 
 

@@ -153,6 +153,19 @@ class Update:
         return Amount(self.setup.plan.batch_size)
 
 
+class Average:
+    """The update of the average of the weights alone."""
+
+    def __init__(self, setup: TrainingSetup):
+        self.setup, self.step = setup, 0
+
+    def __call__(self) -> Amount:
+        if self.setup.state.ema:
+            self.setup.state.ema.update(self.step)
+        self.step += 1
+        return Amount(self.setup.plan.batch_size)
+
+
 class BareLoop:
     """Forward, loss, backward, clipping, optimizer and average as in training; without data loading, noise or logs."""
 

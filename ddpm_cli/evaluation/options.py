@@ -12,6 +12,7 @@ from ..runs.load import Weights
 from ..sampling.bits import BitsOptions
 from ..sampling.guidance import ClassifierGuidance
 from ..sampling.request import Prior
+from ..sampling.run_guidance import RunGuidance
 from ..sampling.run_sampler import RunSampler
 
 
@@ -31,7 +32,7 @@ class EvalOptions:
     """The keys of conf/eval.yaml. Raises ValueError or ConfigError, which name the key, for a number out of range."""
 
     sampler: Sampler | RunSampler
-    guidance: Guidance | ClassifierGuidance
+    guidance: Guidance | ClassifierGuidance | RunGuidance
     ckpt: str | None
     samples: str | None
     features: str | None

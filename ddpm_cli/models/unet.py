@@ -1,7 +1,7 @@
 """The U-Net of Ho et al. 2020 (appendix B), with options from later papers."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,6 +15,10 @@ NO_CLASSES = (
 )
 
 
+USUAL_WIDTH = 64
+"""`channels` of networks for small pictures and a CPU."""
+
+
 class UNet(nn.Module):
     """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `self_condition` (in) and `learned_variance` (out).
 
@@ -23,7 +27,7 @@ class UNet(nn.Module):
     Args:
         in_channels: C, 1 for grey and 3 for RGB.
         image_size: H and W (one number if square); patch_size * 2^(levels - 1) must divide both.
-        channels: width of the first level.
+        channels: width of the first level; auto = `USUAL_WIDTH`, where `training.width` does not choose one.
         multipliers: width of every level as a multiple of `channels`; each further level halves H and W.
         blocks: residual blocks per level (one more per level in the decoder).
         attention_resolutions: levels with these heights have attention after each block; the middle always has it.
@@ -48,7 +52,7 @@ class UNet(nn.Module):
         self,
         in_channels: int = 3,
         image_size: int | tuple[int, int] = 32,
-        channels: int = 128,
+        channels: int | Literal["auto"] = 128,
         multipliers: Sequence[int] = (1, 2, 2, 2),
         blocks: int = 2,
         attention_resolutions: Sequence[int] = (16,),
@@ -65,6 +69,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         self.learned_variance = learned_variance
+        channels = USUAL_WIDTH if channels == "auto" else channels
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         check_shape(height, width, channels, multipliers, blocks, heads, dropout, patch_size)
         for name, value, least in (("fine_channels", fine_channels, 0), ("norm_groups", norm_groups, 1)):

@@ -42,6 +42,7 @@ FREE = [
     "debug",
     "trust",
     "sampler",
+    "guidance",
     "logger",
     "weighting",  # the objective has its own copy
     "times",
@@ -75,6 +76,14 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
         ConfigError: resume=false in a directory with checkpoints, or a checkpoint of another network.
         CheckpointError: there are checkpoints, but none is valid.
     """
+    found = newest(run_dir, resume)
+    if found is not None:
+        compare(found.manifest.get("config", {}), config, shown(found.path))
+    return found
+
+
+def newest(run_dir: Path, resume: bool | str) -> Checkpoint | None:
+    """As `starting_point`, whatever the checkpoint's config."""
     folder = run_dir / "checkpoints"
     if resume is False:
         if any(folder.glob("step_*")):
@@ -83,11 +92,7 @@ def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any])
             )
         return None
     found = checkpoint.latest(folder)
-    if found is None and isinstance(resume, str):
-        found = checkpoint.find(resume)
-    if found is not None:
-        compare(found.manifest.get("config", {}), config, shown(found.path))
-    return found
+    return checkpoint.find(resume) if found is None and isinstance(resume, str) else found
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:

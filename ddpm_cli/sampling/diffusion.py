@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..data.images import to_float
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.guidance import Guidance, Unguided
 from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
@@ -27,8 +28,13 @@ from .diffusion_tasks import PerImageSettings, task_of
 from .generator import Generator
 from .guidance import ReadyGuidance, ready, settings
 from .request import Request
+from .run_guidance import RUN_GUIDANCE, RunGuidance
 from .run_sampler import RUN_SAMPLER, RunSampler, sampler_name
 from .task import Task
+
+GROUPS = ("sampler", "guidance")
+OF_PICTURES = ("variation", "inpaint", "between_images")
+"""Tasks that start from pictures, whose class is unknown."""
 
 
 class DiffusionGenerator(Generator):
@@ -47,6 +53,11 @@ class DiffusionGenerator(Generator):
     @property
     def schedule(self) -> Schedule:
         return self.model.schedule
+
+    @property
+    def can_be_guided(self) -> bool:
+        """Whether the model learned its images both with and without their class."""
+        return self.conditional and self.label_dropout > 0
 
     @property
     def time_label(self) -> TimeLabel:
@@ -71,17 +82,29 @@ class DiffusionGenerator(Generator):
         if isinstance(sampler, RunSampler):
             sampler, chosen_by = sampler.of(self.config, self.trusted), "run"
         check(self.model, sampler)
-        guidance = ready(request.guidance, self)
+        chosen, guided_by = request.guidance, "request"
+        if isinstance(chosen, RunGuidance):
+            chosen, guided_by = self._own_guidance(request, chosen), "run"
+        guidance = ready(chosen, self)
         rows = self._per_image(request, sampler, guidance, weights)
         facts = {"sampler": settings(sampler) | {"name": sampler_name(sampler)}, "guidance": guidance.facts}
-        return task_of(request, rows, facts | {"sampler_from": chosen_by})
+        return task_of(request, rows, facts | {"sampler_from": chosen_by, "guidance_from": guided_by})
 
     def shown(self, job: Job) -> Config:
-        config = super().shown(job)
-        node = {k: v for k, v in config["sampler"].items() if k != "_target_"}
-        if config["sampler"]["_target_"] != RUN_SAMPLER:
-            return config
-        return {**config, "sampler": RunSampler(**node).node(self.config) | {"from": "the run"}}
+        config = dict(super().shown(job))
+        sampler, guidance = ({k: v for k, v in config[name].items() if k != "_target_"} for name in GROUPS)
+        if config["sampler"]["_target_"] == RUN_SAMPLER:
+            config["sampler"] = RunSampler(**sampler).node(self.config) | {"from": "the run"}
+        if config["guidance"]["_target_"] == RUN_GUIDANCE:
+            node = RunGuidance(**guidance).node(self.config, self.can_be_guided)
+            config["guidance"] = node | {"from": "the run"}
+        return config
+
+    def _own_guidance(self, request: Request, chosen: RunGuidance) -> Guidance:
+        """That of the run; none for pictures whose class the user does not name."""
+        if request.task in OF_PICTURES and not request.names_classes and not chosen.changes:
+            return Unguided()
+        return chosen.of(self.config, self.can_be_guided, self.trusted)
 
     def bits_evaluator(self, options: BitsOptions, seed: int) -> DiffusionBits:
         return DiffusionBits(self.model, self.runtime.device, options, seed)
@@ -132,8 +155,8 @@ class DiffusionGenerator(Generator):
         names = self.class_names if guidance.class_names is None else guidance.class_names
         has_classes = self.conditional or guidance.class_names is not None
         if not request.names_classes:
-            free = self.conditional and self.label_dropout > 0 and guidance.plain
-            if request.task in ("variation", "inpaint", "between_images") and free:
+            free = self.can_be_guided and guidance.plain
+            if request.task in OF_PICTURES and free:
                 return torch.full((request.n,), -1)
             if interpolated and has_classes:
                 raise ConfigError("label: an interpolation needs a class; set label=CLASS")

@@ -70,6 +70,7 @@ class Pipeline:
             "sampler": task.facts.get("sampler"),
             "sampler_from": task.facts.get("sampler_from"),
             "guidance": task.facts.get("guidance"),
+            "guidance_from": task.facts.get("guidance_from"),
             "steps": task.steps,
             "network_calls": task.calls * batches,
         }

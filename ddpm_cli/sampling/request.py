@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ..build import check_fields, check_positive, check_seed
-from ..diffusion.guidance import Guidance, Unguided
+from ..diffusion.guidance import Guidance
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from .guidance import ClassifierGuidance
+from .run_guidance import RunGuidance
 from .run_sampler import RunSampler
 
 TaskName = Literal["plain", "variation", "inpaint", "between_images", "between_seeds"]
@@ -36,7 +37,7 @@ class Request:
         strength: in (0, 1], of variations and of interpolations of pictures; None = 0.6 and 0.4.
         resample, jump: settings of inpainting (RePaint); None = 10.
         prior: the prior of z of an autoencoder; auto = the mixture if one was fitted.
-        sampler: by default the run's own, with all of its options.
+        sampler, guidance: by default the run's own, with all of their options.
         pixel_noise: whether to also sample the noise around the expected image of an autoencoder or mixture.
 
     Raises:
@@ -56,7 +57,7 @@ class Request:
     prior: Prior = "auto"
     pixel_noise: bool = False
     sampler: Sampler | RunSampler = field(default_factory=RunSampler)
-    guidance: Guidance | ClassifierGuidance = field(default_factory=Unguided)
+    guidance: Guidance | ClassifierGuidance | RunGuidance = field(default_factory=RunGuidance)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -55,16 +55,31 @@ class RunSampler:
             ConfigError: the run's sampler lacks an option, does not accept its value, or is not trusted.
         """
         node = self.node(config)
-        target = str(node.get("_target_"))
-        module = ALIASES.get(target, target).rpartition(".")[0]
-        package = module.partition(".")[0]
-        if not module.startswith(f"{SHIPPED}.") and (package == SHIPPED.partition(".")[0] or package not in trusted):
-            raise ConfigError(
-                f"sampler: the run's own sampler {target} is not trusted; add trust=[{package or 'PACKAGE'}], "
-                "or choose another one, for example sampler=ddim"
-            )
-        sampler: Sampler = build(node, "sampler", trust={SHIPPED.partition(".")[0], *trusted})
+        packages = trusted_packages("sampler", str(node.get("_target_")), SHIPPED, trusted, "sampler=ddim")
+        sampler: Sampler = build(node, "sampler", trust=packages)
         return sampler
+
+
+def trusted_packages(group: str, target: str, shipped: str, trusted: Collection[str], instead: str) -> set[str]:
+    """The packages from which the `_target_` of a run's own sampler or guidance may be built.
+
+    Args:
+        group: of the config, "sampler" or "guidance".
+        shipped: the module or package of this program that defines all those of the group.
+        trusted: packages that the user trusts.
+        instead: a choice without the run's own.
+
+    Raises:
+        ConfigError: the target is in none of them.
+    """
+    module = ALIASES.get(target, target).rpartition(".")[0]
+    package, own = module.partition(".")[0], shipped.partition(".")[0]
+    if f"{module}.".startswith(f"{shipped}.") or (package != own and package in trusted):
+        return {own, *trusted}
+    raise ConfigError(
+        f"{group}: the run's own {group} {target} is not trusted; add trust=[{package or 'PACKAGE'}], "
+        f"or choose another one, for example {instead}"
+    )
 
 
 def sampler_name(sampler: Sampler) -> str:

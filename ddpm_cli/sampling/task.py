@@ -11,6 +11,7 @@ from ..diffusion.guidance import Unguided
 from ..diffusion.samplers import Frame
 from ..errors import ConfigError, NonFiniteError, out_of_memory
 from .request import Request
+from .run_guidance import RunGuidance
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def in_one_pass(images: Callable[[Sequence[int]], Tensor]) -> Callable[[Sequence
 
 def check_one_pass(request: Request) -> None:
     """Raises ConfigError for settings that only work with models that are sampled step by step."""
-    if not isinstance(request.guidance, Unguided):
+    if not isinstance(request.guidance, Unguided) and request.guidance != RunGuidance():
         raise ConfigError("guidance: only for diffusion models; use guidance=none")
     if request.names_classes:
         raise ConfigError("label: this model is not class-conditional; leave it out, or train a diffusion model")

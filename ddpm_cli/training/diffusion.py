@@ -8,10 +8,12 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
+from ..errors import ConfigError
 from ..render.pixels import columns_by_class
 from ..runs.assemble import check
 from ..runs.directory import GridStyle
 from ..sampling.request import cycle
+from ..sampling.run_guidance import usable
 from .session import LiveRun, Session
 
 BATCH = 64
@@ -22,7 +24,13 @@ class DiffusionSession(Session):
     draws = True
 
     def check(self) -> None:
-        check(cast(Denoiser, self.model), self.options.sampler)
+        model = cast(Denoiser, self.model)
+        check(model, self.options.sampler)
+        chosen = self.options.guidance
+        if self.job.sets("guidance") and chosen != usable(chosen, self._can_be_guided(model)):
+            raise ConfigError(
+                "guidance: cfg needs a class-conditional model with objective.label_dropout above 0; use guidance=none"
+            )
 
     def labels(self, live: LiveRun, n: int) -> Tensor | None:
         """For a class-conditional model, the classes in turn."""
@@ -47,4 +55,9 @@ class DiffusionSession(Session):
 
     def _generate(self, live: LiveRun, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
         model, sampler, shape = cast(Denoiser, live.model), self.options.sampler, live.images.shape
-        return torch.cat(list(generate(model, sampler, shape, range(n), labels, batch_size=batch_size)))
+        guidance = usable(self.options.guidance, self._can_be_guided(model))
+        drawn = generate(model, sampler, shape, range(n), labels, batch_size=batch_size, guidance=guidance)
+        return torch.cat(list(drawn))
+
+    def _can_be_guided(self, model: Denoiser) -> bool:
+        return model.class_conditional and getattr(self.options.objective, "label_dropout", 0.0) > 0

@@ -8,11 +8,13 @@ from torch.optim import Optimizer
 
 from ..build import Node, check_seed
 from ..data.source import Source
+from ..diffusion.guidance import Guidance, Unguided
 from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
+from ..sampling.run_guidance import in_training
 from ..sampling.run_sampler import without_run
 from .plan import Plan
 
@@ -37,6 +39,7 @@ class TrainOptions:
     trainer: Plan
     model: Node
     dataset: Source
+    guidance: Guidance = field(default_factory=Unguided)
     logger: Mapping[str, Node] = field(default_factory=dict)
     trust: list[str] = field(default_factory=list)
     debug: bool = False
@@ -44,6 +47,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         object.__setattr__(self, "sampler", without_run(self.sampler))
+        object.__setattr__(self, "guidance", in_training(self.guidance))
         if self.run_dir == "":
             raise ConfigError("run_dir: is empty; name a directory, or leave it out")
         _ = self.loggers

@@ -29,6 +29,7 @@ from .plan import UNKNOWN, Plan
 from .setup import prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
+from .width import fitting_width, with_width
 
 log = logging.getLogger(__name__)
 Measure = Callable[[Tensor], dict[str, float]]
@@ -177,7 +178,7 @@ class Session:
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)
                 self.load(validation, progress)
-            config = completed(self.job.config, images)
+            config = self._completed(images)
             if self.plan.best_by_validation and not len(validation):
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
             start = starting_point(self.folder, self.options.resume, config)
@@ -194,6 +195,15 @@ class Session:
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
+
+    def _completed(self, images: Images) -> Mapping[str, Any]:
+        """The config with what depends on the data, and with a width for the network."""
+
+        def choose(usual: Mapping[str, Any]) -> int:
+            spent = time.perf_counter() - self.job.began
+            return fitting_width(usual, self.options.optimizer, self.plan, self.spec, images, spent)
+
+        return with_width(completed(self.job.config, images), self.folder, self.options.resume, choose)
 
     def _train(
         self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks

@@ -129,7 +129,7 @@ def test_hydras_flags(command: str, flag: str, shows: str, cli: Cli) -> None:
 
 def test_help_names_groups_and_explains_keys(cli: Cli) -> None:
     out = cli("train", "--help", "dataset=cifar10").out
-    assert "*cifar10" in out and "image_folder" in out and "*unet_small" in out
+    assert "*cifar10" in out and "image_folder" in out and "*auto" in out
     line = next(line for line in out.splitlines() if "trainer.epochs" in line)
     assert "null" in line and "when set, replaces steps" in line  # the comment in the YAML
     assert "experiment" not in cli("gif", "--help").out and "*run" in cli("gif", "--help").out
@@ -215,9 +215,9 @@ def composed(cli: Cli, *arguments: str) -> str:
 
 
 def test_a_dataset_picks_its_network_and_naming_one_wins(cli: Cli) -> None:
-    assert "channels: 64" in composed(cli, "dataset=cifar10")
+    assert "channels: auto" in composed(cli, "dataset=cifar10")
     assert "channels: 128" in composed(cli, "dataset=cifar10", "model=unet")
-    assert "channels: 64" in composed(cli, "dataset=fashion_mnist")
+    assert "channels: auto" in composed(cli, "dataset=fashion_mnist")
     assert "channels: 64" in composed(cli, "experiment=ddpm_cifar10", "model=unet_small")
 
 

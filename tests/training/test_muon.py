@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ddpm_cli.training import muon
 from ddpm_cli.training.muon import Muon, as_matrix, is_matrix, orthogonalized
 
 
@@ -26,6 +27,23 @@ def test_every_singular_value_ends_near_one(shape: tuple[int, int]) -> None:
     after = (u.mT @ orthogonalized(matrix) @ vh.mT).diagonal()  # along the same singular vectors
     assert before.max() / before.min() > 3
     assert after.min() > 0.6 and after.max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(16, 200), (200, 16), (20, 30), (32, 32), (1, 40)])
+@pytest.mark.parametrize("smallest", [1.0, 1e-2, 1e-4])
+def test_in_float32_wide_matrices_take_the_same_passes(
+    shape: tuple[int, int], smallest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    u, _, vh = torch.linalg.svd(torch.randn(shape, generator=generator(3)), full_matrices=False)
+    values = torch.logspace(0, torch.tensor(smallest).log10().item(), min(shape))
+    matrix = u @ values.diag() @ vh
+    monkeypatch.setattr(muon, "product_format", lambda device: torch.float32)
+    x = values.double() / (values.double().norm() + 1e-7)
+    for _ in range(muon.PASSES):
+        a, b, c = muon.POLYNOMIAL
+        x = a * x + b * x**3 + c * x**5
+    exact = u.double() @ x.diag() @ vh.double()
+    assert torch.allclose(orthogonalized(matrix).double(), exact, atol=2e-4)
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])

@@ -1,0 +1,67 @@
+"""model=auto: the width that fits the time to train and the speed of the machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddpm_cli.training import width
+from ddpm_cli.training.width import WIDTHS, width_for
+
+from ..conftest import Cli
+
+RUN = ["train", "run_dir=run", "model=auto", "logger=none", "trainer.sample_every=0", "trainer.eval_every=0"]
+SHORT = [*RUN, "trainer.budget=8s", "trainer.batch_size=4"]
+
+
+def channels(folder: Path) -> list[Any]:
+    """Of config.json and of every checkpoint."""
+    manifests = [json.loads(p.read_text())["config"] for p in sorted((folder / "checkpoints").glob("*.json"))]
+    return [c["model"]["channels"] for c in (json.loads((folder / "config.json").read_text()), *manifests)]
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(width, "step_seconds", lambda *arguments: seconds)
+
+
+def test_the_more_steps_fit_the_wider() -> None:
+    widths = [width_for(steps) for steps in (1, *WIDTHS, 10**6)]
+    assert widths == sorted(widths) and widths[0] == 24 and widths[-1] == 64
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 24), (0.03, 32), (1e-5, 64)])
+def test_the_width_follows_the_speed(
+    seconds: float, expected: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch, seconds)
+    result = cli(*SHORT)
+    assert result.code == 0, result.err
+    assert f"model.channels: auto chooses {expected};" in result.err
+    assert set(channels(tmp_path / "run")) == {expected}
+
+
+def test_a_resumed_run_keeps_its_width(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 1.0)
+    assert cli(*SHORT).code == 0
+    timed(monkeypatch, 1e-5)
+    result = cli(*SHORT, "trainer.budget=12s")
+    assert result.code == 0 and "auto chooses" not in result.err, result.err
+    assert set(channels(tmp_path / "run")) == {24}
+    started = cli(*SHORT, "run_dir=second", "resume=run", "trainer.budget=20s")
+    assert started.code == 0, started.err
+    assert set(channels(tmp_path / "second")) == {24}
+    # a width of one's own is another network
+    assert cli(*SHORT, "model.channels=32").err.startswith("ddpm: error: model.channels: is 32, but")
+    assert cli("sample", "ckpt=run", "n=2", "out=out").code == 0
+
+
+def test_the_steps_are_timed(cli: Cli) -> None:
+    result = cli(*SHORT)
+    assert result.code == 0 and "a network of 64 channels would make about" in result.err
+
+
+def test_without_a_limit_of_time_it_is_the_usual_width(cli: Cli, tmp_path: Path) -> None:
+    result = cli(*RUN, "trainer.steps=1", "trainer.batch_size=2")
+    assert result.code == 0 and "auto chooses" not in result.err, result.err
+    assert set(channels(tmp_path / "run")) == {64}
