@@ -93,7 +93,8 @@ def test_diffusion_models_train_and_sample(choice: list[str], cli: Cli) -> None:
 
 @pytest.mark.parametrize("model", ["vae_conv", "gmm", "preact_resnet"])
 def test_other_models_train(model: str, cli: Cli) -> None:
-    done(cli, "train", "run_dir=run", f"model={model}", *FEW)
+    small = ["model.channels=8", "model.latent=4", "model.prior_components=2"] if model == "vae_conv" else []
+    done(cli, "train", "run_dir=run", f"model={model}", *small, *FEW)
     if model != "preact_resnet":
         done(cli, "sample", "ckpt=run", "n=2")
     done(cli, "eval", "ckpt=run", "n=4", *(["bpd.importance_samples=2"] if model == "vae_conv" else []))
