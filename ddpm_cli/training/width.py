@@ -24,7 +24,7 @@ from .setup import prepare
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-WIDTHS = {150: 24, 400: 32, 1200: 48}
+WIDTHS = {150: 16, 1000: 32, 2000: 48}
 """Steps that a network of the usual width can make in the time -> the best width for fewer steps than that."""
 TRIED, FIRST = 4, 1
 """Steps that are timed, and steps before them, which are slower."""

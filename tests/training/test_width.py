@@ -27,10 +27,10 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 def test_the_more_steps_fit_the_wider() -> None:
     widths = [width_for(steps) for steps in (1, *WIDTHS, 10**6)]
-    assert widths == sorted(widths) and widths[0] == 24 and widths[-1] == 64
+    assert widths == sorted(widths) and widths[0] == 16 and widths[-1] == 64
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 24), (0.03, 32), (1e-5, 64)])
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 16), (0.03, 32), (1e-5, 64)])
 def test_the_width_follows_the_speed(
     seconds: float, expected: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,10 +47,10 @@ def test_a_resumed_run_keeps_its_width(cli: Cli, tmp_path: Path, monkeypatch: py
     timed(monkeypatch, 1e-5)
     result = cli(*SHORT, "trainer.budget=12s")
     assert result.code == 0 and "auto chooses" not in result.err, result.err
-    assert set(channels(tmp_path / "run")) == {24}
+    assert set(channels(tmp_path / "run")) == {16}
     started = cli(*SHORT, "run_dir=second", "resume=run", "trainer.budget=20s")
     assert started.code == 0, started.err
-    assert set(channels(tmp_path / "second")) == {24}
+    assert set(channels(tmp_path / "second")) == {16}
     # a width of one's own is another network
     assert cli(*SHORT, "model.channels=32").err.startswith("ddpm: error: model.channels: is 32, but")
     assert cli("sample", "ckpt=run", "n=2", "out=out").code == 0
