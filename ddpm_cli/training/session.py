@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -80,6 +81,12 @@ def session_class(model: nn.Module) -> "type[Session]":
     cls = locate(family_of(model).trained, "model", {PACKAGE})
     assert isinstance(cls, type) and issubclass(cls, Session)
     return cls
+
+
+def _rate(config: Mapping[str, Any]) -> dict[str, float]:
+    """The learning rate of the config, as an argument for its optimizer, if it has one."""
+    rate = config["optimizer"].get("lr")
+    return {} if rate is None else {"lr": float(rate)}
 
 
 def plan_of(options: TrainOptions, job: Job) -> Plan:
@@ -182,7 +189,8 @@ class Session:
             if self.plan.best_by_validation and not len(validation):
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
             start = starting_point(self.folder, self.options.resume, config)
-            state = prepare(network(config), self.options.optimizer, self.plan, self.spec, start, images)
+            optimizer = partial(self.options.optimizer, **_rate(config))
+            state = prepare(network(config), optimizer, self.plan, self.spec, start, images)
             state.lead = time.perf_counter() - self.job.began
             self.plan = opened(self.plan, state)
             held_out = at_most(validation, self.plan.eval_images)
@@ -203,7 +211,8 @@ class Session:
             spent = time.perf_counter() - self.job.began
             return fitting_width(usual, self.options.optimizer, self.plan, self.spec, images, spent)
 
-        return with_width(completed(self.job.config, images), self.folder, self.options.resume, choose)
+        keep_rate = self.job.sets("optimizer.lr")
+        return with_width(completed(self.job.config, images), self.folder, self.options.resume, keep_rate, choose)
 
     def _train(
         self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks

@@ -1,7 +1,8 @@
 """`model.channels=auto`: how wide the network should be, from the speed of the machine and the time to train.
 
 A wide network learns more from each step, a narrow one makes more steps. Which is better after a given time depends on
-how many steps the machine can make; see "What fits the budget" in docs/quality.md for the runs behind the table.
+how many steps the machine can make; see "What fits the budget" in docs/quality.md for the runs behind the table. A
+narrower network also learns best at a higher rate, in inverse proportion.
 """
 
 import logging
@@ -32,12 +33,19 @@ clock: Callable[[], float] = time.perf_counter
 
 
 def with_width(
-    config: Mapping[str, Any], folder: Path, resume: bool | str, choose: Callable[[Mapping[str, Any]], int]
+    config: Mapping[str, Any],
+    folder: Path,
+    resume: bool | str,
+    keep_rate: bool,
+    choose: Callable[[Mapping[str, Any]], int],
 ) -> Mapping[str, Any]:
-    """The config with a number as `model.channels`: that of the run to resume from, or a new choice.
+    """The config with a number as `model.channels`, and with the learning rate for it.
+
+    The width is that of the run to resume from, or a new choice.
 
     Args:
         folder, resume: where to look for that run, see `starting_point`.
+        keep_rate: whether the rate of the config stays.
         choose: called with the config of a network of the usual width.
 
     Raises:
@@ -46,10 +54,14 @@ def with_width(
     if config["model"].get("channels") != AUTO:
         return config
     found = newest(folder, resume)
-    usual = _with(config, USUAL_WIDTH)
-    if found is not None:
-        return _with(config, found.manifest.get("config", {}).get("model", {}).get("channels", USUAL_WIDTH))
-    return _with(config, choose(usual))
+    usual = {**config, "model": {**config["model"], "channels": USUAL_WIDTH}}
+    width = choose(usual) if found is None else found.manifest.get("config", {}).get("model", {}).get("channels")
+    if not isinstance(width, int):  # the run to resume from has another model, which `starting_point` says
+        return usual
+    optimizer = dict(config["optimizer"])
+    if not keep_rate and optimizer.get("lr"):
+        optimizer["lr"] = optimizer["lr"] * USUAL_WIDTH / width
+    return {**config, "model": {**config["model"], "channels": width}, "optimizer": optimizer}
 
 
 def fitting_width(
@@ -107,7 +119,3 @@ def step_seconds(
         if sum(times) > 0.02 * (plan.limit or 0) and len(times) > 1:
             break
     return min(times[1:])
-
-
-def _with(config: Mapping[str, Any], width: int) -> Mapping[str, Any]:
-    return {**config, "model": {**config["model"], "channels": width}}

@@ -21,6 +21,13 @@ def channels(folder: Path) -> list[Any]:
     return [c["model"]["channels"] for c in (json.loads((folder / "config.json").read_text()), *manifests)]
 
 
+def rates(folder: Path) -> tuple[float, float]:
+    """The learning rate of config.json, and the highest of the log lines."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((folder / "config.json").read_text())
+    return config["optimizer"]["lr"], max(row["lr"] for row in rows if "lr" in row)
+
+
 def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(width, "step_seconds", lambda *arguments: seconds)
 
@@ -39,6 +46,14 @@ def test_the_width_follows_the_speed(
     assert result.code == 0, result.err
     assert f"model.channels: auto chooses {expected};" in result.err
     assert set(channels(tmp_path / "run")) == {expected}
+    rate, highest = rates(tmp_path / "run")
+    assert rate == 4e-3 * 64 / expected and 0.2 * rate < highest <= rate
+
+
+def test_a_learning_rate_of_the_user_stays(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 1.0)
+    assert cli(*SHORT, "optimizer.lr=1e-3").code == 0
+    assert rates(tmp_path / "run")[0] == 1e-3
 
 
 def test_a_resumed_run_keeps_its_width(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +61,8 @@ def test_a_resumed_run_keeps_its_width(cli: Cli, tmp_path: Path, monkeypatch: py
     assert cli(*SHORT).code == 0
     timed(monkeypatch, 1e-5)
     result = cli(*SHORT, "trainer.budget=12s")
-    assert result.code == 0 and "auto chooses" not in result.err, result.err
-    assert set(channels(tmp_path / "run")) == {16}
+    assert result.code == 0 and "auto chooses" not in result.err and "optimizer.lr" not in result.err, result.err
+    assert set(channels(tmp_path / "run")) == {16} and rates(tmp_path / "run")[0] == 16e-3
     started = cli(*SHORT, "run_dir=second", "resume=run", "trainer.budget=20s")
     assert started.code == 0, started.err
     assert set(channels(tmp_path / "second")) == {16}
