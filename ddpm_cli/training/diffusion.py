@@ -1,21 +1,25 @@
 """Training a diffusion model: the samples drawn while it trains."""
 
+import logging
 from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
 from ..errors import ConfigError
 from ..render.pixels import columns_by_class
 from ..runs.assemble import check
-from ..runs.directory import GridStyle
+from ..runs.directory import GridStyle, RunDirectory
 from ..sampling.request import cycle
 from ..sampling.run_guidance import usable
 from .session import LiveRun, Session
+from .state import TrainState
 
+log = logging.getLogger(__name__)
 BATCH = 64
 
 
@@ -31,6 +35,11 @@ class DiffusionSession(Session):
             raise ConfigError(
                 "guidance: cfg needs a class-conditional model with objective.label_dropout above 0; use guidance=none"
             )
+
+    def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
+        guided = self._can_be_guided(cast(Denoiser, self.spec.wrap(state.weights)))
+        if self.options.guidance != usable(self.options.guidance, guided):
+            log.info("guidance: none, as this model does not learn classes")
 
     def labels(self, live: LiveRun, n: int) -> Tensor | None:
         """For a class-conditional model, the classes in turn."""
