@@ -32,6 +32,7 @@ class ComposedOptions:
     weighting: Node
     times: Node
     sampler: Sampler
+    guidance: Node
     trainer: Plan
     model: Node
     dataset: Source
