@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..build import locate
 from ..data.images import Images
+from ..diffusion.guidance import ClassifierFree
 from ..errors import ConfigError, Stopped
 from ..files import override, shown
 from ..hardware.runtime import choose_runtime
@@ -30,7 +31,7 @@ from .plan import UNKNOWN, Plan
 from .setup import prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
-from .width import fitting_width, with_width
+from .width import Fit, fit, with_width
 
 log = logging.getLogger(__name__)
 Measure = Callable[[Tensor], dict[str, float]]
@@ -207,12 +208,16 @@ class Session:
     def _completed(self, images: Images) -> Mapping[str, Any]:
         """The config with what depends on the data, and with a width for the network."""
 
-        def choose(usual: Mapping[str, Any]) -> int:
+        def choose(usual: Mapping[str, Any]) -> Fit:
             spent = time.perf_counter() - self.job.began
-            return fitting_width(usual, self.options.optimizer, self.plan, self.spec, images, spent)
+            return fit(usual, self.options.optimizer, self.plan, self.spec, images, spent)
 
-        keep_rate = self.job.sets("optimizer.lr")
-        return with_width(completed(self.job.config, images), self.folder, self.options.resume, keep_rate, choose)
+        config = with_width(completed(self.job.config, images), self.folder, self.options.resume, self.job.sets, choose)
+        scale = (config.get("guidance") or {}).get("scale")
+        if isinstance(self.options.guidance, ClassifierFree) and scale is not None:
+            guidance = replace(self.options.guidance, scale=float(scale))
+            self.options = replace(self.options, guidance=guidance)
+        return config
 
     def _train(
         self, directory: RunDirectory, config: Mapping[str, Any], state: TrainState, live: LiveRun, callbacks: Callbacks

@@ -2,14 +2,15 @@
 
 A wide network learns more from each step, a narrow one makes more steps. Which is better after a given time depends on
 how many steps the machine can make; see "What fits the budget" in docs/quality.md for the runs behind the table. A
-narrower network also learns best at a higher rate, in inverse proportion.
+narrower network also learns best at a higher rate, in inverse proportion, and the less it has learned, the stronger is
+the guidance that gives the best samples.
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.optim import Optimizer
@@ -25,8 +26,18 @@ from .setup import prepare
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-WIDTHS = {150: 16, 1000: 32, 2000: 48}
-"""Steps that a network of the usual width can make in the time -> the best width for fewer steps than that."""
+
+
+class Fit(NamedTuple):
+    """width: `model.channels`; guidance: a factor on `guidance.scale`."""
+
+    width: int
+    guidance: float
+
+
+USUAL = Fit(USUAL_WIDTH, 1.0)
+FITS = {150: Fit(16, 5 / 3), 400: Fit(32, 5 / 3), 1000: Fit(32, 4 / 3), 2000: Fit(48, 1.0)}
+"""Steps that a network of the usual width can make in the time -> what fits fewer steps than that."""
 TRIED, FIRST = 4, 1
 """Steps that are timed, and steps before them, which are slower."""
 clock: Callable[[], float] = time.perf_counter
@@ -36,16 +47,16 @@ def with_width(
     config: Mapping[str, Any],
     folder: Path,
     resume: bool | str,
-    keep_rate: bool,
-    choose: Callable[[Mapping[str, Any]], int],
+    given: Callable[[str], bool],
+    choose: Callable[[Mapping[str, Any]], Fit],
 ) -> Mapping[str, Any]:
-    """The config with a number as `model.channels`, and with the learning rate for it.
+    """The config with a number as `model.channels`, and with the learning rate and guidance for it.
 
-    The width is that of the run to resume from, or a new choice.
+    They are those of the run to resume from, or a new choice.
 
     Args:
         folder, resume: where to look for that run, see `starting_point`.
-        keep_rate: whether the rate of the config stays.
+        given: whether the user set a key or group, which then stays.
         choose: called with the config of a network of the usual width.
 
     Raises:
@@ -55,46 +66,56 @@ def with_width(
         return config
     found = newest(folder, resume)
     usual = {**config, "model": {**config["model"], "channels": USUAL_WIDTH}}
-    width = choose(usual) if found is None else found.manifest.get("config", {}).get("model", {}).get("channels")
-    if not isinstance(width, int):  # the run to resume from has another model, which `starting_point` says
-        return usual
-    optimizer = dict(config["optimizer"])
-    if not keep_rate and optimizer.get("lr"):
+    optimizer, guidance = dict(config["optimizer"]), dict(config.get("guidance") or {})
+    scale = guidance.get("scale")
+    if found is None:
+        width, factor = choose(usual)
+        scale = None if scale is None else round(scale * factor, 2)
+    else:
+        before = found.manifest.get("config", {})
+        width = before.get("model", {}).get("channels")
+        scale = scale if scale is None else (before.get("guidance") or {}).get("scale", scale)
+        if not isinstance(width, int):  # it has another model, which `starting_point` says
+            return usual
+    if not given("optimizer.lr") and optimizer.get("lr"):
         optimizer["lr"] = optimizer["lr"] * USUAL_WIDTH / width
-    return {**config, "model": {**config["model"], "channels": width}, "optimizer": optimizer}
+    if not given("guidance") and scale is not None:
+        guidance["scale"] = scale
+    model = {**config["model"], "channels": width}
+    return {**config, "model": model, "optimizer": optimizer, "guidance": guidance}
 
 
-def fitting_width(
+def fit(
     config: Mapping[str, Any],
     optimizer: Callable[..., Optimizer],
     plan: Plan,
     spec: ModelSpec,
     images: Images,
     spent: float,
-) -> int:
-    """The best width for the time that `plan` has, after timing a few steps of the usual one.
+) -> Fit:
+    """What fits the time that `plan` has, after timing a few steps of a network of the usual width.
 
-    Without a limit of time it is the usual one.
+    Without a limit of time it is that network.
 
     Args:
         config: of a network of the usual width.
         spent: seconds of the budget that are already gone.
     """
     if plan.limit is None:
-        return USUAL_WIDTH
+        return USUAL
     seconds = step_seconds(network(config), optimizer, plan, spec, images, int(config["seed"]))
     steps = max(0.0, plan.limit - spent) / seconds
-    width = width_for(steps)
+    best = fit_for(steps)
     log.info(
         "model.channels: auto chooses %d; a network of %d channels would make about %d steps in %s",
-        width, USUAL_WIDTH, round(steps, -1 if steps >= 100 else 0), duration(plan.limit),
+        best.width, USUAL_WIDTH, round(steps, -1 if steps >= 100 else 0), duration(plan.limit),
     )  # fmt: skip
-    return width
+    return best
 
 
-def width_for(steps: float) -> int:
-    """The best width where a network of the usual width can make so many steps."""
-    return next((width for fewer, width in WIDTHS.items() if steps < fewer), USUAL_WIDTH)
+def fit_for(steps: float) -> Fit:
+    """What is best where a network of the usual width can make so many steps."""
+    return next((best for fewer, best in FITS.items() if steps < fewer), USUAL)
 
 
 def step_seconds(

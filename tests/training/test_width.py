@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ddpm_cli.training import width
-from ddpm_cli.training.width import WIDTHS, width_for
+from ddpm_cli.training.width import FITS, fit_for
 
 from ..conftest import Cli
 
@@ -33,8 +33,10 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def test_the_more_steps_fit_the_wider() -> None:
-    widths = [width_for(steps) for steps in (1, *WIDTHS, 10**6)]
+    fits = [fit_for(steps) for steps in (1, *FITS, 10**6)]
+    widths, factors = [fit.width for fit in fits], [fit.guidance for fit in fits]
     assert widths == sorted(widths) and widths[0] == 16 and widths[-1] == 64
+    assert factors == sorted(factors, reverse=True) and factors[-1] == 1
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.0, 16), (0.03, 32), (1e-5, 64)])
@@ -48,6 +50,26 @@ def test_the_width_follows_the_speed(
     assert set(channels(tmp_path / "run")) == {expected}
     rate, highest = rates(tmp_path / "run")
     assert rate == 4e-3 * 64 / expected and 0.2 * rate < highest <= rate
+
+
+def test_the_guidance_follows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 1.0)
+
+    def scale(folder: str) -> float:
+        return float(json.loads((tmp_path / folder / "config.json").read_text())["guidance"]["scale"])
+
+    assert cli(*SHORT).code == 0
+    assert scale("run") == 3.33
+    timed(monkeypatch, 1e-5)
+    assert cli(*SHORT, "trainer.budget=12s").code == 0
+    assert scale("run") == 3.33
+    assert cli(*SHORT, "run_dir=long").code == 0
+    assert scale("long") == 2.0
+    timed(monkeypatch, 1.0)
+    assert cli(*SHORT, "run_dir=own", "guidance.scale=1.2").code == 0
+    assert scale("own") == 1.2
+    assert cli("sample", "ckpt=run", "n=2", "out=out").code == 0
+    assert json.loads((tmp_path / "out/sample.json").read_text())["guidance"]["scale"] == 3.33
 
 
 def test_a_learning_rate_of_the_user_stays(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
