@@ -55,7 +55,9 @@ class Pace:
         """
         rate = (time.monotonic() - self._since) / max(step - self._first, 1)
         done, left = step / max(self.total, 1), (self.total - step) * rate
-        if self.total == 0 and self.max_seconds is not None:
+        if self.max_seconds is not None and step <= self._first:  # no speed yet
+            left = math.inf
+        if self.max_seconds is not None and self.total == 0:
             done, left = 0.0, math.inf
         if self.max_seconds is not None:
             done, left = max(done, seconds / self.max_seconds), min(left, self.max_seconds - seconds)

@@ -33,6 +33,7 @@ from .run_sampler import RUN_SAMPLER, RunSampler, sampler_name
 from .task import Task
 
 GROUPS = ("sampler", "guidance")
+CHANGED = "the run, with changes"
 OF_PICTURES = ("variation", "inpaint", "between_images")
 """Tasks that start from pictures, whose class is unknown."""
 
@@ -94,15 +95,17 @@ class DiffusionGenerator(Generator):
         config = dict(super().shown(job))
         sampler, guidance = ({k: v for k, v in config[name].items() if k != "_target_"} for name in GROUPS)
         if config["sampler"]["_target_"] == RUN_SAMPLER:
-            config["sampler"] = RunSampler(**sampler).node(self.config) | {"from": "the run"}
+            own = RunSampler(**sampler)
+            config["sampler"] = own.node(self.config) | {"from": CHANGED if own.changes else "the run"}
         if config["guidance"]["_target_"] == RUN_GUIDANCE:
-            node = RunGuidance(**guidance).node(self.config, self.can_be_guided)
-            config["guidance"] = node | {"from": "the run"}
+            chosen = RunGuidance(**guidance)
+            node = chosen.node(self.config, self.can_be_guided)
+            config["guidance"] = node | {"from": CHANGED if chosen.changes else "the run"}
         return config
 
     def _own_guidance(self, request: Request, chosen: RunGuidance) -> Guidance:
         """That of the run; none for pictures whose class the user does not name."""
-        if request.task in OF_PICTURES and not request.names_classes and not chosen.changes:
+        if request.task in OF_PICTURES and not request.names_classes and chosen.scale in (None, 1):
             return Unguided()
         return chosen.of(self.config, self.can_be_guided, self.trusted)
 

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..build import build
 from ..diffusion.guidance import ClassifierFree, Guidance, Unguided
 from ..errors import ConfigError
 from .guidance import ClassifierGuidance
-from .run_sampler import trusted_packages
+from .run_sampler import built, own_node, trusted_packages
 
 SHIPPED = "ddpm_cli.diffusion.guidance"
 RUN_GUIDANCE = f"{__name__}.RunGuidance"
@@ -38,7 +37,7 @@ class RunGuidance:
             config: of the run. Without guidance (an older run, or one trained with guidance=run) it is none.
             classes: whether the run can be guided: it is class-conditional, and was also trained without labels.
         """
-        own = dict(config.get("guidance") or NO_GUIDANCE)
+        own = own_node(config, "guidance") or dict(NO_GUIDANCE)
         if own["_target_"] == RUN_GUIDANCE or (own["_target_"] == CLASSIFIER_FREE and not classes):
             own = dict(NO_GUIDANCE)
         if not self.changes:
@@ -57,7 +56,7 @@ class RunGuidance:
         """
         node = self.node(config, classes)
         packages = trusted_packages("guidance", str(node.get("_target_")), SHIPPED, trusted, "guidance=none")
-        guidance: Guidance = build(node, "guidance", trust=packages)
+        guidance: Guidance = built(node, "guidance", packages)
         return guidance
 
 

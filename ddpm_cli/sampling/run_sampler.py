@@ -11,6 +11,8 @@ from ..errors import ConfigError
 
 SHIPPED = "ddpm_cli.diffusion.samplers"
 RUN_SAMPLER = f"{__name__}.RunSampler"
+SURE = {"sampler": "ddim", "guidance": "none"}
+"""A choice of each group that needs nothing of the run's own."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class RunSampler:
         Args:
             config: of the run. Without a sampler, it is DDIM.
         """
-        own = dict(config.get("sampler") or {"_target_": RUN_SAMPLER})
+        own = own_node(config, "sampler") or {"_target_": RUN_SAMPLER}
         if own["_target_"] == RUN_SAMPLER:  # trained with sampler=run
             kept = {k: v for k, v in own.items() if v is not None}
             own = kept | {"_target_": f"{SHIPPED}.ddim.DDIM"}
@@ -56,8 +58,35 @@ class RunSampler:
         """
         node = self.node(config)
         packages = trusted_packages("sampler", str(node.get("_target_")), SHIPPED, trusted, "sampler=ddim")
-        sampler: Sampler = build(node, "sampler", trust=packages)
+        sampler: Sampler = built(node, "sampler", packages)
         return sampler
+
+
+def own_node(config: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The node of a run's own sampler or guidance; empty if it has none.
+
+    Raises:
+        ConfigError: it is not a node with a `_target_`.
+    """
+    node = config.get(group)
+    if node is None:
+        return {}
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(
+            f"{group}: the run's own {group} cannot be read; choose another one, for example {group}={SURE[group]}"
+        )
+    return dict(node)
+
+
+def built(node: Mapping[str, Any], group: str, packages: Collection[str]) -> Any:
+    """The object of such a node. Raises ConfigError if it cannot be built, whatever its values are."""
+    try:
+        return build(dict(node), group, trust=packages)
+    except (TypeError, OverflowError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{group}: the run's own {group} cannot be built ({error}); "
+            f"choose another one, for example {group}={SURE[group]}"
+        ) from error
 
 
 def trusted_packages(group: str, target: str, shipped: str, trusted: Collection[str], instead: str) -> set[str]:

@@ -38,6 +38,8 @@ class Fit(NamedTuple):
 USUAL = Fit(USUAL_WIDTH, 1.0)
 FITS = {150: Fit(16, 5 / 3), 400: Fit(32, 5 / 3), 1000: Fit(32, 4 / 3), 2000: Fit(48, 1.0)}
 """Steps that a network of the usual width can make in the time -> what fits fewer steps than that."""
+WIDEST = 4096
+"""Of a run that is resumed; more is damage."""
 TRIED, FIRST = 4, 1
 """Steps that are timed, and steps before them, which are slower."""
 clock: Callable[[], float] = time.perf_counter
@@ -68,21 +70,36 @@ def with_width(
     usual = {**config, "model": {**config["model"], "channels": USUAL_WIDTH}}
     optimizer, guidance = dict(config["optimizer"]), dict(config.get("guidance") or {})
     scale = guidance.get("scale")
+    width: int | None
     if found is None:
         width, factor = choose(usual)
         scale = None if scale is None else round(scale * factor, 2)
     else:
-        before = found.manifest.get("config", {})
-        width = before.get("model", {}).get("channels")
-        scale = scale if scale is None else (before.get("guidance") or {}).get("scale", scale)
-        if not isinstance(width, int):  # it has another model, which `starting_point` says
+        width, scale = _of_run(found.manifest.get("config"), scale)
+        if width is None:  # it has another model, which `starting_point` says
             return usual
-    if not given("optimizer.lr") and optimizer.get("lr"):
+        log.info("model.channels: auto keeps the %d of the run; a new run_dir chooses for its own time", width)
+    changed = []
+    if not given("optimizer.lr") and optimizer.get("lr") and width != USUAL_WIDTH:
         optimizer["lr"] = optimizer["lr"] * USUAL_WIDTH / width
-    if not given("guidance") and scale is not None:
+        changed.append(f"optimizer.lr={optimizer['lr']:g}")
+    if not given("guidance") and scale is not None and scale != guidance["scale"]:
         guidance["scale"] = scale
+        changed.append(f"guidance.scale={scale:g}")
+    if changed and found is None:
+        log.info("for this width: %s", ", ".join(changed))
     model = {**config["model"], "channels": width}
     return {**config, "model": model, "optimizer": optimizer, "guidance": guidance}
+
+
+def _of_run(config: Any, scale: float | None) -> tuple[int | None, float | None]:
+    """The width and the scale of guidance in a run's config, a stranger's data; None and `scale` if there are none."""
+    config = config if isinstance(config, Mapping) else {}
+    nodes = (config.get(name) for name in ("model", "guidance"))
+    model, guidance = (node if isinstance(node, Mapping) else {} for node in nodes)
+    width, own = model.get("channels"), guidance.get("scale")
+    usable = type(width) is int and 0 < width <= WIDEST
+    return width if usable else None, own if scale is not None and type(own) in (int, float) else scale
 
 
 def fit(
@@ -93,22 +110,22 @@ def fit(
     images: Images,
     spent: float,
 ) -> Fit:
-    """What fits the time that `plan` has, after timing a few steps of a network of the usual width.
+    """What fits the budget of `plan`, after timing a few steps of a network of the usual width.
 
-    Without a limit of time it is that network.
+    Without a budget it is that network.
 
     Args:
         config: of a network of the usual width.
         spent: seconds of the budget that are already gone.
     """
-    if plan.limit is None:
+    if plan.budget_seconds is None:
         return USUAL
     seconds = step_seconds(network(config), optimizer, plan, spec, images, int(config["seed"]))
-    steps = max(0.0, plan.limit - spent) / seconds
+    steps = max(0.0, plan.budget_seconds - spent) / seconds
     best = fit_for(steps)
     log.info(
         "model.channels: auto chooses %d; a network of %d channels would make about %d steps in %s",
-        best.width, USUAL_WIDTH, round(steps, -1 if steps >= 100 else 0), duration(plan.limit),
+        best.width, USUAL_WIDTH, round(steps, -1 if steps >= 100 else 0), duration(plan.budget_seconds),
     )  # fmt: skip
     return best
 
@@ -137,6 +154,6 @@ def step_seconds(
         update(spec.objective, model, state, next(batches), plan, seed)
         spec.runtime.synchronize()
         times.append(clock() - before)
-        if sum(times) > 0.02 * (plan.limit or 0) and len(times) > 1:
+        if sum(times) > 0.02 * (plan.budget_seconds or 0) and len(times) > 1:
             break
     return min(times[1:])

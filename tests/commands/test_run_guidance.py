@@ -12,6 +12,7 @@ from ddpm_cli.diffusion.guidance import ClassifierFree, Unguided
 from ddpm_cli.errors import ConfigError
 from ddpm_cli.sampling.generator import Generator
 from ddpm_cli.sampling.run_guidance import RunGuidance
+from ddpm_cli.sampling.run_sampler import RunSampler
 
 from ..conftest import TINY, Cli
 
@@ -101,6 +102,24 @@ def test_a_run_from_before_there_was_guidance_has_none() -> None:
     own = {"guidance": {"_target_": "ddpm_cli.diffusion.guidance.ClassifierFree", "scale": 3.0, "interval": [0.2, 1.0]}}
     assert RunGuidance(scale=2.0).of(own, True, ()) == ClassifierFree(2.0, (0.2, 1.0))
     assert RunGuidance().of(own, False, ()) == Unguided()
+
+
+NONSENSE: list[object] = [
+    "x", 1, True, [1], ["_target_"], {"a": 1}, {"_target_": 3}, {"_target_": "ddpm_cli.diffusion.guidance.Guidance"},
+    *({"_target_": "ddpm_cli.diffusion.guidance.ClassifierFree", **values} for values in (
+        {"scale": 10**400}, {"scale": "x"}, {"scale": None}, {"scale": [1]}, {"scale": float("nan")}, {"other": 1},
+        {"interval": [0, 10**400]}, {"interval": 1}, {"scale": {"_target_": "ddpm_cli.diffusion.guidance.Unguided"}},
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("node", NONSENSE)
+def test_nonsense_in_a_run_is_a_line(node: object) -> None:
+    with pytest.raises(ConfigError, match=r"^guidance"):
+        RunGuidance().of({"guidance": node}, True, ())
+    if not isinstance(node, dict) or "scale" not in node:
+        with pytest.raises(ConfigError, match=r"^sampler"):
+            RunSampler().of({"sampler": node}, ())
 
 
 @pytest.mark.parametrize("target", ["os.system", "ddpm_cli.files.replace", "subprocess.Popen"])

@@ -52,6 +52,18 @@ def test_the_width_follows_the_speed(
     assert rate == 4e-3 * 64 / expected and 0.2 * rate < highest <= rate
 
 
+@pytest.mark.parametrize("width", [0, -3, 10**400, True, "x", None, [1], 3.5])
+def test_a_damaged_width_is_a_line(width: Any, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 1.0)
+    assert cli(*SHORT).code == 0
+    for path in (tmp_path / "run/checkpoints").glob("*.json"):
+        manifest = json.loads(path.read_text())
+        manifest["config"]["model"]["channels"] = width
+        path.write_text(json.dumps(manifest))
+    result = cli(*SHORT, "trainer.budget=12s")
+    assert result.code in (2, 4) and "this is a bug" not in result.err, result.err
+
+
 def test_the_guidance_follows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed(monkeypatch, 1.0)
 
