@@ -242,7 +242,6 @@ WRONG = {
     "guidance=cfg guidance.interval=[0.5,2]": (2, "guidance.interval: must be"),
     "guidance=cfg guidance.scale=nan": (2, "guidance.scale: must be a finite number"),
     "between=[3,17] label=1 seed=4": (2, "seed: not used with between=[SEED,SEED]"),
-    "guidance.scale=3": (2, "guidance.scale: is not an option of the current choice; add guidance=cfg"),
     "guidance=classifier": (2, "guidance.classifier: is required"),
     "guidance=classifier guidance.classifier=run": (4, "step_00000003.safetensors: is not a classifier"),
     "guidance=classifier guidance.classifier=gone": (4, "gone"),
