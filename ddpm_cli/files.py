@@ -87,9 +87,8 @@ def override(key: str, path: Path | str, windows: bool = os.name == "nt") -> str
 
 
 def _for_powershell(key: str, text: str) -> str:
-    if re.fullmatch(r"(?!\\\\)[A-Za-z0-9_./\\:+-]+", text) and not _is_value(
-        text
-    ):  # Hydra reads two backslashes at the start as one
+    # Hydra reads two backslashes at the start as one
+    if re.fullmatch(r"(?!\\\\)[A-Za-z0-9_./\\:+-]+", text) and not _is_value(text):
         return f"{key}={text}"
     escaped = re.sub(r"(\\*)'", r"\1\1\'", text) + "\\" * (len(text) - len(text.rstrip("\\")))
     return '"' + re.sub(r"([`$])", r"`\1", f"{key}='{escaped}'") + '"'

@@ -69,21 +69,13 @@ FREE = [
 ]
 
 
-def starting_point(run_dir: Path, resume: bool | str, config: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint to resume from; None = train from scratch.
+def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
+    """The checkpoint to resume from; None = train from scratch. See also `check_resumable`.
 
     Raises:
-        ConfigError: resume=false in a directory with checkpoints, or a checkpoint of another network.
+        ConfigError: resume=false in a directory with checkpoints.
         CheckpointError: there are checkpoints, but none is valid.
     """
-    found = newest(run_dir, resume)
-    if found is not None:
-        compare(found.manifest.get("config", {}), config, shown(found.path))
-    return found
-
-
-def newest(run_dir: Path, resume: bool | str) -> Checkpoint | None:
-    """As `starting_point`, whatever the checkpoint's config."""
     folder = run_dir / "checkpoints"
     if resume is False:
         if any(folder.glob("step_*")):
@@ -93,6 +85,12 @@ def newest(run_dir: Path, resume: bool | str) -> Checkpoint | None:
         return None
     found = checkpoint.latest(folder)
     return checkpoint.find(resume) if found is None and isinstance(resume, str) else found
+
+
+def check_resumable(start: Checkpoint | None, config: Mapping[str, Any]) -> None:
+    """Warn of changes since `start` that make resuming inexact. Raises ConfigError if it has another network."""
+    if start is not None:
+        compare(start.manifest.get("config", {}), config, shown(start.path))
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from ..diffusion.guidance import ClassifierFree, Guidance, Unguided
 from ..errors import ConfigError
 from .guidance import ClassifierGuidance
-from .run_sampler import built, own_node, trusted_packages
+from .own_choice import build_own, own_node
 
 SHIPPED = "ddpm_cli.diffusion.guidance"
 RUN_GUIDANCE = f"{__name__}.RunGuidance"
@@ -54,9 +54,7 @@ class RunGuidance:
         Raises:
             ConfigError: the run's guidance lacks an option, does not accept its value, or is not trusted.
         """
-        node = self.node(config, classes)
-        packages = trusted_packages("guidance", str(node.get("_target_")), SHIPPED, trusted, "guidance=none")
-        guidance: Guidance = built(node, "guidance", packages)
+        guidance: Guidance = build_own("guidance", self.node(config, classes), SHIPPED, trusted)
         return guidance
 
 

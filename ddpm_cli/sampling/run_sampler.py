@@ -4,15 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..build import ALIASES, build
 from ..diffusion.samplers import Sampler
 from ..diffusion.spacing import Spacing
-from ..errors import ConfigError
+from .own_choice import build_own, own_node
 
 SHIPPED = "ddpm_cli.diffusion.samplers"
 RUN_SAMPLER = f"{__name__}.RunSampler"
-SURE = {"sampler": "ddim", "guidance": "none"}
-"""A choice of each group that needs nothing of the run's own."""
 
 
 @dataclass(frozen=True)
@@ -56,59 +53,8 @@ class RunSampler:
         Raises:
             ConfigError: the run's sampler lacks an option, does not accept its value, or is not trusted.
         """
-        node = self.node(config)
-        packages = trusted_packages("sampler", str(node.get("_target_")), SHIPPED, trusted, "sampler=ddim")
-        sampler: Sampler = built(node, "sampler", packages)
+        sampler: Sampler = build_own("sampler", self.node(config), SHIPPED, trusted)
         return sampler
-
-
-def own_node(config: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """The node of a run's own sampler or guidance; empty if it has none.
-
-    Raises:
-        ConfigError: it is not a node with a `_target_`.
-    """
-    node = config.get(group)
-    if node is None:
-        return {}
-    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise ConfigError(
-            f"{group}: the run's own {group} cannot be read; choose another one, for example {group}={SURE[group]}"
-        )
-    return dict(node)
-
-
-def built(node: Mapping[str, Any], group: str, packages: Collection[str]) -> Any:
-    """The object of such a node. Raises ConfigError if it cannot be built, whatever its values are."""
-    try:
-        return build(dict(node), group, trust=packages)
-    except (TypeError, OverflowError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"{group}: the run's own {group} cannot be built ({error}); "
-            f"choose another one, for example {group}={SURE[group]}"
-        ) from error
-
-
-def trusted_packages(group: str, target: str, shipped: str, trusted: Collection[str], instead: str) -> set[str]:
-    """The packages from which the `_target_` of a run's own sampler or guidance may be built.
-
-    Args:
-        group: of the config, "sampler" or "guidance".
-        shipped: the module or package of this program that defines all those of the group.
-        trusted: packages that the user trusts.
-        instead: a choice without the run's own.
-
-    Raises:
-        ConfigError: the target is in none of them.
-    """
-    module = ALIASES.get(target, target).rpartition(".")[0]
-    package, own = module.partition(".")[0], shipped.partition(".")[0]
-    if f"{module}.".startswith(f"{shipped}.") or (package != own and package in trusted):
-        return {own, *trusted}
-    raise ConfigError(
-        f"{group}: the run's own {group} {target} is not trusted; add trust=[{package or 'PACKAGE'}], "
-        f"or choose another one, for example {instead}"
-    )
 
 
 def sampler_name(sampler: Sampler) -> str:

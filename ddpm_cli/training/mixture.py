@@ -15,7 +15,7 @@ from ..models.gmm import GMM
 from ..objectives.em import EM
 from ..runs.assemble import completed, network
 from ..runs.directory import Reporter, RunDirectory, about
-from ..runs.resume import starting_point
+from ..runs.resume import check_resumable, starting_point
 from ..sampling.mixture import draws
 from .em import EMState, finished, fit
 from .randomness import StepRandom
@@ -51,7 +51,8 @@ class MixtureSession(Session):
                 images, validation = source.load("train", progress), source.load("val", progress)
             config = completed(self.job.config, images)
             state = EMState(cast(GMM, self.spec.wrap(network(config))))
-            start = starting_point(self.folder, self.options.resume, config)
+            start = starting_point(self.folder, self.options.resume)
+            check_resumable(start, config)
             if start is not None:
                 state.load(start)
             if finished(state, self.plan):

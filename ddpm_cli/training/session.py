@@ -18,12 +18,12 @@ from ..hardware.runtime import choose_runtime
 from ..progress import Progress
 from ..render.pixels import to_uint8
 from ..runs.assemble import ModelSpec, completed, network
-from ..runs.checkpoint import name_of
+from ..runs.checkpoint import Checkpoint, name_of
 from ..runs.directory import GridStyle, Reporter, RunDirectory, about
 from ..runs.families import family_of
 from ..runs.job import Job
 from ..runs.load import PACKAGE
-from ..runs.resume import starting_point
+from ..runs.resume import check_resumable, starting_point
 from .budget import opened
 from .loop import finished, train
 from .options import TrainOptions
@@ -186,10 +186,11 @@ class Session:
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)
                 self.load(validation, progress)
-            config = self._completed(images)
+            start = starting_point(self.folder, self.options.resume)
+            config = self._completed(images, start)
+            check_resumable(start, config)
             if self.plan.best_by_validation and not len(validation):
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
-            start = starting_point(self.folder, self.options.resume, config)
             optimizer = partial(self.options.optimizer, **_rate(config))
             state = prepare(network(config), optimizer, self.plan, self.spec, start, images)
             state.lead = time.perf_counter() - self.job.began
@@ -205,14 +206,14 @@ class Session:
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
 
-    def _completed(self, images: Images) -> Mapping[str, Any]:
+    def _completed(self, images: Images, start: Checkpoint | None) -> Mapping[str, Any]:
         """The config with what depends on the data, and with a width for the network."""
 
         def choose(usual: Mapping[str, Any]) -> Fit:
             spent = time.perf_counter() - self.job.began
             return fit(usual, self.options.optimizer, self.plan, self.spec, images, spent)
 
-        config = with_width(completed(self.job.config, images), self.folder, self.options.resume, self.job.sets, choose)
+        config = with_width(completed(self.job.config, images), start, self.job.sets, choose)
         scale = (config.get("guidance") or {}).get("scale")
         if isinstance(self.options.guidance, ClassifierFree) and scale is not None:
             guidance = replace(self.options.guidance, scale=float(scale))

@@ -9,7 +9,6 @@ the guidance that gives the best samples.
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -19,7 +18,7 @@ from ..data.images import Images
 from ..models.unet import USUAL_WIDTH
 from ..progress import duration
 from ..runs.assemble import ModelSpec, network
-from ..runs.resume import newest
+from ..runs.checkpoint import Checkpoint
 from .loop import update
 from .plan import Plan
 from .setup import prepare
@@ -47,8 +46,7 @@ clock: Callable[[], float] = time.perf_counter
 
 def with_width(
     config: Mapping[str, Any],
-    folder: Path,
-    resume: bool | str,
+    start: Checkpoint | None,
     given: Callable[[str], bool],
     choose: Callable[[Mapping[str, Any]], Fit],
 ) -> Mapping[str, Any]:
@@ -57,28 +55,24 @@ def with_width(
     They are those of the run to resume from, or a new choice.
 
     Args:
-        folder, resume: where to look for that run, see `starting_point`.
+        start: the checkpoint to resume from.
         given: whether the user set a key or group, which then stays.
         choose: called with the config of a network of the usual width.
-
-    Raises:
-        ConfigError, CheckpointError: as `starting_point`.
     """
     if config["model"].get("channels") != AUTO:
         return config
-    found = newest(folder, resume)
     usual = {**config, "model": {**config["model"], "channels": USUAL_WIDTH}}
     optimizer, guidance = dict(config["optimizer"]), dict(config.get("guidance") or {})
     scale = guidance.get("scale")
     width: int | None
-    if found is None:
+    if start is None:
         width, factor = choose(usual)
         scale = None if scale is None else round(scale * factor, 2)
     else:
-        width, scale = _of_run(found.manifest.get("config"), scale)
-        if width is None:  # it has another model, which `starting_point` says
+        width, scale = _of_run(start.manifest.get("config"), scale)
+        if width is None:  # it has another model, which `check_resumable` reports
             return usual
-        log.info("model.channels: auto keeps the %d of the run; a new run_dir chooses for its own time", width)
+        log.info("model.channels: auto keeps the run's %d channels; to choose again, use a new run_dir", width)
     changed = []
     if not given("optimizer.lr") and optimizer.get("lr") and width != USUAL_WIDTH:
         optimizer["lr"] = optimizer["lr"] * USUAL_WIDTH / width
@@ -86,8 +80,8 @@ def with_width(
     if not given("guidance") and scale is not None and scale != guidance["scale"]:
         guidance["scale"] = scale
         changed.append(f"guidance.scale={scale:g}")
-    if changed and found is None:
-        log.info("for this width: %s", ", ".join(changed))
+    if changed and start is None:
+        log.info("settings for this width: %s", ", ".join(changed))
     model = {**config["model"], "channels": width}
     return {**config, "model": model, "optimizer": optimizer, "guidance": guidance}
 
