@@ -37,8 +37,8 @@ class Fit(NamedTuple):
 USUAL = Fit(USUAL_WIDTH, 1.0)
 FITS = {150: Fit(16, 5 / 3), 400: Fit(32, 5 / 3), 1000: Fit(32, 4 / 3), 2000: Fit(48, 1.0)}
 """Steps that a network of the usual width can make in the time -> what fits fewer steps than that."""
-WIDEST = 4096
-"""Of a run that is resumed; more is damage."""
+WIDEST, STRONGEST = 4096, 1e6
+"""Width and scale of guidance of a run that is resumed; more is damage."""
 TRIED, FIRST = 4, 1
 """Steps that are timed, and steps before them, which are slower."""
 clock: Callable[[], float] = time.perf_counter
@@ -92,8 +92,9 @@ def _of_run(config: Any, scale: float | None) -> tuple[int | None, float | None]
     nodes = (config.get(name) for name in ("model", "guidance"))
     model, guidance = (node if isinstance(node, Mapping) else {} for node in nodes)
     width, own = model.get("channels"), guidance.get("scale")
-    usable = type(width) is int and 0 < width <= WIDEST
-    return width if usable else None, own if scale is not None and type(own) in (int, float) else scale
+    fits = type(width) is int and 0 < width <= WIDEST
+    scaled = scale is not None and own is not None and type(own) in (int, float) and abs(own) <= STRONGEST
+    return width if fits else None, own if scaled else scale
 
 
 def fit(

@@ -64,6 +64,18 @@ def test_a_damaged_width_is_a_line(width: Any, cli: Cli, tmp_path: Path, monkeyp
     assert result.code in (2, 4) and "this is a bug" not in result.err, result.err
 
 
+@pytest.mark.parametrize("scale", [10**400, float("nan"), float("inf"), "x", True, [1], None])
+def test_a_damaged_scale_is_left_alone(scale: Any, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, 1.0)
+    assert cli(*SHORT).code == 0
+    for path in (tmp_path / "run/checkpoints").glob("*.json"):
+        manifest = json.loads(path.read_text())
+        manifest["config"]["guidance"]["scale"] = scale
+        path.write_text(json.dumps(manifest))
+    result = cli(*SHORT, "trainer.budget=12s")
+    assert result.code == 0, result.err
+
+
 def test_the_guidance_follows_too(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed(monkeypatch, 1.0)
 
