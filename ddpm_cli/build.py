@@ -12,9 +12,10 @@ import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache, partial, wraps
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
+from .text import PathText, home
 
 Node = Mapping[str, Any]
 ALIASES = {
@@ -143,7 +144,7 @@ def _accepts_any_keyword(signature: inspect.Signature) -> bool:
 def _hints(target: Any) -> dict[str, Any]:
     function = inspect.getattr_static(target, "__init__") if isinstance(target, type) else target
     try:
-        return get_type_hints(function)
+        return get_type_hints(function, include_extras=True)
     except Exception:  # annotations of other packages may not resolve; then types are not checked
         return {}
 
@@ -208,13 +209,16 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _class_hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    return get_type_hints(cls, include_extras=True)
 
 
 def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or isinstance(hint, str):
         return True, value
+    if origin is Annotated:
+        fits, result = _fit(value, args[0])
+        return fits, home(result) if fits and hint == PathText else result
     if origin in (Union, types.UnionType):
         for choice in sorted(args, key=lambda a: a is not type(value)):  # for int | float, 1 stays an int
             fits, result = _fit(value, choice)
@@ -254,6 +258,8 @@ def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool,
 
 def _describe(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _describe(args[0])
     if origin is Literal:
         return " or ".join(repr(a) if isinstance(a, str) else str(a) for a in args)
     if origin in (Union, types.UnionType):

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .build import ALIASES, Node, build, fitted
+from .text import NameText, PathText
 
 PACKAGE = Path(__file__).parent
 KNOWN: dict[str, Any] = {
     t.__name__: t for t in (int, float, bool, str, list, dict, tuple)
-} | {"Any": Any, "Literal": Literal, "Sequence": Sequence, "Mapping": Mapping, "Callable": Callable}  # fmt: skip
+} | {
+    "Any": Any, "Literal": Literal, "Sequence": Sequence, "Mapping": Mapping, "Callable": Callable,
+    "PathText": PathText, "NameText": NameText,
+}  # fmt: skip
 WITHOUT_TORCH = ("ddpm_cli.training.plan.Plan",)
 """Classes that are also built early, so that values out of range are reported early too."""
 
@@ -30,7 +34,7 @@ def check_early(target: str, config: Node, key: str = "") -> None:
     Raises:
         ConfigError: a value has a wrong type or, in a node that does not need torch, is out of range.
     """
-    hints = _parameters(*_split(target))
+    hints = declared_types(target)
     # the model last: it copies values of dataset and objective, whose errors must be reported under their own keys
     for name, value in sorted(config.items(), key=lambda item: item[0] == "model"):
         path = f"{key}.{name}" if key else str(name)
@@ -43,9 +47,10 @@ def check_early(target: str, config: Node, key: str = "") -> None:
             fitted(value, hints[name], path)
 
 
-def _split(target: str) -> tuple[str, str]:
-    module, _, name = target.rpartition(".")
-    return module, name
+def declared_types(target: str) -> dict[str, Any]:
+    """The types of the parameters of the function or class at `target`, as far as the source defines them."""
+    module, _, name = ALIASES.get(target, target).rpartition(".")
+    return _parameters(module, name)
 
 
 def _parameters(module: str, name: str) -> dict[str, Any]:

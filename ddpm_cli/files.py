@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .text import quoted
+
 PATIENCE = 2.0
 """Seconds that `replace` waits for other programs to close a file."""
 
@@ -81,9 +83,7 @@ def override(key: str, path: Path | str, windows: bool = os.name == "nt") -> str
         return f"{key}={text}"
     if windows:
         return _for_powershell(key, text)
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra reads a backslash as such, but before a quotation mark
-    escaped += "\\" * (len(text) - len(text.rstrip("\\")))
-    return shlex.quote(f'{key}="{escaped}"')
+    return shlex.quote(f"{key}={quoted(text)}")
 
 
 def _for_powershell(key: str, text: str) -> str:

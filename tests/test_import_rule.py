@@ -24,6 +24,7 @@ ORDER = (
     "early",
     "build",
     "errors | files | progress",
+    "text",
 )
 """Each unit may import the units in later lines. Units joined by | may not import each other."""
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units.split(" | ")}

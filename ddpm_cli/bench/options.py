@@ -13,6 +13,7 @@ from ..diffusion.schedule import Schedule
 from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
 from ..sampling.run_sampler import without_run
+from ..text import NameText, PathText
 from ..training.plan import Plan
 from .windows import Stopwatch
 
@@ -41,8 +42,8 @@ class ComposedOptions:
     warmup: float
     seed: int
     logger: Mapping[str, Node] = field(default_factory=dict)
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

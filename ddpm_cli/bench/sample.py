@@ -14,6 +14,7 @@ from ..runs.job import Job
 from ..runs.load import untrained
 from ..sampling.generator import Generator, load_generator
 from ..sampling.request import Request
+from ..text import PathText
 from .flops import call_flops
 from .machine import begin_memory, peak_memory, surroundings
 from .measurements import Measurement, Report, overhead
@@ -27,7 +28,7 @@ from .workloads import MatrixProduct
 class Options(ComposedOptions):
     """ckpt: None = the composed network with random weights."""
 
-    ckpt: str | None = None
+    ckpt: PathText | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:

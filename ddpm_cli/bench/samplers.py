@@ -21,6 +21,7 @@ from ..render.plots.samplers import samplers_plot
 from ..runs.assemble import network_calls
 from ..runs.job import Job
 from ..sampling.run_sampler import RUN_SAMPLER
+from ..text import NameText, PathText
 
 EXACT = 5
 """Number of sets of exact points; their errors are only sampling noise."""
@@ -37,8 +38,8 @@ class Options:
     steps: list[int]
     n: int
     seed: int
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

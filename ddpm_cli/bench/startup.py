@@ -13,6 +13,7 @@ from ..build import check_positive
 from ..errors import DdpmError
 from ..progress import Progress
 from ..runs.job import Job
+from ..text import NameText, PathText
 from .machine import machine
 from .measurements import Measurement, Report
 
@@ -52,8 +53,8 @@ class Options:
 
     windows: int
     seed: int = 0
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

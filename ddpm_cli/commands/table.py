@@ -8,15 +8,16 @@ from ..evaluation.entries import find, has_wildcard
 from ..evaluation.tables import grouped, markdown, tables
 from ..files import shown, write_atomically
 from ..runs.job import Job
+from ..text import NameText, PathText
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """See conf/table.yaml."""
 
-    of: list[str] | str
-    out: str | None = None
-    trust: list[str] = field(default_factory=list)
+    of: list[PathText] | PathText
+    out: PathText | None = None
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
 

@@ -33,6 +33,8 @@ from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
 from ..hardware.threads import set_spin_count
 from ..runs.job import Job
 from ..runs.newest import followed
+from ..text import home
+from .arguments import SWEEP, is_sweep, parent_of_jobs, prepared
 from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
@@ -40,7 +42,6 @@ from .shipped import conf_dir, shipped_choices
 
 log = logging.getLogger(__name__)
 _COMPOSING = threading.Lock()
-SWEEP = ("-m", "--multirun")
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
@@ -71,9 +72,9 @@ def _user_conf() -> Iterator[None]:
 
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
-    started, sweep = time.perf_counter(), _is_sweep(arguments)
-    arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants the overrides in one piece
-    sys.argv = [sys.argv[0], *_sweep_folder(arguments)]
+    started, sweep = time.perf_counter(), is_sweep(arguments)
+    arguments = sorted(prepared(name, arguments), key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
+    sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
@@ -130,7 +131,7 @@ def call(name: str, overrides: Sequence[str]) -> Job:
     """
     try:
         with _COMPOSING, _user_conf():
-            config = compose_command(name, overrides)
+            config = compose_command(name, prepared(name, overrides))
         folder = Path(config.hydra.run.dir)
         given = keys_of(config.hydra.overrides.task)
         job = Job(
@@ -184,24 +185,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def folder_of(path: str) -> Path:
     """The folder that `path` names; for the name of a .gif or .mp4 file, its parent."""
-    named = Path(path).parent if Path(path).suffix in (".gif", ".mp4") else Path(path)
-    return followed(named)
-
-
-def _sweep_folder(arguments: Sequence[str]) -> list[str]:
-    """In a sweep, make run_dir=X (or out=X) the parent of the jobs' folders, because they must not share one."""
-    sweep = _is_sweep(arguments)
-    out = []
-    for a in arguments:
-        key, _, value = a.partition("=")
-        out.append(
-            f"hydra.sweep.dir={folder_of(value)}" if sweep and key in ("run_dir", "out") and "," not in value else a
-        )
-    return out
-
-
-def _is_sweep(arguments: Sequence[str]) -> bool:
-    return any(a in SWEEP for a in arguments)
+    named = Path(home(path))
+    return followed(named.parent if named.suffix in (".gif", ".mp4") else named)
 
 
 def _flags(arguments: Sequence[str]) -> Namespace:

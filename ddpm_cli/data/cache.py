@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..progress import Progress
+from ..text import PathText
 from .cache_file import Stored
 from .cache_key import PictureFiles
 from .cache_store import find_or_make
 from .mapped import Decoded
 
-Where = bool | Literal["auto"] | str
+Where = bool | Literal["auto"] | PathText
 """true: cache in the user's cache folder; FOLDER: cache there; false: decode at each start; auto: cache large sets."""
 MANY, LARGE = 5000, 100 * 2**20
 """auto caches from this many pictures or bytes of files on; either takes about a second to decode."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..progress import Progress
+from ..text import PathText
 from .convert import fit, split_indices
 from .images import Images
 from .mapped import Decoded
@@ -38,7 +39,7 @@ class Source:
     """
 
     name: str = ""
-    root: str | None = None
+    root: PathText | None = None
     size: int | tuple[int, int] = 32
     channels: int = 3
     classes: int | None = None

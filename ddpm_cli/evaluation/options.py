@@ -14,6 +14,7 @@ from ..sampling.guidance import ClassifierGuidance
 from ..sampling.request import Prior
 from ..sampling.run_guidance import RunGuidance
 from ..sampling.run_sampler import RunSampler
+from ..text import NameText, PathText
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class EvalOptions:
 
     sampler: Sampler | RunSampler
     guidance: Guidance | ClassifierGuidance | RunGuidance
-    ckpt: str | None
-    samples: str | None
-    features: str | None
+    ckpt: PathText | None
+    samples: PathText | None
+    features: PathText | None
     metrics: list[str] | str
     split: Split
     n: int | Literal["auto"] | None
@@ -43,7 +44,7 @@ class EvalOptions:
     batch_size: int
     seed: int
     prior: Prior
-    root: str | None
+    root: PathText | None
     resamples: int
     neighbours: int
     cas: CasOptions
@@ -52,8 +53,8 @@ class EvalOptions:
     device: str
     precision: Precision
     tensorboard: bool
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

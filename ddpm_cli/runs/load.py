@@ -11,6 +11,7 @@ from ..errors import CheckpointError, OutOfMemoryError, explain
 from ..files import shown
 from ..hardware.options import Precision
 from ..hardware.runtime import Runtime, choose_runtime
+from ..text import PathText
 from . import checkpoint
 from .assemble import Config, ModelSpec, network
 from .checkpoint import Checkpoint, load_weights, with_prefix
@@ -82,7 +83,7 @@ class LoadedRun:
 
 @checked
 def load(
-    ckpt: str | Checkpoint,
+    ckpt: PathText | Checkpoint,
     *,
     weights: Weights = "ema",
     device: str = "auto",

@@ -22,6 +22,7 @@ from ..build import Node, build
 from ..errors import ConfigError
 from ..files import shown, write_json
 from ..models.classifier_layers import Classifier
+from ..text import NameText
 
 log = logging.getLogger(__name__)
 NAME_FILE = "tracker.json"
@@ -94,8 +95,8 @@ class Tracker:
     """
 
     package: Literal["wandb", "trackio"]
-    project: str = "ddpm-cli"
-    name: str | None = None
+    project: NameText = "ddpm-cli"
+    name: NameText | None = None
     options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

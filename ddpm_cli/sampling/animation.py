@@ -21,6 +21,7 @@ from ..render.files import write_png
 from ..render.interpolate import interpolation_frames
 from ..render.pixels import quantized, to_uint8
 from ..render.time_label import TimeLabel, visible
+from ..text import PathText
 from .request import Request
 from .task import Task, finite
 
@@ -51,7 +52,7 @@ class AnimationOptions:
     frames: int = 48
     spacing: FrameSpacing = "motion"
     scale: int | None = None
-    root: str | None = None
+    root: PathText | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

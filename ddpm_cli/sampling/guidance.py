@@ -8,6 +8,7 @@ from ..diffusion.guidance import ByClassifier, ClassifierFree, Guidance, Unguide
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime
+from ..text import PathText
 from .classifier import LoadedClassifier, load_classifier
 
 NAMES: dict[type, str] = {Unguided: "none", ClassifierFree: "cfg"}
@@ -26,7 +27,7 @@ class ClassifierGuidance:
         ValueError: a scale that is not finite, an interval that is not within [0, 1].
     """
 
-    classifier: str | None
+    classifier: PathText | None
     reads: Literal["auto", "noisy", "clean"] = "auto"
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)

@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..hardware.options import CompileSetting, Precision
 from ..render.denoise import FrameSpacing
 from ..runs.load import Weights
+from ..text import NameText, PathText
 from .animation import FPS, HOLD, AnimationOptions, Kind
 from .batching import Size
 from .request import Request
@@ -22,14 +23,14 @@ OTHER_PICTURES = (".png", ".webp", ".webm", ".apng", ".jpg")
 class SampleOptions(Request):
     """The keys of conf/sample.yaml. Raises ConfigError for a value out of range, or keys of different tasks."""
 
-    ckpt: str = "outputs/latest"
+    ckpt: PathText = "outputs/latest"
     batch_size: Size = "auto"
     weights: Weights = "ema"
     device: str = "auto"
     precision: Precision = "auto"
     compile: CompileSetting = "auto"
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ class GifOptions(Request):
     """
 
     pixel_noise: bool = field(default=False, init=False)  # not a key of this command
-    ckpt: str = "outputs/latest"
+    ckpt: PathText = "outputs/latest"
     kind: Kind = "denoise"
     weights: Weights = "ema"
     frames: int = 48
@@ -55,11 +56,11 @@ class GifOptions(Request):
     hold: float = HOLD
     scale: int | None = None
     format: Literal["gif", "mp4"] = "gif"
-    root: str | None = None
+    root: PathText | None = None
     device: str = "auto"
     precision: Precision = "auto"
-    out: str = ""
-    trust: list[str] = field(default_factory=list)
+    out: PathText = ""
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

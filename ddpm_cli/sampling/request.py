@@ -11,13 +11,14 @@ from ..build import check_fields, check_positive, check_seed
 from ..diffusion.guidance import Guidance
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
+from ..text import NameText, PathText
 from .guidance import ClassifierGuidance
 from .run_guidance import RunGuidance
 from .run_sampler import RunSampler
 
 TaskName = Literal["plain", "variation", "inpaint", "between_images", "between_seeds"]
 Prior = Literal["auto", "normal", "gmm"]
-Label = int | str
+Label = int | NameText
 MOST = 1_000_000
 """The most images of one request: all are kept in memory until the last one is drawn."""
 
@@ -48,9 +49,9 @@ class Request:
     seed: int = 0
     label: Label | None = None
     labels: list[Label] | None = None
-    init: str | None = None
-    mask: str | None = None
-    between: list[int | str] | None = None
+    init: PathText | None = None
+    mask: PathText | None = None
+    between: list[int | PathText] | None = None
     strength: float | None = None
     resample: int | None = None
     jump: int | None = None

@@ -16,6 +16,7 @@ from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
 from ..sampling.run_guidance import in_training
 from ..sampling.run_sampler import without_run
+from ..text import NameText, PathText
 from .plan import Plan
 
 
@@ -28,8 +29,8 @@ class TrainOptions:
     """
 
     seed: int
-    run_dir: str | int
-    resume: bool | str
+    run_dir: PathText
+    resume: bool | PathText
     objective: Objective
     optimizer: Callable[..., Optimizer]
     schedule: Schedule
@@ -41,7 +42,7 @@ class TrainOptions:
     dataset: Source
     guidance: Guidance = field(default_factory=Unguided)
     logger: Mapping[str, Node] = field(default_factory=dict)
-    trust: list[str] = field(default_factory=list)
+    trust: list[NameText] = field(default_factory=list)
     debug: bool = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..hardware.options import CompileSetting, Precision
+from ..text import PathText
 
 UNKNOWN = 2**40
 """The number of steps of a run whose speed is not known yet."""
@@ -73,7 +74,7 @@ class Plan:
     samples: int = 64
     eval_images: int | None = 1024
     keep_last: int = 3
-    features: str | None = None
+    features: PathText | None = None
     eval_samples: int = 256
     best_by: Literal["loss", "val_loss", "val_accuracy", "fd"] | None = None
 

@@ -1,0 +1,36 @@
+"""Options that are text: the types of paths and names, and how Hydra's grammar quotes them."""
+
+import os
+import re
+from typing import Annotated
+
+PathText = Annotated[str, "path"]
+"""The path of a file or folder, taken letter for letter; a leading `~` or `~user` means the home folder."""
+NameText = Annotated[str, "name"]
+"""The name of a class, a run or a package, taken letter for letter, also if it looks like a number."""
+
+
+def home(path: str) -> str:
+    """The path with a leading `~` or `~user` expanded; unchanged if there is no such user."""
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def quoted(text: str) -> str:
+    """`text` as a quoted value of Hydra's grammar, in which a backslash is special only before a quotation mark."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    return '"' + escaped + "\\" * (len(text) - len(text.rstrip("\\"))) + '"'
+
+
+def is_quoted(value: str) -> bool:
+    """Whether a value is in quotation marks as Hydra reads them."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+
+
+def unquoted(value: str) -> str:
+    """The text of a value, without the quotation marks around it if there are any."""
+    if not is_quoted(value):
+        return value
+    mark = value[0]
+    inner = re.sub(rf"(\\*)\\\1{mark}", rf"\1{mark}", value[1:-1])
+    trailing = len(inner) - len(inner.rstrip("\\"))
+    return inner[: len(inner) - trailing // 2] if trailing else inner
