@@ -11,7 +11,7 @@ def main() -> None:
     """Entry point of the `ddpm` program."""
     from . import console
 
-    console.print_any_text()
+    console.survive()
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-sc", "--shell-completion"):
         _complete(arguments)

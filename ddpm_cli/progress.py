@@ -80,6 +80,6 @@ def numbers(row: Mapping[str, Any]) -> str:
     return ", ".join(form.format(row[name]) for name, form in FORMS.items() if name in row)
 
 
-def plural(n: int, noun: str) -> str:
-    """plural(1, "image") -> "1 image", plural(2000, "image") -> "2,000 images"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+def plural(n: int, noun: str, many: str = "") -> str:
+    """plural(1, "image") -> "1 image", plural(2000, "image") -> "2,000 images"; `many` = the plural if it is odd."""
+    return f"{n:,} {noun if n == 1 else many or noun + 's'}"

@@ -12,7 +12,7 @@ NameText = Annotated[str, "name"]
 
 def home(path: str) -> str:
     """The path with a leading `~` or `~user` expanded; unchanged if there is no such user."""
-    return os.path.expanduser(path) if path.startswith("~") else path
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 (Path raises for unknown users)
 
 
 def quoted(text: str) -> str:
@@ -34,3 +34,9 @@ def unquoted(value: str) -> str:
     inner = re.sub(rf"(\\*)\\\1{mark}", rf"\1{mark}", value[1:-1])
     trailing = len(inner) - len(inner.rstrip("\\"))
     return inner[: len(inner) - trailing // 2] if trailing else inner
+
+
+def printable(name: str) -> str:
+    """A name of a file or class for a message: line breaks, escape codes and bytes that are no text as escapes."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -23,7 +23,8 @@ ORDER = (
     "hardware | diffusion | models | data | metrics",
     "early",
     "build",
-    "errors | files | progress",
+    "ours",
+    "errors | files | progress | signals",
     "text",
 )
 """Each unit may import the units in later lines. Units joined by | may not import each other."""

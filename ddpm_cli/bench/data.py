@@ -32,7 +32,7 @@ class Benchmark:
     def __call__(self, progress: Progress) -> Report:
         """Raises ConfigError for incompatible choices."""
         options, config = self.options, self.job.config
-        setup = set_up(options, config, progress)
+        setup = set_up(options, config, progress, synthetic=False)
         workloads = {"alone": repeated(BatchReading(setup.batches())), "training": repeated(setup.steps())}
         windows = options.stopwatch(setup.runtime.synchronize).rounds(workloads, progress)
         memory, training = peak_memory(setup.runtime), windows["training"]

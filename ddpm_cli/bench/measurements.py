@@ -7,6 +7,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from ..files import shown, write_json
+from ..ours import claim, complete
 
 SPREAD = "quartiles"
 """The meaning of `low` and `high`."""
@@ -115,5 +116,7 @@ class Report:
             "machine": dict(self.machine),
             "config": dict(self.config),
         }
+        claim(folder, ["bench.json"], "out")
         write_json(folder / "bench.json", content)
+        complete(folder)
         return f"all values in {shown(folder)}/bench.json"

@@ -16,6 +16,7 @@ from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..files import shown, write_json
 from ..metrics.points import covariance_error, mean_error, sliced_wasserstein
+from ..ours import claim, complete
 from ..progress import Progress
 from ..render.plots.samplers import samplers_plot
 from ..runs.assemble import network_calls
@@ -84,6 +85,7 @@ class SamplersReport:
     def write(self, folder: Path) -> str:
         """Write `folder`/bench.json and samplers.png. Returns a line for the user."""
         exact, rows = ([errors._asdict() for errors in group] for group in (self.exact, self.found))
+        claim(folder, ["bench.json", "samplers.png"], "out")
         write_json(folder / "bench.json", {"exact": exact, "rows": rows, "protocol": self.protocol})
         curves: dict[str, list[tuple[int, float]]] = {}
         for errors in self.found:
@@ -91,6 +93,7 @@ class SamplersReport:
         band = (min(e.distance for e in self.exact), max(e.distance for e in self.exact))
         title = f"{self.protocol['mixture']}, {self.schedule}, {self.protocol['n']:,} points"
         samplers_plot(folder / "samplers.png", curves, band, title)
+        complete(folder)
         return f"all values in {shown(folder)}/bench.json, plot in {shown(folder)}/samplers.png"
 
 

@@ -1,5 +1,6 @@
 """Sets up training like `ddpm train`, takes the first step, and measures how long that takes."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from ..data.images import Batch, Images
-from ..errors import ConfigError
+from ..data.source import Source
+from ..errors import ConfigError, DataError
 from ..hardware.formats import described
 from ..hardware.runtime import Runtime, choose_runtime
 from ..objectives.base import Objective
@@ -17,7 +19,7 @@ from ..progress import Progress, plural
 from ..runs.assemble import ModelSpec, completed, network
 from ..training.loop import update
 from ..training.plan import Plan
-from ..training.session import session_class
+from ..training.run import session_class
 from ..training.setup import prepare
 from ..training.state import TrainState
 from .flops import Flops, training_flops
@@ -25,6 +27,9 @@ from .machine import begin_memory
 from .options import ComposedOptions
 from .windows import Amount
 
+log = logging.getLogger(__name__)
+RANDOM = 2048
+"""Random images, if the dataset is not on this machine."""
 ENDLESS = 2**62
 """Steps of the measured plan, never reached: a window ends by time."""
 
@@ -87,8 +92,32 @@ class OptimizerSteps:
         return Amount(len(batch.x), waiting)
 
 
-def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progress) -> TrainingSetup:
+def images_of(source: Source, progress: Progress) -> Images:
+    """The training images, or random ones of the same shape if they are not on this machine: as fast to train on."""
+    local: Any = source
+    if hasattr(source, "download"):
+        local = replace(local, download=False)
+    try:
+        images: Images = local.load("train", progress)
+        return images
+    except DataError as error:
+        log.warning("%s", str(error).partition(";")[0])
+        shape = (source.channels, *source.height_width)
+        log.warning("measuring with random images of %dx%dx%d instead", *shape[1:], shape[0])
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (RANDOM, *shape), generator=generator, dtype=torch.uint8)
+        names = tuple(str(i) for i in range(source.classes or 0))
+        labels = torch.arange(RANDOM) % max(len(names), 1)
+        return Images(pixels, labels, names, source.flip)
+
+
+def set_up(
+    options: ComposedOptions, config: Mapping[str, Any], progress: Progress, synthetic: bool = True
+) -> TrainingSetup:
     """Build a run as `options` say and take its first step.
+
+    Args:
+        synthetic: use random images if the dataset is not on this machine.
 
     Raises:
         DdpmError: as `ddpm train`; also for a model without gradient steps.
@@ -100,7 +129,7 @@ def set_up(options: ComposedOptions, config: Mapping[str, Any], progress: Progre
     if not session_class(spec.wrap(network(config))).gradient_steps:
         raise ConfigError("objective: EM takes no gradient steps, so there is nothing to measure; choose another model")
     began = time.perf_counter()
-    images: Images = options.dataset.load("train", progress)
+    images = images_of(options.dataset, progress) if synthetic else options.dataset.load("train", progress)
     loaded = time.perf_counter()
     module = network(completed(config, images))
     batch = next(images.batches(plan.batch_size, options.seed, 0, "cpu"))

@@ -8,6 +8,7 @@ from ..build import options_of
 from ..console.progress import Counter
 from ..early import check_early
 from ..files import shown
+from ..ours import check_folder
 from ..runs.job import Job
 
 
@@ -20,6 +21,7 @@ class Options:
 
 def run(options: Options, job: Job) -> None:
     """Run a benchmark, show its table, and write bench.json into the job's folder."""
+    check_folder(job.folder, "out")
     name = f"ddpm_cli.bench.{options.what}"
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)

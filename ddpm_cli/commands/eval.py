@@ -4,14 +4,17 @@ import time
 
 from .. import console
 from ..console.progress import Counter
+from ..errors import Stopped
 from ..evaluation.accuracy import class_rows
 from ..evaluation.evaluate import Evaluator, Results
 from ..evaluation.options import EvalOptions as Options
 from ..evaluation.report import EvaluationFolder, bits_rows
 from ..evaluation.result import table_rows
-from ..files import shown
+from ..files import override, shown
 from ..progress import plural
 from ..runs.job import Job
+from ..sampling.kept import Kept
+from ..signals import interruptible
 
 NO_RUN = ("prior", "sampler", "guidance")
 """Keys that are not used when no model draws samples."""
@@ -20,14 +23,21 @@ NO_RUN = ("prior", "sampler", "guidance")
 def run(options: Options, job: Job) -> None:
     """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
     folder, began = EvaluationFolder(job.folder), time.perf_counter()
-    with Counter() as progress:
-        evaluator = Evaluator(options, progress)
-        generator = evaluator.subject.generator
-        used = {key: value for key, value in job.config.items() if key not in NO_RUN}
-        console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
-        results = evaluator()
+    kept = Kept(job.folder)
+    try:
+        with interruptible(), Counter() as progress:
+            evaluator = Evaluator(options, progress, kept)
+            generator = evaluator.subject.generator
+            used = {key: value for key, value in job.config.items() if key not in NO_RUN}
+            console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
+            results = evaluator()
+    except KeyboardInterrupt as error:
+        how = f"stopped, with {kept.done:,} samples drawn" if kept.done else "stopped"
+        place = override("out", shown(job.folder))
+        raise Stopped(getattr(error, "number", None), f"{shown(job.folder)}: {how}", place) from None
     seconds = time.perf_counter() - began
     folder.write(results.content(round(seconds, 3)), results.pictures)
+    kept.discard()
     if options.tensorboard:
         folder.write_scalars(results.scalars, int(evaluator.subject.facts.get("checkpoint_step", 0)))
     _show(results, options)

@@ -3,6 +3,7 @@
 from .. import console
 from ..console.progress import Counter
 from ..files import shown
+from ..ours import check, check_signed
 from ..runs.job import Job
 from ..sampling.generator import load_generator
 from ..sampling.options import GifOptions as Options
@@ -11,6 +12,9 @@ from ..sampling.options import GifOptions as Options
 def run(options: Options, job: Job) -> None:
     """Write denoise.gif, interpolate.gif, or forward.gif with forward.png; or the file that `out` names."""
     path = options.path(job.folder)
+    check_signed(path, "out")  # before the checkpoint is read
+    if options.kind == "forward" and not path.exists():
+        check(path.parent, [path.with_suffix(".png").name], "out")
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)
     console.show_config(run.shown(job), f"ddpm gif: {shown(path)}")

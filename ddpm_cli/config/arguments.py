@@ -34,7 +34,7 @@ def prepared(command: str, arguments: Sequence[str]) -> list[str]:
 
 def _prepared(command: str, argument: str, sweep: bool) -> str | None:
     """None = leave it out."""
-    if argument.startswith("~") and _is_group(argument[1:]):
+    if argument in ("~experiment", "~logger"):
         return _without(argument[1:])
     match = ASSIGNMENT.fullmatch(argument)
     if not match:

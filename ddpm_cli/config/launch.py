@@ -5,6 +5,7 @@ Every error becomes one line on stderr and an exit code.
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,18 +32,22 @@ from .. import console
 from ..build import checked, options_of
 from ..early import check_early
 from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
+from ..files import shown
 from ..hardware.threads import set_spin_count
+from ..ours import reserved
 from ..runs.job import Job
 from ..runs.newest import followed
-from ..text import home
+from ..text import home, unquoted
 from .arguments import SWEEP, is_sweep, parent_of_jobs, prepared
 from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
-from .shipped import conf_dir, shipped_choices
+from .shipped import conf_dir, shadow_line, shipped_choices
 
 log = logging.getLogger(__name__)
 _COMPOSING = threading.Lock()
+DEFAULT_FOLDER = re.compile(r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d(-[a-z]+)?")
+"""What `run_dir` and `out` are if the user names no folder."""
 OmegaConf.register_new_resolver("ddpm.folder", lambda path: str(folder_of(str(path))), replace=True)
 
 
@@ -79,7 +85,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
-    kept = _kept()
+    kept = _kept(arguments)
     codes: list[int] = []  # of failed jobs: a sweep continues with the next job, and returns the first code
 
     def report(error: BaseException) -> int:
@@ -88,6 +94,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if isinstance(error, HydraException | OmegaConfBaseException):
             error = ConfigError(explain_hydra(error, name, list(arguments)))
         message, code = explain(error)
+        if code == ConfigError.code and shadow_line():
+            message += f" ({shadow_line()})"
         if isinstance(error, Stopped) and sweep:
             message = error.in_sweep
         if message:
@@ -96,11 +104,11 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
-        if fewer_threads:
-            log.info("%s", fewer_threads)
+        for line in filter(None, (fewer_threads, shadow_line())):
+            log.info("%s", line)
         try:
-            values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
-            run(name, Job(values, folder, given, time.perf_counter() if sweep else started, shipped_choices))
+            given, began = keys_of(HydraConfig.get().overrides.task), time.perf_counter() if sweep else started
+            run_reserved(name, Job(plain(config), folder, given, began, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
             codes.append(report(error))
         finally:
@@ -144,14 +152,33 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error
     from ..hardware.isolated import isolated  # imports torch
 
-    kept = _kept()
+    kept = _kept(overrides)
     try:
         with console.logs(), isolated():
-            run(name, job)
+            job = run_reserved(name, job)
     except OSError as error:
         raise StorageError(explain(error)[0]) from error
     finally:
         _remove_empty(folder.absolute(), kept)
+    return job
+
+
+def run_reserved(name: str, job: Job) -> Job:
+    """`run` in a folder that no other command writes into at the same time. Returns the job with that folder.
+
+    Raises:
+        BusyError: another command is writing there.
+    """
+    key = "run_dir" if name == "train" else "out"
+    path = str(job.config.get(key) or "")
+    default = not job.sets(key) and bool(DEFAULT_FOLDER.fullmatch(path))
+    if not default and (name in ("train", "table") or folder_of(path) != Path(home(path))):
+        run(name, job)  # training locks its folder itself, and a single file is written at once
+        return job
+    with reserved(job.folder, default) as folder:
+        if folder != job.folder:
+            job = replace(job, folder=folder, config={**job.config, key: shown(folder)})
+        run(name, job)
     return job
 
 
@@ -200,9 +227,14 @@ def _flags(arguments: Sequence[str]) -> Namespace:
     return parser.parse_args(list(arguments))
 
 
-def _kept() -> set[Path]:
-    """Folders that are not removed when they are empty."""
-    return {Path.cwd(), *([Path.cwd() / "outputs"] if Path("outputs").exists() else [])}
+def _kept(arguments: Sequence[str]) -> set[Path]:
+    """Folders that are not removed when they are empty: those that exist before the command runs."""
+    assigned = (argument.partition("=") for argument in arguments)
+    named = (
+        folder_of(unquoted(value)) for key, _, value in assigned if key.lstrip("+") in ("run_dir", "out") and value
+    )
+    folders = {parent.absolute() for path in (*named, Path("outputs")) for parent in (path, *path.parents)}
+    return {Path.cwd(), *(folder for folder in folders if folder.exists())}
 
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:

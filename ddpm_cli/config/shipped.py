@@ -22,6 +22,24 @@ def commands() -> dict[str, str]:
     return dict(sorted(descriptions.items(), key=lambda item: (rank.get(item[0], len(order)), item[0])))
 
 
+def shadowed() -> list[str]:
+    """The files in a folder `conf` of the working directory that are used in place of shipped ones of the same name."""
+    own, shipped = Path("conf"), conf_dir()
+    if not own.is_dir() or own.resolve() == shipped.resolve():
+        return []
+    names = (path.relative_to(own) for path in sorted(own.rglob("*.yaml")))
+    return [str(own / name) for name in names if (shipped / name).is_file()]
+
+
+def shadow_line() -> str:
+    """A line about those files; "" if there are none."""
+    files = shadowed()
+    listed = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+    return (
+        f"{listed} in this folder {'is' if len(files) == 1 else 'are'} used instead of the shipped one" if files else ""
+    )
+
+
 def shipped_choices(group: str) -> dict[str, dict[str, Any]]:
     """All shipped choices of a group, as plain nodes."""
     from omegaconf import OmegaConf  # imported here because `commands` must be fast

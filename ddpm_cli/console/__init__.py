@@ -3,23 +3,26 @@
 The progress bars are in `console.progress`, imported by the commands that show one: rich.progress is slow to import.
 """
 
-from .lines import LogHandler, err, error, logs, note, out, print_any_text, say
+from .lines import LogHandler, err, error, live, logs, note, out, say
 from .pictures import show_pictures
-from .tables import Help, show_config, show_help, table, usage
+from .survival import survive
+from .tables import Help, show_choices, show_config, show_help, table, usage
 
 __all__ = [
     "Help",
     "LogHandler",
     "err",
     "error",
+    "live",
     "logs",
     "note",
     "out",
-    "print_any_text",
     "say",
+    "show_choices",
     "show_config",
     "show_help",
     "show_pictures",
+    "survive",
     "table",
     "usage",
 ]

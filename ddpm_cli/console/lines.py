@@ -1,8 +1,7 @@
 """Single lines of output: plain lines, notes, errors and log records."""
 
-import io
 import logging
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,13 +14,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def print_any_text() -> None:
-    """Print characters that the encoding of stdout lacks as escapes, as on stderr: \\u2192 is better than an error.
-
-    On Windows the encoding of a pipe or a file has 256 characters, and names of folders have others.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+def live(console: Console) -> bool:
+    """Whether a line can be drawn again: on a terminal, and not in a file to which colours are forced."""
+    forced = any(name in os.environ for name in ("FORCE_COLOR", "CI"))
+    return console.is_terminal and not (forced and not console.file.isatty())
 
 
 def say(text: str) -> None:
@@ -47,9 +43,9 @@ class LogHandler(RichHandler):
         super().__init__(level, console=err, show_time=False, show_path=False, markup=False, rich_tracebacks=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if err.is_terminal:
+        if live(err):
             # where both are the terminal, by the console of the progress bar: it alone can move the bar down
-            self.console = out if out.is_terminal else err
+            self.console = out if live(out) else err
             super().emit(record)
         else:
             err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Progress of long tasks: a bar, or a few plain lines if there is no terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -17,9 +17,9 @@ from rich.progress import (
 
 from ..files import shown
 from ..progress import Pace, duration, numbers
-from .lines import out, say
+from .lines import live, out, say
 from .pictures import show_pictures
-from .tables import show_config
+from .tables import show_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ class Counter:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Report that `done` of `total` items of the task `what` are done; `total` 0 = unknown."""
-        if out.is_terminal:
+        if live(out):
             if what not in self._tasks:
                 self._bar.start()
                 self._tasks[what] = self._bar.add_task(escape(what), total=total or None)
@@ -71,19 +71,20 @@ class Counter:
 class TrainingView:
     """Shows a run in training: a live line with step, loss, images/s and time left; plain lines without a terminal."""
 
-    def __init__(self, max_seconds: float | None = None):
-        self.max_seconds = max_seconds
+    def __init__(self, max_seconds: float | None = None, given: Collection[str] = ()):
+        self.max_seconds, self.given = max_seconds, given
+        self._last_numbers = ""
         self._pace = Pace(0, 0)
         self._last_shown = 0.0
         self._bar = Progress(
             TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"), TextColumn("{task.fields[left]}"),
-            console=out, refresh_per_second=4,
+            console=out, refresh_per_second=4, transient=True,
         )  # fmt: skip
         self._task: TaskID | None = None
 
     def begin(self, config: Mapping[str, Any], folder: "Path") -> None:
-        show_config(config, f"ddpm train: {shown(folder)}")
+        show_choices(config, self.given, f"ddpm train: {shown(folder)}", f"{shown(folder)}/config.json")
 
     def counting(self) -> Counter:
         return Counter()
@@ -91,7 +92,7 @@ class TrainingView:
     def start(self, step: int, total: int) -> None:
         self._pace = Pace(step, total, self.max_seconds)
         self._last_shown = time.monotonic()
-        if out.is_terminal:
+        if live(out):
             if self._task is not None:  # the run has learned its number of steps
                 return
             self._task = self._bar.add_task("", total=1.0, step=self._pace.place(step), numbers="", left="")
@@ -116,6 +117,7 @@ class TrainingView:
             self._bar.update(self._task, completed=fraction, step=self._pace.place(step))
             if "loss" in row:
                 self._bar.update(self._task, numbers=text)
+                self._last_numbers = f"step {self._pace.place(step)}: {text}"
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
@@ -132,3 +134,5 @@ class TrainingView:
         if self._task is not None:
             self._bar.stop()
             self._task = None
+            if self._last_numbers:  # the bar has gone
+                say(self._last_numbers)

@@ -1,6 +1,6 @@
 """Usage, help, tables of numbers and the config as a tree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -111,6 +111,38 @@ def show_config(config: Mapping[str, Any], title: str) -> None:
     out.print(tree, soft_wrap=True)
 
 
+def show_choices(config: Mapping[str, Any], given: Collection[str], title: str, whole: str) -> None:
+    """Print the choice of each group, and the keys that the user set.
+
+    Args:
+        given: dotted keys and groups.
+        whole: the file with the whole config.
+    """
+    tree = Tree(f"[bold]{escape(title)}[/]", guide_style="dim")
+    width = max((len(name) for name, node in config.items() if isinstance(node, Mapping)), default=0)
+    for name, node in config.items():
+        chosen = [key for key in given if key.partition(".")[0] == name and key != name]
+        keys = "".join(f"  {escape(key.partition('.')[2])}: [green]{escape(_text(config, key))}[/]" for key in chosen)
+        if isinstance(node, Mapping):
+            target = str(node.get("_target_") or ", ".join(node) or "none").rpartition(".")[2]
+            tree.add(f"[bold cyan]{escape(name):{width}}[/]  {escape(target)}{keys}")
+        elif name in given:
+            tree.add(f"{escape(name)}: [green]{escape(_text(config, name))}[/]")
+    tree.add(f"[dim]all settings: {escape(whole)}; the same before it starts: --cfg job[/]")
+    out.print(tree, soft_wrap=True)
+
+
+def _text(config: Mapping[str, Any], key: str) -> str:
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _branch(tree: Tree, node: Mapping[str, Any]) -> None:
     plain = [k for k, v in node.items() if not isinstance(v, Mapping)]
     for key in [*plain, *(k for k in node if k not in plain)]:
@@ -120,5 +152,4 @@ def _branch(tree: Tree, node: Mapping[str, Any]) -> None:
             branch = tree.add(f"[bold cyan]{escape(key)}[/] [dim]{escape(target)}[/]")
             _branch(branch, value)
         elif key not in ("_target_", "_partial_"):
-            text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-            tree.add(f"{escape(key)}: [green]{escape(text)}[/]")
+            tree.add(f"{escape(key)}: [green]{escape(_shown(value))}[/]")

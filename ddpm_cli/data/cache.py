@@ -40,11 +40,11 @@ def load(
     indices = chosen.tolist()
     stored = _stored(source, indices, where, progress, verbose) if _use_cache(source, where) else None
     if stored is None:
-        pixels, kept = source.decoder([source.files[i] for i in indices], progress)
-        return Decoded(pixels, chosen[kept])
+        pixels, kept = source.decoding([source.files[i] for i in indices], progress)
+        return Decoded(pixels, chosen[kept], survey=source.survey)
     kept = source.decoder.good(source.files, indices, stored.damaged)
     rows = None if len(kept) == len(source.files) else kept
-    return Decoded(stored.pictures.pixels, kept, rows, stored.pictures)
+    return Decoded(stored.pictures.pixels, kept, rows, stored.pictures, stored.survey)
 
 
 def folder_of(where: Where) -> Path:

@@ -18,6 +18,7 @@ from .cache_key import Key, PictureFiles, evenly_spaced
 from .decode import BLOCK, quiet
 from .mapped import Mapped
 from .parallel import by_processes
+from .survey import Survey
 
 _CHECKED = 8  # blocks verified when a cache is opened; verifying all of them would mean reading everything
 
@@ -27,6 +28,7 @@ class Stored(NamedTuple):
 
     pictures: Mapped
     damaged: dict[int, str]
+    survey: Survey
 
 
 class InvalidCacheError(Exception):
@@ -54,7 +56,8 @@ def read(manifest: Path) -> Stored:
             if _crc(array, int(number)) != crc:
                 raise InvalidCacheError(f"its block {number} is damaged")
         pictures.release()
-        return Stored(pictures, {int(i): str(reason) for i, reason in contents["damaged"].items()})
+        damaged = {int(i): str(reason) for i, reason in contents["damaged"].items()}
+        return Stored(pictures, damaged, Survey.of_content(contents["survey"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidCacheError(" ".join(str(error).split()) or type(error).__name__) from error
 
@@ -92,6 +95,7 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
         "bytes": path.stat().st_size,
         "shape": list(pixels.shape),
         "crc32": {str(number): _crc(pixels, number) for number in evenly_spaced(_blocks(source), _CHECKED)},
+        "survey": source.survey.content(),
         "damaged": {str(i): damaged[i] for i in sorted(damaged)},
     }
     write_json(manifest, contents | {"sha256": _digest(contents)})
@@ -102,7 +106,7 @@ def _decode_into(
     path: Path, source: PictureFiles, chosen: Collection[int], progress: Progress | None
 ) -> dict[int, str]:
     """Fill a new .npy file, block by block in any order. Returns the indices of damaged files and the reasons."""
-    start, n, decoder = _begin(path, (len(source.files), *source.decoder.shape)), len(source.files), source.decoder
+    start, n, decoder = _begin(path, (len(source.files), *source.decoder.shape)), len(source.files), source.decoding
     damaged: dict[int, str] = {}
 
     def decode(number: int) -> dict[int, str]:

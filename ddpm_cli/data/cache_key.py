@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import PIL
 from PIL import features
 
+from ..progress import Progress
 from .convert import DECODING
 from .decode import Decoder
+from .survey import Range, Survey, survey
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the cache format: raise it with any change, so that older caches are made again."""
 _SAMPLED, _SAMPLE_BYTES = 16, 64 * 2**10
 
@@ -40,12 +42,26 @@ class PictureFiles:
 
     Args:
         subset: a name for these files if they are not all the pictures below `root`.
+        range: see `Survey.ends`; None = the files have 8 bits, and are not surveyed.
     """
 
     root: Path
     files: Sequence[Path]
     decoder: Decoder
     subset: str = ""
+    range: Range | None = None
+    progress: Progress | None = None
+
+    @cached_property
+    def survey(self) -> Survey:
+        return Survey() if self.range is None else survey(self.files, self.progress)
+
+    @cached_property
+    def decoding(self) -> Decoder:
+        """`decoder`, with the values that become black and white."""
+        if self.range is None:
+            return self.decoder
+        return replace(self.decoder, ends=self.survey.ends(self.range), everywhere=not isinstance(self.range, str))
 
     @cached_property
     def stats(self) -> list[tuple[int, int]]:
@@ -67,7 +83,7 @@ class PictureFiles:
         bytes of some files are included, because some tools give all files the same time, and different folders would
         then look alike.
         """
-        options = [*self.decoder.height_width, self.decoder.channels, self.decoder.crop, self.subset]
+        options = [*self.decoder.height_width, self.decoder.channels, self.decoder.crop, self.subset, self.range]
         content = hashlib.sha256(json.dumps([options, DECODING, LAYOUT, _codecs()]).encode())
         depth = len(self.root.parts)
         for file, (size, time) in zip(self.files, self.stats, strict=True):

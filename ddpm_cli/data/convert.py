@@ -6,17 +6,29 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-DECODING = 1
+from .survey import BYTE, WORD, Ends, is_deep, is_word, values_of
+
+DECODING = 2
 """Version of the pixels that `picture` makes of a file: raise it with any change, so that older caches are not used."""
 _SPLIT_SEED = 20200619  # fixed, so that every run holds out the same pictures, whatever its seed
 
 
-def picture(image: Image.Image, height_width: tuple[int, int], channels: int, crop: bool = True) -> np.ndarray:
+def picture(
+    image: Image.Image,
+    height_width: tuple[int, int],
+    channels: int,
+    crop: bool = True,
+    ends: Ends | None = None,
+    everywhere: bool = False,
+) -> np.ndarray:
     """One opened picture of any mode -> (C,H,W) uint8.
 
-    It is turned upright according to its EXIF orientation, transparent parts become white, 16-bit values are scaled
-    to 8 bits. Then it is cropped in the middle to the target aspect ratio (stretched, without `crop`) and resized with
+    It is turned upright according to its EXIF orientation, transparent parts become white, values with more than 8 bits
+    are scaled. Then it is cropped in the middle to the target aspect ratio (stretched, without `crop`) and resized with
     antialiasing.
+
+    Args:
+        ends, everywhere: see `flatten`.
 
     Raises:
         whatever Pillow raises on a file that it cannot decode (OSError, SyntaxError, ValueError, ...).
@@ -25,7 +37,7 @@ def picture(image: Image.Image, height_width: tuple[int, int], channels: int, cr
     # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the target size leaves the rest to the better filter below
     image.draft(None, (2 * max(height, width), 2 * max(height, width)))
     image.load()
-    flat = flatten(_upright(image), channels)
+    flat = flatten(_upright(image), channels, ends=ends, everywhere=everywhere)
     if flat.size != (width, height):
         if crop:
             flat = ImageOps.fit(flat, (width, height), Image.Resampling.LANCZOS)
@@ -42,19 +54,36 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def flatten(image: Image.Image, channels: int, behind: str = "white") -> Image.Image:
-    """Any mode -> L or RGB, 8 bits; `behind` is the background colour of transparent parts."""
-    if image.mode.startswith("I"):  # Pillow scales deep PGM and older 16-bit PNG to 0..65535 in mode I as well
-        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        scale = 255 if values.size and values.max() <= 1 else 1  # float TIFFs hold either 0..1 or 0..255
-        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+def flatten(
+    image: Image.Image, channels: int, behind: str = "white", ends: Ends | None = None, everywhere: bool = False
+) -> Image.Image:
+    """Any mode -> L or RGB, 8 bits.
+
+    Args:
+        behind: the background colour of transparent parts.
+        ends: the values of a picture with more than 8 bits that become 0 and 255; None = the range of its format, or
+            its own smallest and largest value.
+        everywhere: use `ends` for 8-bit pictures too.
+    """
+    if is_deep(image):
+        values = values_of(image)
+        finite = values[np.isfinite(values)]
+        own = (float(finite.min()), float(finite.max())) if finite.size else BYTE
+        image = Image.fromarray(_scaled(values, ends or (WORD if is_word(image) else own)))
     elif image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, behind), rgba)
+    elif everywhere and ends is not None:
+        plain = image.convert("L" if channels == 1 else "RGB")
+        return Image.fromarray(_scaled(np.asarray(plain).astype(np.float64), ends))
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def _scaled(values: np.ndarray, ends: Ends) -> np.ndarray:
+    """`values`, with `ends` mapped to 0 and 255, as uint8; values that are no numbers become 0."""
+    low, high = ends
+    scale = 255 / (high - low) if high > low else 0.0
+    return np.nan_to_num((values - low) * scale, nan=0.0).round().clip(0, 255).astype(np.uint8)
 
 
 def fit(pixels: Tensor, height_width: tuple[int, int], channels: int) -> Tensor:

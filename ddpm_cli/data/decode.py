@@ -1,6 +1,8 @@
 """Decodes many picture files into one uint8 array, in parallel (Pillow releases the interpreter lock)."""
 
+import errno
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -9,27 +11,39 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
 from ..progress import Progress
+from ..text import printable
 from .convert import picture
+from .formats import opened
 from .parallel import by_threads
+from .survey import Ends
 
 BLOCK = 32
 """Files per task: few enough for smooth progress, many enough to make the overhead of a task negligible."""
+GONE = os.strerror(errno.ENOENT)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Turns picture files into (C,H,W) uint8 arrays, see `convert.picture`."""
+    """Turns picture files into (C,H,W) uint8 arrays, see `convert.picture`.
+
+    Args:
+        skip_damaged: leave unreadable files out.
+        skip_missing: leave files out that no longer exist, as those of a folder that is being changed.
+    """
 
     height_width: tuple[int, int]
     channels: int
     crop: bool = True
     skip_damaged: bool = False
+    ends: Ends | None = None
+    everywhere: bool = False
+    skip_missing: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,8 +77,8 @@ class Decoder:
         damaged = {}
         for i, file in enumerate(files):
             try:
-                with Image.open(file) as image:
-                    out[i] = picture(image, self.height_width, self.channels, self.crop)
+                with opened(file) as image:
+                    out[i] = picture(image, self.height_width, self.channels, self.crop, self.ends, self.everywhere)
             except MemoryError:
                 raise
             except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -74,16 +88,16 @@ class Decoder:
     def refuse(self, files: Sequence[Path], damaged: Mapping[int, str]) -> None:
         """Raises DataError for the first damaged file, unless `skip_damaged`."""
         for i in sorted(damaged):
-            if not self.skip_damaged:
+            if not self.skip_damaged and not (self.skip_missing and damaged[i] == GONE):
                 advice = "remove it or set dataset.skip_damaged=true"
-                raise DataError(f"{files[i]}: is not a readable picture ({damaged[i]}); {advice}")
+                raise DataError(f"{printable(str(files[i]))}: is not a readable picture ({damaged[i]}); {advice}")
 
     def good(self, files: Sequence[Path], chosen: Sequence[int], damaged: Mapping[int, str]) -> Tensor:
         """The readable files of `chosen`, (N,) int64. Logs those that are left out, or raises as `refuse` does."""
         bad = {i: damaged[i] for i in chosen if i in damaged}
         self.refuse(files, bad)
         if bad:
-            names = ", ".join(str(files[i]) for i in list(bad)[:3]) + (", ..." if len(bad) > 3 else "")
+            names = ", ".join(printable(str(files[i])) for i in list(bad)[:3]) + (", ..." if len(bad) > 3 else "")
             _log.warning("left out %d of %d pictures that cannot be read: %s", len(bad), len(chosen), names)
         return torch.tensor([i for i in chosen if i not in bad], dtype=torch.int64)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .facts import DataFacts
 from .feed import Host, RawBatch, Resident, fits, prefetched, send
 from .mapped import Mapped
 from .order import batch_indices
@@ -33,6 +34,7 @@ class Images:
         flip: mirror each picture left to right with probability 1/2 in `batches` (never in `chunks`).
         rows: (N,) int64, the rows of `stored` that are the pictures; None = all of them, M = N.
         mapped: the file that holds `stored`; None = memory.
+        facts: about the whole set, held-out pictures included; None = not known.
     """
 
     stored: Tensor
@@ -41,6 +43,7 @@ class Images:
     flip: bool = False
     rows: Tensor | None = None
     mapped: Mapped | None = None
+    facts: DataFacts | None = None
 
     def __post_init__(self) -> None:
         assert self.stored.dtype == torch.uint8 and self.stored.ndim == 4 and self.stored.is_contiguous()

@@ -1,20 +1,70 @@
-"""The pictures in a folder, and the classes that its subfolders define."""
+"""The pictures in a folder, and the classes and splits that its subfolders define."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
+from ..ours import SIGNS, listed
+from ..progress import plural
+from ..text import printable
+from .formats import format_at, missing_package
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-_IGNORED = {"__MACOSX", "Thumbs.db"}  # what macOS and Windows leave behind
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2",
+)  # fmt: skip
+"""Files with these suffixes are meant to be pictures; of others, the first bytes decide."""
+_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
+_NAMED = 3
+"""Names in one line."""
 
 
-def list_pictures(root: Path) -> list[Path]:
+@dataclass
+class Found:
+    """What lies below a folder: its pictures, and what was left out.
+
+    Args:
+        others: kind -> the number of files that are left out.
+        empty: folders of the first level without pictures.
+        ours: the number of pictures that this program wrote.
+    """
+
+    root: Path
+    pictures: list[Path] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    lacking: Counter[str] = field(default_factory=Counter)
+    empty: list[str] = field(default_factory=list)
+    ours: int = 0
+
+    @property
+    def relative(self) -> list[tuple[str, ...]]:
+        """The parts of each picture's path below the root."""
+        depth = len(self.root.parts)
+        return [file.parts[depth:] for file in self.pictures]
+
+    def lines(self) -> Iterator[str]:
+        """What was left out, one line for each reason."""
+        if self.others:
+            kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.others.most_common(8))
+            more = ", ..." if len(self.others) > 8 else ""
+            yield f"left out {plural(self.others.total(), 'file')} without a picture: {kinds}{more}"
+        for kind, n in self.lacking.items():
+            yield f"left out {plural(n, f'{kind} picture')}, which cannot be read; pip install 'ddpm-cli[heif]'"
+        if self.empty:
+            yield f"no pictures in {plural(len(self.empty), 'folder')}: {named(self.empty)}"
+        if self.ours:
+            yield f"left out {plural(self.ours, 'picture')} that this program wrote"
+
+
+def find_pictures(root: Path) -> Found:
     """All pictures below `root`, at any depth, sorted by path, folder by folder.
 
-    Hidden names and `__MACOSX` are ignored. Symbolic links are followed, but no folder is read twice, so link loops
-    end and a folder that can be reached in two ways does not repeat its pictures.
+    Hidden names, what systems leave behind (`__MACOSX`, `Thumbs.db`) and what this program wrote are left out. Symbolic
+    links are followed, but no folder is read twice, so link loops end and a folder that can be reached in two ways
+    does not repeat its pictures.
 
     Raises:
         DataError: `root` is missing, not a folder or unreadable, or holds no pictures.
@@ -22,16 +72,25 @@ def list_pictures(root: Path) -> list[Path]:
     if not root.is_dir():
         wrong = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root}: {wrong}; set dataset.root=FOLDER")
-    found = _walk(root)
-    if not found:
-        raise DataError(f"{root}: has no pictures ({' '.join(SUFFIXES)}); put some there or set dataset.root=FOLDER")
-    return sorted(found, key=lambda file: file.parts)
+    found = Found(root)
+    _walk(found)
+    if not found.pictures:
+        left_out = "".join(f", {line}" for line in found.lines())
+        raise DataError(
+            f"{root}: has no pictures ({' '.join(SUFFIXES)}){left_out}; put some there or set dataset.root=FOLDER"
+        )
+    found.pictures.sort(key=lambda file: file.parts)
+    filled = {parts[0] for parts in found.relative if len(parts) > 1}
+    found.empty = sorted(name for name in found.empty if name not in filled)
+    return found
 
 
-def _walk(root: Path) -> list[Path]:
-    found: list[Path] = []
+def _walk(found: Found) -> None:
+    """Fill `found`, unsorted, with every folder of the first level as an empty one."""
     seen: set[tuple[int, int]] = set()
-    folders: list[Path] = [root]
+    above: dict[Path, frozenset[str]] = {}  # folder -> our files in it, as the list of its parent has them
+    with_ours, depth = set[str](), len(found.root.parts)
+    folders: list[Path] = [found.root]
     links: list[Path] = []
     while folders or links:
         # links last: a picture that a link also leads to gets the class of its real folder
@@ -41,29 +100,50 @@ def _walk(root: Path) -> list[Path]:
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            for entry in sorted(os.scandir(folder), key=lambda e: e.name, reverse=True):  # popped in ascending order
+            entries = sorted(os.scandir(folder), key=lambda e: e.name, reverse=True)  # popped in ascending order
+            own = above.pop(folder, frozenset())
+            if any(e.name in SIGNS for e in entries):
+                own |= listed(folder)
+            for entry in entries:
                 if entry.name.startswith(".") or entry.name in _IGNORED:
                     continue
+                path = folder / entry.name
                 if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append(folder / entry.name)
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                    found.append(folder / entry.name)
+                    if f"{entry.name}/" in own:
+                        found.ours += sum(1 for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+                        with_ours.add(path.parts[depth])
+                        continue
+                    inside = f"{entry.name}/"
+                    above[path] = frozenset(n[len(inside) :] for n in own if n.startswith(inside))
+                    if folder == found.root and not entry.is_symlink():
+                        found.empty.append(entry.name)
+                    (links if entry.is_symlink() else folders).append(path)
+                else:
+                    if entry.name in own:
+                        found.ours += path.suffix.lower() in SUFFIXES
+                        with_ours.add(path.parts[depth])
+                        continue
+                    _file(found, path, entry)
         except OSError as error:
             advice = "fix its permissions or set dataset.root=FOLDER"
             raise DataError(f"{folder}: cannot be read ({error.strerror}); {advice}") from error
-    return found
+    found.empty = [name for name in found.empty if name not in with_ours]
 
 
-def find_classes(root: Path, files: Sequence[Path]) -> tuple[list[str], list[int]]:
-    """The sorted class names and the class index of every file; ([], zeros) when the folders define no classes.
+def _file(found: Found, path: Path, entry: "os.DirEntry[str]") -> None:
+    suffix = path.suffix.lower()
+    if not entry.is_file():
+        found.others["broken link" if entry.is_symlink() else "device or pipe"] += 1
+    elif suffix in SUFFIXES and suffix != ".avif":
+        found.pictures.append(path)
+    elif not (kind := format_at(path)):
+        found.others[printable(suffix) or "without a suffix"] += 1
+    elif missing_package(kind):
+        found.lacking[kind] += 1
+    else:
+        found.pictures.append(path)
 
-    The first folder level names the classes when no picture lies in `root` itself and at least two of its folders
-    hold pictures. A single folder (`photos/images/*.png`) is not a class.
-    """
-    depth = len(root.parts)
-    relative = [file.parts[depth:] for file in files]
-    names = sorted({parts[0] for parts in relative})
-    if any(len(parts) == 1 for parts in relative) or len(names) < 2:
-        return [], [0] * len(files)
-    index = {name: i for i, name in enumerate(names)}
-    return names, [index[parts[0]] for parts in relative]
+
+def named(names: Sequence[str], most: int = _NAMED) -> str:
+    """The names, or the first ones: "cat, dog, owl, ..."."""
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")

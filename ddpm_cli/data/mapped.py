@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .survey import Survey
+
 _KEPT = 64 * 2**20  # bytes of the file that may be resident in this process before they are released
 _STATM = Path("/proc/self/statm")
 
@@ -53,12 +55,16 @@ class Mapped:
 
 
 class Decoded(NamedTuple):
-    """kept: (N,) int64, the indices of the files that the pictures come from; the other fields as in `Images`."""
+    """kept: (N,) int64, the indices of the files that the pictures come from; the other fields as in `Images`.
+
+    survey: of all files of the set, not only of the kept ones.
+    """
 
     stored: Tensor
     kept: Tensor
     rows: Tensor | None = None
     mapped: Mapped | None = None
+    survey: Survey = Survey()
 
 
 def _resident_file_bytes() -> int:

@@ -10,6 +10,7 @@ from ..errors import ConfigError, DataError
 from ..progress import Progress
 from ..runs.images import held_out, split_of
 from ..sampling.bits import Bits, BitsEvaluator
+from ..sampling.kept import Kept
 from ..sampling.request import Request
 from .accuracy import accuracy
 from .comparison import Comparison
@@ -75,10 +76,13 @@ class Evaluator:
 
     Raises:
         CheckpointError, ConfigError, DataError: something cannot be measured.
+
+    Args:
+        kept: samples that an earlier call has drawn.
     """
 
-    def __init__(self, options: EvalOptions, progress: Progress):
-        self.options, self.progress = options, progress
+    def __init__(self, options: EvalOptions, progress: Progress, kept: Kept | None = None):
+        self.options, self.progress, self.kept = options, progress, kept
         self.subject = load_subject(options)
         self.chosen = chosen_metrics(options.metrics, self.subject, options.samples is not None)
         self.results = Results(options, self.subject)
@@ -134,7 +138,7 @@ class Evaluator:
         check_feasible(metrics, ready, images, unseen, subject.extractor, options.neighbours)
 
         def measure() -> None:
-            samples = ready.draw(self.progress)
+            samples = ready.draw(self.progress, self.kept)
             comparison = Comparison(samples, images, train, unseen, subject.extractor, options, self.progress)
             self._compare(metrics, comparison)
 
@@ -161,7 +165,7 @@ class Evaluator:
                 raise DataError(
                     f"samples: have shape {one}, but the real images {other}; resize the samples to that shape"
                 )
-            return PendingSamples(len(samples.pixels), samples.labels, lambda progress: samples)
+            return PendingSamples(len(samples.pixels), samples.labels, lambda progress, kept: samples)
         if options.count(SAMPLES) is None:
             return self._plan(len(images))
         assert self.planned is not None

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
 from ..files import write_json
+from ..ours import check_folder, claim, complete, listed
 from ..render.files import write_png
 from ..render.plots.bound import plot_bound
 from ..sampling.bits import Bits
@@ -13,8 +13,6 @@ from ..sampling.folder import columns_of_samples, picture_of_samples
 from .result import MetricResult
 from .samples import SampleSet
 
-PICTURES = ("bound.png", "confusion.png", "mistakes.png", "pairs.png", "samples.png")
-FILES = {"eval.json", "tensorboard", *PICTURES}
 TILES = 60
 BOUND_ROWS = {
     "bound": "variational bound",
@@ -39,21 +37,21 @@ class EvaluationFolder:
     """Pictures and eval.json, which is written last: if it exists, the folder is complete. Replaces an old evaluation.
 
     Raises:
-        ConfigError: the folder contains other files.
+        ConfigError: the folder has files, and none of them is ours.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        if folder.is_dir() and any(p.name not in FILES for p in folder.iterdir()):
-            raise ConfigError(f"out: {folder} has other files; name an empty or new folder")
+        check_folder(folder, "out")
 
     def write(self, content: Mapping[str, Any], pictures: Mapping[str, Callable[[Path], None]]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("eval.json", *PICTURES):
-            (self.folder / name).unlink(missing_ok=True)
+        """Raises ConfigError if a file that would be replaced is not ours."""
+        claim(self.folder, ["eval.json", "tensorboard/", *pictures], "out")
+        (self.folder / "eval.json").unlink(missing_ok=True)
         for name, draw in pictures.items():
             draw(self.folder / name)
         write_json(self.folder / "eval.json", content)
+        complete(self.folder)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write the values for TensorBoard, into a subfolder."""
@@ -65,7 +63,8 @@ class EvaluationFolder:
 
     def contents(self) -> str:
         """The names of the files in the folder."""
-        return ", ".join(sorted(p.name for p in self.folder.iterdir() if p.name in FILES))
+        names = {name.rstrip("/") for name in listed(self.folder)}
+        return ", ".join(sorted(p.name for p in self.folder.iterdir() if p.name in names))
 
 
 def bits_content(bits: Bits) -> dict[str, Any]:

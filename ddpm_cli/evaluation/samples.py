@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..progress import Progress
 from ..sampling.generator import Generator
+from ..sampling.kept import Kept
 from ..sampling.request import Request
 
 
@@ -30,7 +31,7 @@ class PendingSamples(NamedTuple):
 
     n: int
     labels: Tensor | None
-    draw: Callable[[Progress], SampleSet]
+    draw: Callable[[Progress, Kept | None], SampleSet]
 
 
 def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples:
@@ -43,8 +44,8 @@ def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples
     task = pipeline.task
     facts = pipeline.described | {"seeds": list(task.seeds)}
 
-    def draw(progress: Progress) -> SampleSet:
-        samples = pipeline(progress)
+    def draw(progress: Progress, kept: Kept | None = None) -> SampleSet:
+        samples = pipeline(progress, kept)
         return SampleSet(samples.images, samples.classes, facts)
 
     return PendingSamples(task.n, task.labels, draw)

@@ -19,6 +19,15 @@ USUAL_WIDTH = 64
 """`channels` of networks for small pictures and a CPU."""
 
 
+Side = Literal["height", "shorter"]
+
+
+def level_sides(height: int, width: int, levels: int, side: Side) -> list[int]:
+    """The height, or the shorter side, of each level in pixels of the image."""
+    first = height if side == "height" else min(height, width)
+    return [first // 2**i for i in range(levels)]
+
+
 class UNet(nn.Module):
     """x (B,C,H,W), c (B,), y (B,) or None -> (B,C,H,W); 2C with `self_condition` (in) and `learned_variance` (out).
 
@@ -30,7 +39,8 @@ class UNet(nn.Module):
         channels: width of the first level; auto = `USUAL_WIDTH`, where `training.width` does not choose one.
         multipliers: width of every level as a multiple of `channels`; each further level halves H and W.
         blocks: residual blocks per level (one more per level in the decoder).
-        attention_resolutions: levels with these heights have attention after each block; the middle always has it.
+        attention_resolutions: levels of this side have attention after each block; the middle always has it.
+        attention_side: which side that is, of images that are not square; `height` in older runs.
         heads: number of attention heads.
         dropout: dropout before the second convolution of each block, in [0, 1).
         scale_shift_norm: the embedding scales and shifts the norm (AdaGN) instead of being added.
@@ -66,6 +76,7 @@ class UNet(nn.Module):
         norm_groups: int = 32,
         learned_variance: bool = False,
         self_condition: bool = False,
+        attention_side: Side = "height",
     ):
         super().__init__()
         self.learned_variance = learned_variance
@@ -86,9 +97,12 @@ class UNet(nn.Module):
         )
         self.label = nn.Embedding(num_classes, embedding) if self.class_conditional and num_classes else None
 
+        self.levels = level_sides(height, width, len(multipliers), attention_side)
+        self.unused_attention = [side for side in attention_resolutions if side not in self.levels]
+
         def level(inputs: int, outputs: int, resolution: int) -> nn.ModuleList:
             block = ResidualBlock(inputs, outputs, embedding, dropout, scale_shift_norm, norm_groups)
-            attend = resolution * patch_size in attention_resolutions
+            attend = resolution * patch_size * self.levels[0] // height in attention_resolutions
             return nn.ModuleList([block, Attention(outputs, heads, norm_groups)] if attend else [block])
 
         resolution = height // patch_size

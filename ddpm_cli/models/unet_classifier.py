@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .classifier_layers import Classifier
 from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, normalize
-from .unet import check_shape, initialize
+from .unet import Side, check_shape, initialize, level_sides
 
 
 class UNetClassifier(Classifier):
@@ -24,7 +24,7 @@ class UNetClassifier(Classifier):
         channels: width of the first level.
         multipliers: width of every level as a multiple of `channels`.
         blocks: residual blocks per level.
-        attention_resolutions: levels with these heights have attention after each block.
+        attention_resolutions, attention_side: see `UNet`.
         heads: number of attention heads.
         dropout: dropout in each block, in [0, 1).
         num_classes: number of classes, at least 1.
@@ -44,6 +44,7 @@ class UNetClassifier(Classifier):
         heads: int = 1,
         dropout: float = 0.1,
         num_classes: int | None = 10,
+        attention_side: Side = "height",
     ):
         super().__init__()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -52,6 +53,8 @@ class UNetClassifier(Classifier):
             raise ValueError(
                 "num_classes: this dataset has no classes, but a classifier needs them; use a dataset with classes"
             )
+        self.levels = level_sides(height, width, len(multipliers), attention_side)
+        self.unused_attention = [side for side in attention_resolutions if side not in self.levels]
         embedding = 4 * channels
         self.time = nn.Sequential(
             SinusoidalEmbedding(channels), nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -62,7 +65,7 @@ class UNetClassifier(Classifier):
             for _ in range(blocks):
                 self.layers.append(ResidualBlock(current, channels * multiplier, embedding, dropout, True))
                 current = channels * multiplier
-                if height >> i in attention_resolutions:
+                if self.levels[i] in attention_resolutions:
                     self.layers.append(Attention(current, heads))
             if i < len(multipliers) - 1:
                 self.layers.append(Downsample(current))

@@ -29,7 +29,9 @@ def write_images(folder: Path, images: Tensor, start: int = 0) -> None:
 
 
 def write_npz(path: Path, images: Tensor, labels: Tensor | None = None) -> None:
-    """Write arr_0 (N,H,W,C) uint8 and, with labels, arr_1 (N,) int64, as the evaluator of Dhariwal & Nichol 2021 reads.
+    """Write arr_0 (N,H,W,C) and, with labels, arr_1 (N,) int64.
+
+    Of uint8 images, it is what the evaluator of Dhariwal & Nichol 2021 reads.
 
     Raises:
         OSError: the file cannot be written; nothing is left behind.

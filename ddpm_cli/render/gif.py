@@ -6,6 +6,7 @@ unchanged, and the palette is made for the other pixels. Static areas are drawn 
 dithering, because its dots would blur the sharp squares and move from frame to frame.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from ..ours import SIGNATURE
 from .caption import INK
 from .pixels import BACKGROUND, EDGE
 
@@ -34,11 +36,19 @@ def encode_gif(target: Path | BinaryIO, frames: Sequence[np.ndarray], fps: float
     """Write an endless loop. frames (H,W), (H,W,1) or (H,W,3) uint8; the last one is held for `hold` seconds."""
     grey = frames[0].ndim == 2 or frames[0].shape[2] == 1
     images = [Image.fromarray(f.reshape(f.shape[:2])) for f in frames] if grey else list(_paletted(frames))
-    each = max(FASTEST, round(1000 / fps / TICK) * TICK)
-    durations = [each] * (len(images) - 1) + [max(each, round(hold * 1000 / TICK) * TICK)]
+    durations = frame_durations(len(images), fps)
+    durations[-1] = max(durations[-1], round(hold * 1000 / TICK) * TICK)
     images[0].save(
-        target, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False, disposal=1
-    )
+        target, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False, disposal=1,
+        comment=SIGNATURE,
+    )  # fmt: skip
+
+
+def frame_durations(n: int, fps: float) -> list[int]:
+    """Milliseconds of each of n frames, in hundredths of a second, so that the speed is `fps` on average."""
+    each = max(FASTEST, 1000 / fps)
+    ends = [round(i * each / TICK) * TICK for i in range(n + 1)]
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def _paletted(frames: Sequence[np.ndarray]) -> Iterator[Image.Image]:

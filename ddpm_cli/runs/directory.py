@@ -3,12 +3,10 @@
 import json
 import logging
 import logging.handlers
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -17,19 +15,22 @@ from typing import Any, NamedTuple, Protocol
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from ..data.images import Images
 from ..errors import BusyError, StorageError
 from ..files import replace, write_json
+from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
 from ..render.pixels import EDGE, default_scale, enlarge, grid, to_uint8
+from ..signals import SAVE, STOP, handled, name_of
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
 from .newest import point_latest
 
 log = logging.getLogger(__name__)
+ADDED = ("budget.json", "tracker.json", "wandb/")
+"""Files that only some runs have."""
 
 
 class Reporter(Protocol):
@@ -89,6 +90,7 @@ class RunDirectory:
 
     Raises:
         BusyError: another process is training in `folder`.
+        ConfigError: `folder` has files with the names of ours that this program did not write.
         OSError: `folder` cannot be written.
     """
 
@@ -108,9 +110,12 @@ class RunDirectory:
         self._handler: logging.Handler | None = None
         # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
-        self._old_signals: dict[int, Any] = {}
+        self._signals = ExitStack()
+        self._save_requested = False
 
     def __enter__(self) -> "RunDirectory":
+        if not is_run(self.folder):
+            check(self.folder, RUN, "run_dir")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._made_lock = not self._lock_path.exists()
         try:
@@ -121,8 +126,9 @@ class RunDirectory:
             ) from error
         logging.getLogger().addHandler(self._early)
         checkpoint.clean(self.checkpoints)
-        for leftover in self.folder.glob(".*.part"):
-            leftover.unlink()  # left by a process that was killed while writing
+        for name in (name for name in (*RUN, *ADDED) if not name.endswith("/")):
+            for leftover in self.folder.glob(f".{name}*.part"):
+                leftover.unlink()  # left by a process that was killed while writing
         return self
 
     def open(
@@ -142,21 +148,19 @@ class RunDirectory:
         self._opened = True
         write_json(self.folder / "config.json", self._config)
         _truncate(self.folder / "metrics.jsonl", step)
-        self._handler = _RunLog(self.folder / "train.log", encoding="utf-8")
+        self._handler = _RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().removeHandler(self._early)
         logging.getLogger().addHandler(self._handler)
         self._early.setTarget(self._handler)
         self._early.flush()
         point_latest(self.folder)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old_signals[number] = signal.signal(number, self._on_signal)
+        self._signals.enter_context(handled(STOP, self._on_signal))
+        self._signals.enter_context(handled(SAVE, self._on_save))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.reporter.stop()
-        for number, old in self._old_signals.items():
-            signal.signal(number, old)
+        self._signals.close()
         try:
             self._close(kind, error)
         finally:
@@ -219,9 +223,17 @@ class RunDirectory:
         if self.stop_signal is not None:
             raise KeyboardInterrupt
         self.stop_signal = number
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        again = "press Ctrl-C again" if number == signal.SIGINT else "send it again"
-        log.warning("%s: saving, then stopping; %s to quit now without saving", name, again)
+        again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
+        log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
+
+    def _on_save(self, number: int, frame: FrameType | None) -> None:
+        log.info("%s: saving, then going on", name_of(number))
+        self._save_requested = True
+
+    def save_requested(self) -> bool:
+        """Whether a signal has asked for a checkpoint since the last call."""
+        requested, self._save_requested = self._save_requested, False
+        return requested
 
 
 class _RunLog(logging.FileHandler):
@@ -257,8 +269,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def about(images: Images) -> dict[str, Any]:
-    """The facts about the data that a checkpoint stores."""
-    return {"shape": list(images.shape), "class_names": list(images.class_names), "images": len(images)}

@@ -1,5 +1,6 @@
 """The real images of a run, read from the dataset that it was trained on."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -41,7 +42,7 @@ def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed
 
 def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:
     """All images of a split, possibly none. Raises DataError when their shape is not the model's."""
-    images = _source(run, root).load(split, progress)
+    images = _loaded(_source(run, root), split, progress)
     if len(images) and images.shape != tuple(run.shape):
         raise DataError(
             f"root: its images have shape {images.shape}, but the model needs {tuple(run.shape)}; "
@@ -53,9 +54,9 @@ def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress)
 def examples(run: TrainedOn, root: str | None, n: int, seed: int, progress: Progress) -> Images:
     """At most `n` random held-out images, chosen by `seed`; training images if fewer are held out."""
     source = _source(run, root)
-    images: Images = source.load("val", progress)
+    images = _loaded(source, "val", progress)
     if len(images) < n:
-        images = source.load("train", progress)
+        images = _loaded(source, "train", progress)
     if not len(images):
         raise DataError("dataset: has no images; set root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n])
@@ -64,6 +65,18 @@ def examples(run: TrainedOn, root: str | None, n: int, seed: int, progress: Prog
 def shuffled(n: int, seed: int) -> torch.Tensor:
     """(n,) int64: a random permutation chosen by `seed`."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def _loaded(source: Any, split: Split, progress: Progress) -> Images:
+    """The images of a split. Raises DataError with advice for commands that have `root`, but no `dataset`."""
+    try:
+        images: Images = source.load(split, progress)
+    except DataError as error:
+        text = str(error).replace("dataset.root", "root").replace(" or set dataset.skip_damaged=true", "")
+        raise DataError(
+            re.sub(r"set dataset\.\w+=\S+", "name the folder it was trained on with root=FOLDER", text)
+        ) from error
+    return images
 
 
 def _source(run: TrainedOn, root: str | None) -> Any:

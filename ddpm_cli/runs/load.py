@@ -1,12 +1,13 @@
 """Opens a run: its manifest and tensors are read once, its objective and network are built once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 
 from ..build import checked, locate
+from ..data.survey import Values
 from ..errors import CheckpointError, OutOfMemoryError, explain
 from ..files import shown
 from ..hardware.options import Precision
@@ -19,6 +20,7 @@ from .families import family_of
 
 Weights = Literal["ema", "raw"]
 PACKAGE = "ddpm_cli"
+UNKNOWN_VALUES = Values()
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class RunModel:
         weights: which weights are loaded; `ema` only if the run has an average.
         shape: (C,H,W) of the images.
         class_names: of the images; empty when there are no classes.
+        values: the stored values of its pictures that were black and white.
     """
 
     checkpoint: Checkpoint | None
@@ -44,6 +47,7 @@ class RunModel:
     weights: Weights
     shape: tuple[int, ...]
     class_names: tuple[str, ...]
+    values: Values = UNKNOWN_VALUES
 
     @property
     def runtime(self) -> Runtime:
@@ -59,7 +63,7 @@ class LoadedRun:
     def __init__(self, run: RunModel):
         self.run = run
         self.config, self.trusted, self.runtime = run.config, run.trusted, run.runtime
-        self.shape, self.class_names = run.shape, run.class_names
+        self.shape, self.class_names, self.values = run.shape, run.class_names, run.values
 
     @property
     def path(self) -> str:
@@ -110,7 +114,7 @@ def load(
         spec = ModelSpec.of(config, chosen, trusted)
         module, used = _network(found, config, weights, trusted, spec.runtime)
         model = spec.wrap(module)
-        return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found)))
+        return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found), _values(found)))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         if explain(error)[1] == OutOfMemoryError.code:
             raise
@@ -144,6 +148,19 @@ def _network(
     module = network(config, trust=trusted)
     load_weights(module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), str(found.path))
     return runtime.prepare(module).eval().requires_grad_(False), weights
+
+
+def _values(found: Checkpoint) -> Values:
+    """The values of its pictures, which older checkpoints do not have."""
+    stored, dataset = found.manifest.get("about", {}).get("range"), found.manifest["config"].get("dataset")
+    chosen = dataset.get("range") if isinstance(dataset, Mapping) else None
+    everywhere = isinstance(chosen, list)
+    return Values(_pair(chosen) if everywhere else _pair(stored), everywhere)
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    return (float(value[0]), float(value[1])) if numbers and value[0] < value[1] else None
 
 
 def _about(found: Checkpoint) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -59,7 +59,7 @@ class TensorBoard:
     def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
         from torch.utils.tensorboard import SummaryWriter  # half a second to import
 
-        return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None))
+        return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
 
 
 class _TensorBoard:

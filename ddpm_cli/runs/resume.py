@@ -21,6 +21,7 @@ OLD_DEFAULTS: dict[str, Any] = {
     "model.fine_channels": 0,
     "model.norm_groups": 32,
     "model.self_condition": False,
+    "model.attention_side": "height",
     "schedule.shift": 1.0,
     "schedule.zero_terminal_snr": False,
     "objective.label_dropout": 0.0,
@@ -96,6 +97,8 @@ def check_resumable(start: Checkpoint | None, config: Mapping[str, Any]) -> None
 def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
     """Raise ConfigError for changes that make resuming impossible, warn of those that make it inexact."""
     changed = [key for key, a, b in differences(old, new) if (OLD_DEFAULTS.get(key) if a is None else a) != b]
+    if not isinstance(_at(new, "dataset.size"), list):  # of square images, both sides are the same
+        changed = [key for key in changed if key != "model.attention_side"]
     fixed = [key for key in changed if _under(key, FIXED)]
     if fixed:
         # a changed class comes first: it is the cause of most other differences

@@ -43,7 +43,7 @@ class AutoencoderGenerator(Generator):
     def plan(self, request: Request, weights: Tensor | None = None) -> Task:
         """weights: draws n interpolations between two seeds, or one between two pictures."""
         check_one_pass(request)
-        seeds = request.seeds
+        seeds = request.image_seeds
         if weights is not None:
             paths = request.n if request.task == "between_seeds" else 1
             seeds, weights = list(range(paths)) * len(weights), weights.repeat_interleave(paths)
@@ -96,7 +96,7 @@ class AutoencoderGenerator(Generator):
                 return slerp(one, other, fractions[list(rows)].to(device))
 
             return spherical, {}
-        pictures = [picture_of(str(path), self.shape, "between") for path in request.between]
+        pictures = [picture_of(str(path), self.shape, "between", self.values) for path in request.between]
         with torch.no_grad():
             mean, log_var = model.encode(torch.cat(pictures).to(device))
         deviation = (0.5 * log_var).exp()

@@ -135,7 +135,7 @@ class DiffusionGenerator(Generator):
         self, request: Request, sampler: Sampler, guidance: ReadyGuidance, weights: Tensor | None
     ) -> PerImageSettings:
         """The seed, class and interpolation weight of each image."""
-        seeds, interpolated = request.seeds, request.between is not None and weights is None
+        seeds, interpolated = request.image_seeds, request.between is not None and weights is None
         if request.task == "between_seeds":
             if request.seed:
                 raise ConfigError(f"seed: not used with between=[SEED,SEED], got {request.seed}; leave it out")
@@ -147,7 +147,9 @@ class DiffusionGenerator(Generator):
         if weights is not None:
             labels = None if labels is None else labels.repeat(len(weights))
             seeds, per_image = seeds * len(weights), weights.repeat_interleave(request.n)
-        return PerImageSettings(self.model, self.shape, sampler, guidance.guidance, seeds, labels, per_image)
+        return PerImageSettings(
+            self.model, self.shape, sampler, guidance.guidance, seeds, labels, per_image, self.values
+        )
 
     def _labels(self, request: Request, guidance: ReadyGuidance, interpolated: bool) -> Tensor | None:
         """The class of each image, (n,); -1 = no class; None if neither model nor guidance use classes.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.survey import Values
 from ..diffusion.denoiser import Denoise, Denoiser
 from ..diffusion.editing import BetweenNoise, RePaint, Shortened, interpolate, vary
 from ..diffusion.generate import denoise_of, run_sampler, start, trajectory
@@ -14,6 +15,7 @@ from ..diffusion.guidance import Guidance
 from ..diffusion.noise import ImageNoise
 from ..diffusion.samplers import Frame, Sampler
 from ..runs.assemble import network_calls
+from ..runs.load import UNKNOWN_VALUES
 from .inputs import mask_of, picture_of
 from .request import Request
 from .task import Task
@@ -35,6 +37,7 @@ class PerImageSettings:
     seeds: Sequence[int]
     labels: Tensor | None
     weights: Tensor | None = None
+    values: Values = UNKNOWN_VALUES
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +103,7 @@ def _plain(request: Request, settings: PerImageSettings) -> Task:
 
 def _variation(request: Request, settings: PerImageSettings) -> Task:
     assert request.init is not None
-    image = picture_of(request.init, settings.shape, "init")
+    image = picture_of(request.init, settings.shape, "init", settings.values)
     schedule, strength = settings.model.schedule, request.strength or STRENGTH
     x = image.to(settings.device)
 
@@ -114,7 +117,7 @@ def _variation(request: Request, settings: PerImageSettings) -> Task:
 
 def _inpaint(request: Request, settings: PerImageSettings) -> Task:
     assert request.init is not None and request.mask is not None
-    image = picture_of(request.init, settings.shape, "init")
+    image = picture_of(request.init, settings.shape, "init", settings.values)
     mask = mask_of(request.mask, request.init, settings.shape)
     repaint, schedule = RePaint(request.resample or RESAMPLE, request.jump or JUMP), settings.model.schedule
     x, unknown = image.to(settings.device), mask.to(settings.device)
@@ -131,7 +134,7 @@ def _inpaint(request: Request, settings: PerImageSettings) -> Task:
 
 def _between_images(request: Request, settings: PerImageSettings) -> Task:
     assert request.between is not None
-    one, other = (picture_of(str(path), settings.shape, "between") for path in request.between)
+    one, other = (picture_of(str(path), settings.shape, "between", settings.values) for path in request.between)
     schedule, strength = settings.model.schedule, request.strength or BETWEEN
     ends = one.to(settings.device), other.to(settings.device)
 

@@ -1,6 +1,6 @@
 """The output folder of `ddpm sample`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
 from ..files import write_json
+from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
 from ..render.pixels import BACKGROUND, columns_by_class, default_scale, enlarge, grid, layout
 
-INPUTS = ("input", "input_other", "masked")
 LONG_ROW = 12
 
 
@@ -23,14 +22,28 @@ class SampleFolder:
     sample.json is written last: if it exists, the folder is complete.
 
     Raises:
-        ConfigError: the folder contains other files.
+        ConfigError: the folder has files, and none of them is ours.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.facts = folder / "sample.json"
-        if folder.is_dir() and any(folder.iterdir()) and not self._is_ours():
-            raise ConfigError(f"out: {folder} has other files; name an empty or new folder")
+        check_folder(folder, "out")
+
+    def begin(self, n: int, inputs: Collection[str] = ()) -> None:
+        """Prepare the folder for n images; those of an earlier call are removed, unless they are drawn again.
+
+        Raises:
+            ConfigError: a file that would be replaced is not ours.
+        """
+        names = ["grid.png", "samples.npz", "sample.json", *(f"{name}.png" for name in inputs)]
+        claim(self.folder, [*names, *(f"images/{i:06d}.png" for i in range(n))], "out")
+        self.facts.unlink(missing_ok=True)
+        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+
+    def add(self, first: int, pixels: Tensor) -> None:
+        """Write images (B,C,H,W) uint8, of which the first one has the index `first`."""
+        write_images(self.folder / "images", pixels, first)
 
     def write(
         self,
@@ -39,28 +52,27 @@ class SampleFolder:
         columns: int | None,
         facts: Mapping[str, Any],
         inputs: Mapping[str, Tensor] | None = None,
+        units: Tensor | None = None,
     ) -> None:
         """Write all files; they replace the samples of an earlier call.
 
         Args:
             pixels: (N,C,H,W) uint8.
+            units: the same images in other units, for samples.npz.
             inputs: the input pictures of the task, (1,C,H,W) uint8 each, by name; also shown in the grid.
+
+        Raises:
+            ConfigError: a file that would be replaced is not ours.
         """
-        self.facts.unlink(missing_ok=True)
-        images, inputs = self.folder / "images", inputs or {}
-        images.mkdir(parents=True, exist_ok=True)
-        for old in [*images.glob("*.png"), *(self.folder / f"{name}.png" for name in INPUTS)]:
-            old.unlink(missing_ok=True)
-        write_images(images, pixels)
-        write_npz(self.folder / "samples.npz", pixels, labels)
+        inputs = inputs or {}
+        self.begin(len(pixels), inputs)
+        self.add(0, pixels)
+        write_npz(self.folder / "samples.npz", pixels if units is None else units, labels)
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
         write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs))
         write_json(self.facts, facts)
-
-    def _is_ours(self) -> bool:
-        ours = {"grid.png", "images", "samples.npz", "sample.json", *(f"{name}.png" for name in INPUTS)}
-        return all(p.name in ours for p in self.folder.iterdir())
+        complete(self.folder)
 
 
 def picture_of_samples(pixels: Tensor, columns: int | None, inputs: Mapping[str, Tensor]) -> np.ndarray:

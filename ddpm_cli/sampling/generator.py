@@ -13,6 +13,7 @@ from torch import Tensor
 from ..build import check_positive, check_seed, checked
 from ..data.images import Images
 from ..data.source import Split
+from ..data.survey import BYTE
 from ..diffusion.samplers import Frame
 from ..errors import CheckpointError, ConfigError
 from ..hardware.options import CompileSetting, Precision
@@ -25,9 +26,9 @@ from ..runs.load import LoadedRun, Weights, load
 from .animation import Animation, AnimationOptions
 from .batching import Batching, NetworkCall, Size
 from .bits import Bits, BitsEvaluator, BitsOptions
-from .pipeline import Pipeline
+from .pipeline import Drawn, Pipeline
 from .request import Request
-from .samples import Samples
+from .samples import Dtype, Samples
 from .task import Task
 
 ANIMATION_KEYS = {f.name for f in fields(AnimationOptions)}
@@ -88,11 +89,14 @@ class Generator(LoadedRun, ABC):
             log.warning("sampler: ignored; this model samples in one pass")
         return {key: value for key, value in job.config.items() if key not in self.ignores}
 
-    def pipeline(self, request: Request, batch_size: Size = "auto", compile: CompileSetting = "auto") -> Pipeline:
+    def pipeline(
+        self, request: Request, batch_size: Size = "auto", compile: CompileSetting = "auto", dtype: Dtype = "uint8"
+    ) -> Pipeline:
         """The pipeline that draws `request`: checked now, drawn when called. Raises what `plan` raises."""
         task = self.plan(request)
         batching = Batching(self.run, self.network_call, task.n, task.calls, batch_size)
-        return Pipeline(task, batching, compile, self.facts, interpolated=request.between is not None)
+        drawn = Drawn(self.facts, self.class_names, request.between is not None, self.values.ends or BYTE, dtype)
+        return Pipeline(task, batching, compile, drawn)
 
     @checked
     def sample(
@@ -101,6 +105,7 @@ class Generator(LoadedRun, ABC):
         *,
         batch_size: Size = "auto",
         compile: CompileSetting = "auto",
+        dtype: Dtype = "uint8",
         progress: Progress = silent,
         **settings: Any,
     ) -> Samples:
@@ -110,7 +115,7 @@ class Generator(LoadedRun, ABC):
             ConfigError, DataError: as `Request` and `plan`.
             NonFiniteError: the model returns NaN or infinity.
         """
-        return self.pipeline(_request(request, settings), batch_size, compile)(progress)
+        return self.pipeline(_request(request, settings), batch_size, compile, dtype)(progress)
 
     @checked
     def draw(self, request: Request, batch_size: Size = "auto", progress: Progress = silent) -> Iterator[Samples]:

@@ -1,5 +1,6 @@
 """Reads the pictures and masks that a request names, in the model's size and format."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,27 +13,39 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..data.convert import flatten, picture
+from ..data.formats import opened
 from ..data.images import to_float
+from ..data.survey import Values
 from ..errors import DataError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+NEAR, PLAIN = 40, 0.9
+"""A shade this near to black or white counts as such; a drawing has one of them in at least this share of it."""
 
 
-def picture_of(path: str, shape: tuple[int, ...], key: str) -> Tensor:
+def picture_of(path: str, shape: tuple[int, ...], key: str, values: Values) -> Tensor:
     """The picture at `path`, resized and cropped to the model's shape, (1,C,H,W) in [-1, 1].
+
+    Args:
+        values: the run's own, so that the picture is as bright as its training pictures were.
 
     Raises:
         DataError: it is missing or unreadable.
     """
     channels, height, width = shape
-    array = _read(path, key, lambda image: picture(image, (height, width), channels))
+    array = _read(
+        path,
+        key,
+        lambda image: picture(image, (height, width), channels, ends=values.ends, everywhere=values.everywhere),
+    )
     return to_float(torch.from_numpy(np.array(array))[None])
 
 
 def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
-    """Where the mask at `path` is white, (1,1,H,W) bool; resized and cropped like the picture at `init`.
+    """Where to repaint, (1,1,H,W) bool: see `marked`; resized and cropped like the picture at `init`.
 
-    A pixel of the model is repainted when any part of it is white, so that nothing marked for repainting remains.
+    A pixel of the model is repainted when any part of it is marked, so that nothing marked for repainting remains.
 
     Raises:
         DataError: it is missing or unreadable, has other proportions than the picture, or is all of one colour.
@@ -40,8 +53,9 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
     _, height, width = shape
 
     def convert(image: Image.Image) -> np.ndarray:
-        grey = flatten(ImageOps.exif_transpose(image), 1, behind="black")  # transparent areas are not repainted
-        white = Image.fromarray(np.where(np.asarray(grey) >= 128, 255, 0).astype(np.float32))
+        area, how = marked(ImageOps.exif_transpose(image))
+        log.info("mask: %s is repainted", how)
+        white = Image.fromarray(np.where(area, 255, 0).astype(np.float32))
         return np.asarray(ImageOps.fit(white, (width, height), Image.Resampling.BOX)) > 0.5
 
     mask_w, mask_h = _read(path, "mask", _size)
@@ -58,6 +72,27 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
     return white
 
 
+def marked(image: Image.Image) -> tuple[np.ndarray, str]:
+    """The area of a mask to repaint, (H,W) bool, and a name for it.
+
+    Of a picture with transparent parts it is the drawing, if what is not transparent is all white or all black, and
+    otherwise the hole: the transparent part. Of any other picture it is the light part, from half of white on.
+    """
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        solid = rgba[..., 3] >= 128
+        if solid.any() and not solid.all():
+            shade = np.asarray(image.convert("RGBA").convert("RGB").convert("L"))[solid].astype(int)
+            dark, light = (shade <= NEAR).mean(), (shade >= 255 - NEAR).mean()
+            if max(dark, light) >= PLAIN:
+                return solid, f"what is {'black' if dark > light else 'white'}"
+            if dark + light < PLAIN:
+                return ~solid, "the transparent part"
+    grey = np.asarray(flatten(image, 1, behind="black"))
+    between = ((grey > NEAR) & (grey < 255 - NEAR)).mean()
+    return grey >= 128, "the part from half of white on" if between > 1 - PLAIN else "the white part"
+
+
 def _size(image: Image.Image) -> tuple[int, int]:
     return ImageOps.exif_transpose(image).size
 
@@ -67,7 +102,7 @@ def _read(path: str, key: str, convert: Callable[[Image.Image], T]) -> T:
         raise DataError(f"{key}: there is no file {path}; check the path")
     with _readable(path, key), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path) as image:
+        with opened(Path(path)) as image:
             return convert(image)
 
 

@@ -31,7 +31,7 @@ class MixtureGenerator(Generator):
             raise ConfigError("prior: only for autoencoders, and this is a Gaussian mixture; leave it out")
         if request.between is not None:
             raise ConfigError("between: a Gaussian mixture cannot interpolate; use a diffusion model or an autoencoder")
-        seeds = request.seeds
+        seeds = request.image_seeds
 
         def images(rows: Sequence[int]) -> Tensor:
             return draws(self.model, [seeds[i] for i in rows], request.pixel_noise)

@@ -14,6 +14,7 @@ from ..text import NameText, PathText
 from .animation import FPS, HOLD, AnimationOptions, Kind
 from .batching import Size
 from .request import Request
+from .samples import Dtype
 
 SUFFIXES = (".gif", ".mp4")
 OTHER_PICTURES = (".png", ".webp", ".webm", ".apng", ".jpg")
@@ -25,6 +26,7 @@ class SampleOptions(Request):
 
     ckpt: PathText = "outputs/latest"
     batch_size: Size = "auto"
+    dtype: Dtype = "uint8"
     weights: Weights = "ema"
     device: str = "auto"
     precision: Precision = "auto"

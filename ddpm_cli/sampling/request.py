@@ -1,5 +1,6 @@
 """A request for samples, as one value."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +12,7 @@ from ..build import check_fields, check_positive, check_seed
 from ..diffusion.guidance import Guidance
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
-from ..text import NameText, PathText
+from ..text import NameText, PathText, printable
 from .guidance import ClassifierGuidance
 from .run_guidance import RunGuidance
 from .run_sampler import RunSampler
@@ -19,6 +20,8 @@ from .run_sampler import RunSampler
 TaskName = Literal["plain", "variation", "inpaint", "between_images", "between_seeds"]
 Prior = Literal["auto", "normal", "gmm"]
 Label = int | NameText
+LISTED = 30
+"""Classes that an error lists."""
 MOST = 1_000_000
 """The most images of one request: all are kept in memory until the last one is drawn."""
 
@@ -30,7 +33,9 @@ class Request:
     Args:
         n: the number of images.
         seed: image i is drawn with seed + i.
-        label: the class of all images, by number or name.
+        seeds: draw these images of an earlier request again: image i with seeds[i] and, without other labels, with the
+            class that it had there, if that one began at `seed`. n is their number.
+        label: the class of all images, by name or number, see `class_number`.
         labels: several classes, repeated over the images.
         init: a picture to draw n variations of.
         mask: with init, a picture whose white area is repainted.
@@ -47,6 +52,7 @@ class Request:
 
     n: int = 64
     seed: int = 0
+    seeds: list[int] | None = None
     label: Label | None = None
     labels: list[Label] | None = None
     init: PathText | None = None
@@ -63,6 +69,8 @@ class Request:
     def __post_init__(self) -> None:
         check_fields(self)
         check_seed(self.seed)
+        if self.seeds is not None:
+            self._check_seeds(self.seeds)
         check_positive(n=self.n)
         if self.n > MOST:
             raise ConfigError(f"n: at most {MOST:,} at a time, got {self.n:,}; call again with another seed")
@@ -90,9 +98,19 @@ class Request:
         return "inpaint" if self.mask is not None else "variation" if self.init is not None else "plain"
 
     @property
-    def seeds(self) -> list[int]:
+    def image_seeds(self) -> list[int]:
         """One seed per image."""
-        return list(range(self.seed, self.seed + self.n))
+        return self.seeds if self.seeds is not None else list(range(self.seed, self.seed + self.n))
+
+    def _check_seeds(self, seeds: list[int]) -> None:
+        """Sets n. Raises ConfigError for seeds out of range, and for tasks whose images do not each have their own."""
+        if not seeds:
+            raise ConfigError("seeds: is empty; name seeds, or leave it out")
+        if self.task != "plain":
+            raise ConfigError("seeds: cannot be combined with init, mask or between; set seed instead")
+        for seed in seeds:
+            check_seed(seed)
+        object.__setattr__(self, "n", len(seeds))
 
     @property
     def names_classes(self) -> bool:
@@ -107,7 +125,10 @@ class Request:
         if self.label is not None and self.labels is not None:
             raise ConfigError("label: cannot be combined with labels; set only one of them")
         requested = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
-        return cycle([_class(label, names) for label in requested] or range(len(names)), self.n)
+        numbers = [class_number(label, names) for label in requested]
+        if self.seeds is not None and not numbers:
+            return torch.tensor([(seed - self.seed) % len(names) for seed in self.seeds], dtype=torch.int64)
+        return cycle(numbers or range(len(names)), self.n)
 
     def interpolation_weights(self) -> Tensor:
         """(n,) the position of each image between the two ends, from 0 to 1.
@@ -132,9 +153,21 @@ def _check_ends(ends: list[int | str]) -> None:
         raise ConfigError(f"between: seeds must be at least 0, got {ends}")
 
 
-def _class(label: Label, names: Sequence[str]) -> int:
-    if isinstance(label, int) and 0 <= label < len(names):
-        return label
-    if str(label) in names:
-        return names.index(str(label))
-    raise ConfigError(f"label: there is no class {label!r}; classes: {', '.join(names)}")
+def class_number(label: Label, names: Sequence[str]) -> int:
+    """The number of the class that `label` means: the class of that name, or, written as #2, the third class.
+
+    A plain number also counts classes from 0, but only if no class has a number as its name.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    text = str(label)
+    if text in names:
+        return names.index(text)
+    number = re.fullmatch(r"(#?)(\d+)", text)
+    numbered = any(name.isdecimal() for name in names)
+    if number and (number[1] or not numbered) and int(number[2]) < len(names):
+        return int(number[2])
+    shown = ", ".join(map(printable, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+    wrong = text if text.isdecimal() else f"'{printable(text)}'"
+    raise ConfigError(f"label: there is no class {wrong}; classes: {shown}; #0 is the first one, #1 the second")

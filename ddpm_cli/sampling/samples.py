@@ -3,13 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..render.files import png_bytes
 from .folder import SampleFolder, columns_of_samples, picture_of_samples
+
+Dtype = Literal["uint8", "uint16", "float32"]
+
+
+def in_units(images: Tensor, ends: tuple[float, float], dtype: Dtype) -> Tensor | None:
+    """Images in [-1, 1] as stored values, of which `ends` are black and white; None for uint8."""
+    if dtype == "uint8":
+        return None
+    low, high = ends
+    values = low + (images.double().cpu().clamp(-1, 1) + 1) / 2 * (high - low)
+    if dtype == "float32":
+        return values.float()
+    return values.round().clamp(0, 65535).to(torch.int32).to(torch.uint16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +31,7 @@ class Samples:
     """
     Args:
         images: (N,C,H,W) uint8 on the host.
+        units: (N,C,H,W) uint16 or float32, the same images in the units of the training pictures; or None.
         classes: (N,) int64, or None.
         seeds: one per image; None for an interpolation between two seeds.
         facts: the content of sample.json.
@@ -30,6 +45,7 @@ class Samples:
     facts: dict[str, Any]
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     interpolated: bool = False
+    units: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,7 +77,7 @@ class Samples:
             OSError: it cannot be written.
         """
         output = SampleFolder(Path(folder))
-        output.write(self.images, self.classes, self.columns, self.facts, self.inputs)
+        output.write(self.images, self.classes, self.columns, self.facts, self.inputs, self.units)
         return output.folder
 
     def _repr_png_(self) -> bytes:

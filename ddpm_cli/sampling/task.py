@@ -40,15 +40,15 @@ class Task:
         return len(self.seeds)
 
     def batches(
-        self, batch_size: int, on_step: Callable[[int], None], shrink: bool = False
+        self, batch_size: int, on_step: Callable[[int], None], shrink: bool = False, first: int = 0
     ) -> Iterator[tuple[range, Tensor]]:
         """Draws batch by batch. Yields the indices of the images and the images (B,C,H,W).
 
         Args:
             on_step: called after each step with the number of images.
+            first: the index of the image to begin with.
             shrink: if a batch does not fit into the device's memory, it and all later ones are halved and drawn again.
         """
-        first = 0
         while first < self.n:
             rows = range(first, min(first + batch_size, self.n))
             drawn = self._batch(rows, on_step, shrink and len(rows) > 1)

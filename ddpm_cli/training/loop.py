@@ -1,5 +1,6 @@
 """The training loop: one for every objective."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ def train(
 
 
 class StepStatus(NamedTuple):
-    """done: the plan is finished; stop: a signal arrived; late: the last save was too long ago."""
+    """done: the plan is finished; stop: a signal arrived; late: the last save was too long ago, or one is asked for."""
 
     done: bool
     stop: bool
@@ -101,6 +102,7 @@ class _Pauses:
     def _status(self) -> StepStatus:
         plan, state = self.course.plan, self.state
         late = plan.save_seconds is not None and state.seconds - self.saved >= plan.save_seconds
+        late = self.run.save_requested() or late
         return StepStatus(finished(state, plan, self.images), self.run.stop_signal is not None, late)
 
     def take(self, status: StepStatus, best: bool) -> None:
@@ -153,15 +155,14 @@ def update(
     size = len(batch.x)
     part = state.micro_batch(plan.micro_batch_size, size)
     logs: dict[str, Tensor] = {}
-    for first in range(0, size, part):
-        rows = slice(first, min(first + part, size))
+    for rows in equal_parts(size, part):
         rng = StepRandom(seed, state.step, batch.x.device, size, rows)
         loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
         if part == size:
             loss.value.backward()
             logs = dict(loss.logs)
             break
-        weight = (rows.stop - first) / size
+        weight = (rows.stop - rows.start) / size
         (loss.value * weight).backward()
         for name, value in loss.logs.items():
             logs[name] = logs[name] + value * weight if name in logs else value * weight
@@ -174,6 +175,13 @@ def update(
         state.ema.update(state.step)
     state.step += 1
     return logs | {"grad_norm": norm}
+
+
+def equal_parts(size: int, part: int) -> list[slice]:
+    """The rows of a batch of `size` in the fewest parts of at most `part` rows, which differ by one row at most."""
+    n = -(-size // part)
+    ends = [i * size // n for i in range(n + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def run_callbacks(

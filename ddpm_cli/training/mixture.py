@@ -14,7 +14,8 @@ from ..files import shown
 from ..models.gmm import GMM
 from ..objectives.em import EM
 from ..runs.assemble import completed, network
-from ..runs.directory import Reporter, RunDirectory, about
+from ..runs.directory import Reporter, RunDirectory
+from ..runs.identity import about, changed, write_files
 from ..runs.resume import check_resumable, starting_point
 from ..sampling.mixture import draws
 from .em import EMState, finished, fit
@@ -37,6 +38,8 @@ class MixtureSession(Session):
         """Raises ConfigError for options that only make sense with gradients."""
         if self.plan.epochs is not None:
             raise ConfigError("trainer.epochs: EM uses all images in each step; set trainer.steps instead")
+        if self.options.finetune is not None:
+            raise ConfigError("finetune: EM starts from the images, not from weights; leave it out")
         for name in ("best_by", "features"):
             if getattr(self.plan, name) is not None:
                 raise ConfigError(f"trainer.{name}: EM does not support it, its last step is its best; leave it out")
@@ -53,6 +56,7 @@ class MixtureSession(Session):
             state = EMState(cast(GMM, self.spec.wrap(network(config))))
             start = starting_point(self.folder, self.options.resume)
             check_resumable(start, config)
+            changed(start, images)
             if start is not None:
                 state.load(start)
             if finished(state, self.plan):
@@ -60,6 +64,7 @@ class MixtureSession(Session):
                 advice = "EM has converged" if state.converged else longer
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             directory.open(state.step, config, about(images))
+            write_files(self.folder, images)
             c, h, w = images.shape
             count, components = f"{len(images):,}", len(state.module.mixture.weights)
             log.info("%s images of %dx%dx%d, %d components", count, h, w, c, components)

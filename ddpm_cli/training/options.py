@@ -1,8 +1,9 @@
 """The options of `ddpm train`, checked once; see conf/train.yaml."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -13,6 +14,7 @@ from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..objectives.base import Objective
+from ..runs.job import Job
 from ..runs.loggers import LoggerChoice, choices_of
 from ..sampling.run_guidance import in_training
 from ..sampling.run_sampler import without_run
@@ -31,6 +33,7 @@ class TrainOptions:
     seed: int
     run_dir: PathText
     resume: bool | PathText
+    finetune: PathText | None
     objective: Objective
     optimizer: Callable[..., Optimizer]
     schedule: Schedule
@@ -51,8 +54,33 @@ class TrainOptions:
         object.__setattr__(self, "guidance", in_training(self.guidance))
         if self.run_dir == "":
             raise ConfigError("run_dir: is empty; name a directory, or leave it out")
+        if self.finetune is not None and isinstance(self.resume, str):
+            raise ConfigError("finetune: cannot be combined with resume=PATH; set only one of them")
         _ = self.loggers
 
     @cached_property
     def loggers(self) -> dict[str, LoggerChoice]:
         return choices_of(self.logger)
+
+
+def rate_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """The learning rate of the config, as an argument for its optimizer, if it has one."""
+    rate = config["optimizer"].get("lr")
+    return {} if rate is None else {"lr": float(rate)}
+
+
+def plan_of(options: TrainOptions, job: Job) -> Plan:
+    """The plan of the run: steps or seconds that the user sets replace a budget that he did not set.
+
+    Raises:
+        ConfigError: the user set both.
+    """
+    plan = options.trainer
+    if plan.budget is not None and job.sets("trainer.max_seconds") and not job.sets("trainer.budget"):
+        plan = replace(plan, budget=plan.limit)
+    steps = next((key for key in ("trainer.steps", "trainer.epochs") if job.sets(key)), None)
+    if plan.budget is None or steps is None or getattr(plan, steps.partition(".")[2]) is None:
+        return plan
+    if job.sets("trainer.budget"):
+        raise ConfigError(f"{steps}: cannot be combined with trainer.budget, which decides it; set only one of them")
+    return replace(plan, budget=None)

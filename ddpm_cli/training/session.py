@@ -9,25 +9,24 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ..build import locate
 from ..data.images import Images
 from ..diffusion.guidance import ClassifierFree
 from ..errors import ConfigError, Stopped
 from ..files import override, shown
-from ..hardware.runtime import choose_runtime
 from ..progress import Progress
 from ..render.pixels import to_uint8
 from ..runs.assemble import ModelSpec, completed, network
 from ..runs.checkpoint import Checkpoint, name_of
-from ..runs.directory import GridStyle, Reporter, RunDirectory, about
-from ..runs.families import family_of
+from ..runs.directory import GridStyle, Reporter, RunDirectory
+from ..runs.identity import about, changed, check_classes, unlearned, write_files
 from ..runs.job import Job
-from ..runs.load import PACKAGE
 from ..runs.resume import check_resumable, starting_point
 from .budget import opened
+from .finetune import take_weights
 from .loop import finished, train
-from .options import TrainOptions
+from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
+from .rates import warn_of_jump
 from .setup import prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
@@ -62,51 +61,6 @@ class LiveRun:
     held_out: Images
 
 
-def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Monitor) -> Outcome:
-    """Train a model as the options say, in the job's folder. Everything is checked before the first file is written.
-
-    Raises:
-        DdpmError: anything that is wrong, as one line.
-        Stopped: a signal arrived; the run is saved.
-    """
-    plan = options.trainer
-    runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
-    spec = ModelSpec(options.objective, options.schedule, runtime)
-    config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, every job has its own
-    model = spec.wrap(network(config))
-    return session_class(model)(options, replace(job, config=config), spec, model).run(reporter, monitor)
-
-
-def session_class(model: nn.Module) -> "type[Session]":
-    """The subclass that trains models of this kind."""
-    cls = locate(family_of(model).trained, "model", {PACKAGE})
-    assert isinstance(cls, type) and issubclass(cls, Session)
-    return cls
-
-
-def _rate(config: Mapping[str, Any]) -> dict[str, float]:
-    """The learning rate of the config, as an argument for its optimizer, if it has one."""
-    rate = config["optimizer"].get("lr")
-    return {} if rate is None else {"lr": float(rate)}
-
-
-def plan_of(options: TrainOptions, job: Job) -> Plan:
-    """The plan of the run: steps or seconds that the user sets replace a budget that he did not set.
-
-    Raises:
-        ConfigError: the user set both.
-    """
-    plan = options.trainer
-    if plan.budget is not None and job.sets("trainer.max_seconds") and not job.sets("trainer.budget"):
-        plan = replace(plan, budget=plan.limit)
-    steps = next((key for key in ("trainer.steps", "trainer.epochs") if job.sets(key)), None)
-    if plan.budget is None or steps is None or getattr(plan, steps.partition(".")[2]) is None:
-        return plan
-    if job.sets("trainer.budget"):
-        raise ConfigError(f"{steps}: cannot be combined with trainer.budget, which decides it; set only one of them")
-    return replace(plan, budget=None)
-
-
 class Session:
     """Training by gradients. Families override what they do besides the training loop.
 
@@ -119,6 +73,8 @@ class Session:
     gradient_steps: ClassVar[bool] = True
     draws: ClassVar[bool] = False
     """Whether it draws samples, so that a monitor can measure them."""
+    source: Checkpoint | None = None
+    """Where the weights of a new run come from."""
 
     def __init__(self, options: TrainOptions, job: Job, spec: ModelSpec, model: nn.Module):
         self.options, self.job, self.spec, self.model = options, job, spec, model
@@ -187,24 +143,44 @@ class Session:
                 images, validation = source.load("train", progress), source.load("val", progress)
                 self.load(validation, progress)
             start = starting_point(self.folder, self.options.resume)
+            check_classes(start, images, self.job.config)
             config = self._completed(images, start)
             check_resumable(start, config)
             if self.plan.best_by_validation and not len(validation):
                 raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
-            optimizer = partial(self.options.optimizer, **_rate(config))
+            optimizer = partial(self.options.optimizer, **rate_of(config))
             state = prepare(network(config), optimizer, self.plan, self.spec, start, images)
             state.lead = time.perf_counter() - self.job.began
+            self._begin_from(start, state, images)
             self.plan = opened(self.plan, state)
             held_out = at_most(validation, self.plan.eval_images)
             live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
             if finished(state, self.plan, len(images)) and not self.pending(state):
                 if start is not None and not start.path.is_relative_to(self.folder):
                     at = f"{shown(start.path)} is already at step {state.step}"
-                    raise ConfigError(f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget)")
+                    raise ConfigError(
+                        f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget), or set "
+                        "finetune instead of resume, for a new run from its weights"
+                    )
                 advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
+
+    def _begin_from(self, start: Checkpoint | None, state: TrainState, images: Images) -> None:
+        """Take the weights to fine-tune into a new run; in a resumed one, forget a best checkpoint of other data."""
+        if start is None:
+            if self.source is not None:
+                take_weights(state, self.source, images.class_names)
+            return
+        if self.source is not None:
+            log.info("finetune: ignored, as this run has begun already; it resumes from its own checkpoint")
+        if changed(start, images):
+            state.best = {}
+        elif state.best and not start.path.is_relative_to(self.folder):
+            log.info("the best checkpoint is chosen from here on: the one so far is not in this run_dir")
+            state.best = {}
+        warn_of_jump(start, self.plan, state.step, len(images))
 
     def _completed(self, images: Images, start: Checkpoint | None) -> Mapping[str, Any]:
         """The config with what depends on the data, and with a width for the network."""
@@ -227,6 +203,9 @@ class Session:
         if not finished(state, plan, len(images)):
             self.begin(state)
         directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
+        write_files(self.folder, images)
+        for line in () if images.facts is None else (*images.facts.lines, *unlearned(config, images)):
+            log.info("%s", line)
         log.info("%s", self._summary(images, state.module))
         if state.resumed_from is not None:
             total = plan.length(len(images))

@@ -1,5 +1,6 @@
 """Builds the training state (optimizer, average, compilation) from a network and a plan."""
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,8 @@ from .auto import Auto
 from .ema import EMA
 from .plan import Plan
 from .state import TrainState
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -55,6 +58,12 @@ def prepare(
     _compile(state, plan, runtime.device, start is not None, auto)
     if plan.micro_batch_size == "auto" and auto is not None and "micro_batch_size" not in state.chosen:
         state.chosen["micro_batch_size"] = auto.micro_batch()
+    part = state.micro_batch(plan.micro_batch_size, plan.batch_size)
+    if part < plan.batch_size and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+        log.warning(
+            "trainer.micro_batch_size: batch norm takes its statistics from %d images at a time instead of %d, so the "
+            "result differs from that of whole batches", part, plan.batch_size,
+        )  # fmt: skip
     return state
 
 

@@ -1,0 +1,183 @@
+"""Which files in a folder are ours: a marker lists them, and only those are ever replaced, removed or left out.
+
+The markers are sample.json, eval.json and bench.json, and config.json beside the checkpoints of a run. While files are
+being written the marker is a hidden file. It is written before the files, so that a program that is killed while it
+writes leaves no files of unknown origin. A name that ends in a slash is a folder with everything in it. A single file,
+such as a GIF, has a signature in it.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .errors import BusyError, ConfigError
+from .files import write_json
+
+MARKER, LOCK, CLAIM, DRAWN = ".ddpm.json", ".lock", ".ddpm.new", ".drawn"
+HIDDEN = {MARKER, LOCK, CLAIM, DRAWN}
+RUN = ("checkpoints/", "samples/", "tensorboard/", "config.json", "data.json", "metrics.jsonl", "train.log")
+"""What training writes, besides files that some runs have."""
+SAMPLES = ("grid.png", "samples.npz", "sample.json", "input.png", "input_other.png", "masked.png")
+EVALUATION = ("eval.json", "tensorboard/", "bound.png", "confusion.png", "mistakes.png", "pairs.png", "samples.png")
+BENCHMARK = ("bench.json", "samplers.png")
+SIGNATURE = b"made by ddpm-cli"
+SIGNS = {MARKER, "sample.json", "eval.json", "bench.json", "config.json"}
+"""Files that show that the program wrote into a folder."""
+
+
+def listed(folder: Path) -> frozenset[str]:
+    """The names of our files in `folder`, relative to it."""
+    return frozenset(_listed(folder))
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    hidden, samples, evaluation, benchmark = (
+        _json(folder / name) for name in (MARKER, "sample.json", "eval.json", "bench.json")
+    )
+    yield from _texts(hidden.get("files"))
+    if "checkpoint_sha256" in samples:
+        yield from SAMPLES
+        n = samples.get("n")
+        yield from (f"images/{i:06d}.png" for i in range(n if isinstance(n, int) and n < 10**7 else 0))
+    if isinstance(evaluation.get("protocol"), dict):
+        yield from EVALUATION
+    if "protocol" in benchmark and ("figures" in benchmark or "exact" in benchmark):
+        yield from BENCHMARK
+    if is_run(folder):
+        yield from RUN
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training of this program has begun in `folder`."""
+    if not (folder / "config.json").is_file():
+        return False
+    return (folder / LOCK).is_file() or any((folder / "checkpoints").glob("step_*.json"))
+
+
+def check(folder: Path, names: Collection[str], key: str) -> None:
+    """Raises ConfigError if one of `names` in `folder` exists and is not ours."""
+    known = listed(folder)
+    for name in sorted(names):
+        path = folder / name
+        if name not in known and (path.is_dir() or path.is_file() or (path.is_symlink() and not path.exists())):
+            kind = "folder" if path.is_dir() else "file"
+            raise ConfigError(f"{key}: {path} is a {kind} that this program did not write; name another folder")
+
+
+def check_signed(path: Path, key: str) -> None:
+    """Raises ConfigError if there is a file at `path` without our signature."""
+    if path.is_dir() or (path.is_file() and SIGNATURE not in path.read_bytes()):
+        raise ConfigError(f"{key}: {path} was not written by this program; name another file")
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Raises ConfigError if `folder` has files and none of them is ours."""
+    if folder.is_dir() and any(p.name not in HIDDEN for p in folder.iterdir()) and not listed(folder):
+        raise ConfigError(f"{key}: {folder} has other files; name an empty or new folder")
+
+
+def claim(folder: Path, names: Collection[str], key: str, replace: bool = True) -> None:
+    """Record that `names` in `folder`, which are about to be written, are ours.
+
+    Args:
+        replace: remove our other files there: they are of an earlier call.
+
+    Raises:
+        ConfigError: as `check`.
+        OSError: `folder` cannot be written.
+    """
+    check(folder, names, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    known = listed(folder)
+    write_json(folder / MARKER, {"program": "ddpm-cli", "files": sorted(known | set(names))})
+    for name in sorted(known - set(names)) if replace else ():
+        if not name.endswith("/") and not (folder / name).is_dir():
+            (folder / name).unlink(missing_ok=True)
+
+
+def complete(folder: Path) -> None:
+    """Remove the hidden file, after a marker that is not hidden was written."""
+    (folder / MARKER).unlink(missing_ok=True)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    yield from (str(name) for name in value) if isinstance(value, list) else ()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def reserved(folder: Path, default: bool) -> Iterator[Path]:
+    """A folder that no other command writes into: `folder`, or if its name is a default, the next free one like it.
+
+    Args:
+        default: whether the name was made by the program, from the time of day.
+
+    Raises:
+        BusyError: another command is writing into a folder that the user named.
+        OSError: it cannot be written.
+    """
+    if default:
+        folder = _made(folder)
+        try:
+            yield folder
+        finally:
+            (folder / CLAIM).unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, busy = FileLock(folder / LOCK, timeout=0), "another command is writing here; wait for it to end"
+    of_a_run = (folder / LOCK).exists() and is_run(folder)
+    try:
+        lock.acquire()
+        if not _is_at(lock, folder / LOCK):
+            lock.release()
+            raise Timeout(str(folder / LOCK))
+    except Timeout as error:
+        raise BusyError(f"{folder}: {busy}, or set another out") from error
+    try:
+        yield folder
+    finally:
+        if not of_a_run:
+            with suppress(OSError):  # Windows removes no open file
+                (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _is_at(lock: FileLock, path: Path) -> bool:
+    """Whether the locked file is still the one at `path`: the command before may have removed it meanwhile."""
+    handle = getattr(getattr(lock, "_context", None), "lock_file_fd", None)
+    if handle is None or os.name != "posix":
+        return True
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _made(folder: Path) -> Path:
+    """`folder`, or with a number after it, made for this command alone."""
+    number = 1
+    while True:
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        candidate.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(candidate / CLAIM, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            number += 1
+            continue
+        if not any(p.name != CLAIM for p in candidate.iterdir()):
+            return candidate
+        (candidate / CLAIM).unlink(missing_ok=True)
+        number += 1

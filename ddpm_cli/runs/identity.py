@@ -1,0 +1,107 @@
+"""Whether a resumed run still learns from the pictures that it began with."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.facts import DataFacts
+from ..data.images import Images
+from ..errors import ConfigError
+from ..files import shown, write_json
+from ..progress import plural
+from ..text import printable
+from .checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+FILES = "data.json"
+LISTED = 30
+"""Classes that an error lists."""
+
+
+def facts_of(images: Images) -> DataFacts:
+    """What is known of the training images and, if they are files, of the held-out ones."""
+    return images.facts or DataFacts.of_arrays(images.stored, images.labels)
+
+
+def about(images: Images) -> dict[str, Any]:
+    """The facts about the data that a checkpoint stores."""
+    facts = facts_of(images)
+    return {
+        "shape": list(images.shape),
+        "class_names": list(images.class_names),
+        "images": len(images),
+        "range": None if facts.ends is None else list(facts.ends),
+        "data": {"pictures": facts.pictures, "digest": facts.digest},
+    }
+
+
+def write_files(folder: Path, images: Images) -> None:
+    """Write the digest of every picture into the run directory, so that a later session can name what changed."""
+    if images.facts is not None and images.facts.files:
+        write_json(folder / FILES, {"digest": images.facts.digest, "files": images.facts.files})
+
+
+def check_classes(start: Checkpoint | None, images: Images, config: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the model learns classes, and their numbers mean other classes than in `start`."""
+    if start is None:
+        return
+    old, new = start.manifest.get("about", {}).get("class_names"), list(images.class_names)
+    if not isinstance(old, list) or old == new or not learns_classes(config):
+        return
+    raise ConfigError(
+        f"dataset: the classes are {_names(new)}, but {shown(start.path)} was trained with {_names(old)}; rename the "
+        "folders back, or set another run_dir (finetune=RUN takes over the weights and maps classes by name)"
+    )
+
+
+def learns_classes(config: Mapping[str, Any]) -> bool:
+    """Whether the model of a config uses the classes, if there are any."""
+    model = config["model"]
+    return "num_classes" in model and model.get("class_conditional", True) is not False
+
+
+def unlearned(config: Mapping[str, Any], images: Images) -> Iterator[str]:
+    """A line if there are classes and the model does not learn them."""
+    if images.classes and not learns_classes(config):
+        can = "class_conditional" in config["model"]
+        advice = "model.class_conditional=true learns them" if can else "this model cannot learn them"
+        yield f"the {images.classes} classes are not learned; {advice}"
+
+
+def changed(start: Checkpoint | None, images: Images) -> bool:
+    """Whether the pictures are others than those of `start`, which is then logged."""
+    if start is None:
+        return False
+    facts, old = facts_of(images), start.manifest.get("about", {}).get("data")
+    if not isinstance(old, Mapping) or old.get("digest") == facts.digest:
+        return False
+    now = f"{facts.pictures:,} now, {old.get('pictures'):,} before" if isinstance(old.get("pictures"), int) else ""
+    difference = _difference(start.path.parent.parent / FILES, str(old.get("digest")), facts) or now
+    log.warning(
+        "the pictures have changed since step %d of %s: %s; validation losses and other values from before and after "
+        "cannot be compared, and the best checkpoint is chosen from here on",
+        start.step, shown(start.path.parent.parent), difference,
+    )  # fmt: skip
+    return True
+
+
+def _difference(path: Path, digest: str, facts: DataFacts) -> str:
+    """ "2 added, 1 removed, 0 edited", or "" if it is not known."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(content["files"])
+        if content["digest"] != digest:
+            return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    now = facts.files
+    edited = sum(now[name] != before[name] for name in now.keys() & before.keys())
+    added, removed = len(now.keys() - before.keys()), len(before.keys() - now.keys())
+    return f"{added:,} added, {removed:,} removed, {edited:,} edited ({plural(facts.pictures, 'picture')})"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown_names = ", ".join(printable(str(name)) for name in names[:LISTED])
+    return f"[{shown_names}{', ...' if len(names) > LISTED else ''}]"

@@ -1,0 +1,55 @@
+"""The signals that end a command, and those that ask it to save and go on. Windows and threads have fewer of them."""
+
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+STOP = tuple(int(getattr(signal, n)) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, n))
+"""Ctrl-C, the end of a job, a closed terminal or connection, the end of the processor time that a cluster allows."""
+SAVE = tuple(int(getattr(signal, n)) for n in ("SIGUSR1", "SIGUSR2") if hasattr(signal, n))
+"""Slurm sends one of them some time before it ends a job."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command."""
+
+    def __init__(self, number: int):
+        super().__init__(name_of(number))
+        self.number = number
+
+
+def name_of(number: int) -> str:
+    """Ctrl-C, SIGTERM, ..."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+@contextmanager
+def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Signals in `numbers` call `handler` inside the context. Those that the user ignores (nohup) stay ignored."""
+    old: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A signal of `STOP` raises `Interrupted` inside the context; one of `SAVE` does nothing.
+
+    For commands that keep what they have done as they go.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    with handled(STOP, stop), handled(SAVE, lambda number, frame: None):
+        yield

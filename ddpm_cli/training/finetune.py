@@ -1,0 +1,109 @@
+"""`finetune=RUN`: a new run that starts from the weights of another one.
+
+Weights and their average come from RUN. Everything else is new: optimizer, step, seconds, best checkpoint, order of the
+data. Unless the user chooses others, the network, the objective and the noise schedule are those of RUN, because they
+give the weights their meaning.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..build import build
+from ..errors import CheckpointError
+from ..files import shown
+from ..progress import plural
+from ..runs import checkpoint
+from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.job import Job
+from ..runs.load import PACKAGE
+from .options import TrainOptions
+from .state import TrainState
+
+log = logging.getLogger(__name__)
+OF_DATA = ("in_channels", "image_size", "num_classes", "mean", "std")
+"""Options of a network that follow from the dataset."""
+LISTED = 8
+
+
+def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainOptions, Job]:
+    """The options and the job with the network, objective and schedule of `source`, where the user has not set them.
+
+    Raises:
+        ConfigError: one of its nodes cannot be built, or is not trusted.
+    """
+    stored: Mapping[str, Any] = source.manifest["config"]
+    trust = frozenset((PACKAGE, *options.trust))
+    config = dict(job.config)
+    if not job.sets("model") and isinstance(stored.get("model"), Mapping):
+        model = dict(stored["model"])
+        own = config["model"]
+        model |= {name: own[name] for name in OF_DATA if name in model and name in own}
+        if model.get("class_conditional"):
+            model["class_conditional"] = None  # if the new dataset has classes
+        build(
+            {**model, "num_classes": model.get("num_classes") or 1} if "num_classes" in model else model,
+            "model",
+            trust=trust,
+        )
+        config["model"] = model
+        options = replace(options, model=model)
+    for name in ("schedule", "objective"):
+        if not job.sets(name) and isinstance(stored.get(name), Mapping):
+            config[name] = stored[name]
+            options = replace(options, **{name: build(stored[name], name, trust=trust)})
+    return options, replace(job, config=config)
+
+
+def find_source(options: TrainOptions) -> Checkpoint | None:
+    """The checkpoint that `finetune` names. Raises CheckpointError if it has no valid one."""
+    return None if options.finetune is None else checkpoint.find(options.finetune)
+
+
+def take_weights(state: TrainState, source: Checkpoint, class_names: Sequence[str]) -> None:
+    """Copy what fits from `source` into the network and its average; rows of classes are matched by name.
+
+    Raises:
+        CheckpointError: nothing fits.
+    """
+    tensors = source.tensors()
+    old_names = [str(name) for name in source.manifest.get("about", {}).get("class_names", ())]
+    averaged = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
+    left_out = _copy(state.module, with_prefix(tensors, "model."), old_names, class_names)
+    if state.ema:
+        _copy(state.ema.module, averaged, old_names, class_names)
+    total = len(state.module.state_dict())
+    where = shown(source.path)
+    if len(left_out) == total:
+        raise CheckpointError(f"{where}: nothing of it fits this network; choose the same model as that run")
+    log.info("finetune: %d of %d tensors are those of %s (step %d)", total - len(left_out), total, where, source.step)
+    if left_out:
+        more = ", ..." if len(left_out) > LISTED else ""
+        names = ", ".join(left_out[:LISTED])
+        log.warning(
+            "finetune: %s of another shape, trained from scratch: %s%s", plural(len(left_out), "tensor"), names, more
+        )
+
+
+@torch.no_grad()
+def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Returns the names of the tensors of `module` that keep their initial values, all or in part."""
+    left_out = []
+    for name, target in module.state_dict().items():
+        found = tensors.get(name)
+        by_class = found is not None and old and len(found) == len(old) != 0 and target.ndim and len(target) == len(new)
+        if found is not None and by_class and list(old) != list(new) and found.shape[1:] == target.shape[1:]:
+            rows = [(i, old.index(label)) for i, label in enumerate(new) if label in old]
+            for i, k in rows:
+                target[i].copy_(found[k])
+            if len(rows) < len(new):
+                left_out.append(f"{name} (classes {', '.join(label for label in new if label not in old)})")
+        elif found is not None and found.shape == target.shape:
+            target.copy_(found)
+        else:
+            left_out.append(name)
+    return left_out
