@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import BusyError, ConfigError
-from .files import write_json
+from .files import shown, write_json
 
 MARKER, LOCK, CLAIM, DRAWN = ".ddpm.json", ".lock", ".ddpm.new", ".drawn"
 HIDDEN = {MARKER, LOCK, CLAIM, DRAWN}
@@ -54,9 +54,10 @@ def _listed(folder: Path) -> Iterator[str]:
 
 def is_run(folder: Path) -> bool:
     """Whether a training of this program has begun in `folder`."""
-    if not (folder / "config.json").is_file():
-        return False
-    return (folder / LOCK).is_file() or any((folder / "checkpoints").glob("step_*.json"))
+    path = folder / "config.json"
+    if path.is_file() and any((folder / "checkpoints").glob("step_*.json")):
+        return True
+    return (folder / LOCK).is_file() and {"trainer", "dataset"} <= _json(path).keys()
 
 
 def check(folder: Path, names: Collection[str], key: str) -> None:
@@ -66,19 +67,19 @@ def check(folder: Path, names: Collection[str], key: str) -> None:
         path = folder / name
         if name not in known and (path.is_dir() or path.is_file() or (path.is_symlink() and not path.exists())):
             kind = "folder" if path.is_dir() else "file"
-            raise ConfigError(f"{key}: {path} is a {kind} that this program did not write; name another folder")
+            raise ConfigError(f"{key}: {shown(path)} is a {kind} that this program did not write; name another folder")
 
 
 def check_signed(path: Path, key: str) -> None:
     """Raises ConfigError if there is a file at `path` without our signature."""
     if path.is_dir() or (path.is_file() and SIGNATURE not in path.read_bytes()):
-        raise ConfigError(f"{key}: {path} was not written by this program; name another file")
+        raise ConfigError(f"{key}: {shown(path)} was not written by this program; name another file")
 
 
 def check_folder(folder: Path, key: str) -> None:
     """Raises ConfigError if `folder` has files and none of them is ours."""
     if folder.is_dir() and any(p.name not in HIDDEN for p in folder.iterdir()) and not listed(folder):
-        raise ConfigError(f"{key}: {folder} has other files; name an empty or new folder")
+        raise ConfigError(f"{key}: {shown(folder)} has other files; name an empty or new folder")
 
 
 def claim(folder: Path, names: Collection[str], key: str, replace: bool = True) -> None:

@@ -16,7 +16,7 @@ from ..progress import Progress, silent
 from ..runs.checkpoint import Checkpoint
 from ..runs.directory import RunDirectory, State
 from ..runs.loggers import open_loggers
-from ..training.loop import train
+from ..training.loop import equal_parts, train
 from ..training.randomness import StepRandom
 from ..training.validation import Callbacks
 from .setup import TrainingSetup
@@ -179,11 +179,10 @@ class BareLoop:
     def __call__(self) -> Amount:
         s, size = self.setup, len(self.batch.x)
         part = s.state.micro_batch(s.plan.micro_batch_size, size)
-        for first in range(0, size, part):
-            rows = slice(first, min(first + part, size))
+        for rows in equal_parts(size, part):
             rng = FixedRandom(s.seed, self.step, self.batch, rows, self.drawn)
             loss = s.objective(s.model, Batch(self.batch.x[rows], self.batch.y[rows]), rng)
-            (loss.value * ((rows.stop - first) / size)).backward()
+            (loss.value * ((rows.stop - rows.start) / size)).backward()
         if s.plan.grad_clip is not None:
             nn.utils.clip_grad_norm_([p for p in s.model.parameters() if p.grad is not None], s.plan.grad_clip)
         s.state.optimizer.step()

@@ -4,17 +4,15 @@ import time
 
 from .. import console
 from ..console.progress import Counter
-from ..errors import Stopped
 from ..evaluation.accuracy import class_rows
 from ..evaluation.evaluate import Evaluator, Results
 from ..evaluation.options import EvalOptions as Options
 from ..evaluation.report import EvaluationFolder, bits_rows
 from ..evaluation.result import table_rows
-from ..files import override, shown
+from ..files import shown
 from ..progress import plural
 from ..runs.job import Job
-from ..sampling.kept import Kept
-from ..signals import interruptible
+from ..sampling.kept import Kept, stoppable
 
 NO_RUN = ("prior", "sampler", "guidance")
 """Keys that are not used when no model draws samples."""
@@ -24,17 +22,12 @@ def run(options: Options, job: Job) -> None:
     """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
     folder, began = EvaluationFolder(job.folder), time.perf_counter()
     kept = Kept(job.folder)
-    try:
-        with interruptible(), Counter() as progress:
-            evaluator = Evaluator(options, progress, kept)
-            generator = evaluator.subject.generator
-            used = {key: value for key, value in job.config.items() if key not in NO_RUN}
-            console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
-            results = evaluator()
-    except KeyboardInterrupt as error:
-        how = f"stopped, with {kept.done:,} samples drawn" if kept.done else "stopped"
-        place = override("out", shown(job.folder))
-        raise Stopped(getattr(error, "number", None), f"{shown(job.folder)}: {how}", place) from None
+    with stoppable(job.folder, lambda: f"stopped, with {kept.done:,} samples drawn"), Counter() as progress:
+        evaluator = Evaluator(options, progress, kept)
+        generator = evaluator.subject.generator
+        used = {key: value for key, value in job.config.items() if key not in NO_RUN}
+        console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
+        results = evaluator()
     seconds = time.perf_counter() - began
     folder.write(results.content(round(seconds, 3)), results.pictures)
     kept.discard()

@@ -2,15 +2,13 @@
 
 from .. import console
 from ..console.progress import Counter
-from ..errors import Stopped
-from ..files import override, shown
+from ..files import shown
 from ..progress import plural
 from ..runs.job import Job
 from ..sampling.folder import SampleFolder
 from ..sampling.generator import load_generator
-from ..sampling.kept import Kept
+from ..sampling.kept import Kept, stoppable
 from ..sampling.options import SampleOptions as Options
-from ..signals import interruptible
 
 
 def run(options: Options, job: Job) -> None:
@@ -21,12 +19,9 @@ def run(options: Options, job: Job) -> None:
     console.show_config(run.shown(job), f"ddpm sample: {shown(job.folder)}")
     kept = Kept(job.folder, folder.add)
     folder.begin(pipeline.task.n, pipeline.task.inputs)
-    try:
-        with interruptible(), Counter() as progress:
-            samples = pipeline(progress, kept)
-    except KeyboardInterrupt as error:
-        number, how = getattr(error, "number", None), f"stopped, with {kept.done:,} of {options.n:,} images drawn"
-        raise Stopped(number, f"{shown(job.folder)}: {how}", override("out", shown(job.folder))) from None
+    how = lambda: f"stopped, with {kept.done:,} of {options.n:,} images drawn"  # noqa: E731
+    with stoppable(job.folder, how), Counter() as progress:
+        samples = pipeline(progress, kept)
     folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"

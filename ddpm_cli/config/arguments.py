@@ -40,7 +40,7 @@ def _prepared(command: str, argument: str, sweep: bool) -> str | None:
     if not match:
         return argument
     plus, key, package, value = match.groups()
-    if value == "null" and package is None and _is_group(key):
+    if value == "null" and package is None and (key == "experiment" or _has_none(key)):
         return _without(key)
     if package or _is_plain(value):
         return argument
@@ -52,9 +52,13 @@ def _is_group(name: str) -> bool:
     return bool(name) and name != "hydra" and (conf_dir() / name).is_dir()
 
 
+def _has_none(group: str) -> bool:
+    return (conf_dir() / group / "none.yaml").is_file()
+
+
 def _without(group: str) -> str | None:
     """The override that means "nothing of this group": its choice `none`, or none at all if that is the default."""
-    return f"{group}=none" if (conf_dir() / group / "none.yaml").is_file() else None
+    return f"{group}=none" if _has_none(group) else None
 
 
 def _is_plain(value: str) -> bool:

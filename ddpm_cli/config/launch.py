@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -84,31 +85,17 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
-    debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
-    kept = _kept(arguments)
+    kept, report = _kept(arguments), partial(_report, name, arguments)
     codes: list[int] = []  # of failed jobs: a sweep continues with the next job, and returns the first code
-
-    def report(error: BaseException) -> int:
-        if debug and not isinstance(error, SystemExit):
-            traceback.print_exception(error)
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            error = ConfigError(explain_hydra(error, name, list(arguments)))
-        message, code = explain(error)
-        if code == ConfigError.code and shadow_line():
-            message += f" ({shadow_line()})"
-        if isinstance(error, Stopped) and sweep:
-            message = error.in_sweep
-        if message:
-            console.error(message)
-        return code
 
     def task(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         for line in filter(None, (fewer_threads, shadow_line())):
             log.info("%s", line)
         try:
-            given, began = keys_of(HydraConfig.get().overrides.task), time.perf_counter() if sweep else started
-            run_reserved(name, Job(plain(config), folder, given, began, shipped_choices))
+            values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
+            began = time.perf_counter() if sweep else started
+            run_reserved(name, Job(values, folder, given, began, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
             codes.append(report(error))
         finally:
@@ -128,6 +115,23 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     except BaseException as error:
         return report(error)
     return codes[0] if codes else 0
+
+
+def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
+    """Print the error of command `name` as one line. Returns the exit code."""
+    debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
+    if debug and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        error = ConfigError(explain_hydra(error, name, list(arguments)))
+    message, code = explain(error)
+    if code == ConfigError.code and shadow_line():
+        message += f" ({shadow_line()})"
+    if isinstance(error, Stopped) and is_sweep(arguments):
+        message = error.in_sweep
+    if message:
+        console.error(message)
+    return code
 
 
 @checked

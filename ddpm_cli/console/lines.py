@@ -5,13 +5,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import markup
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.text import Text
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def encodable(text: str) -> str:
+    """The text, with bytes of file names that are no text as escapes: a stream cannot encode them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def escape(text: str) -> str:
+    """`encodable`, and without markup."""
+    return markup.escape(encodable(text))
 
 
 def live(console: Console) -> bool:
@@ -22,7 +32,7 @@ def live(console: Console) -> bool:
 
 def say(text: str) -> None:
     """Print one line on stdout, without markup."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(encodable(text), markup=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -32,7 +42,7 @@ def note(text: str) -> None:
 
 def error(text: str) -> None:
     """Print the error of a failed command, as one line on stderr."""
-    one_line = " ".join(text.split())
+    one_line = encodable(" ".join(text.split()))
     err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=True)
 
 
@@ -46,9 +56,11 @@ class LogHandler(RichHandler):
         if live(err):
             # where both are the terminal, by the console of the progress bar: it alone can move the bar down
             self.console = out if live(out) else err
-            super().emit(record)
+            clean = logging.makeLogRecord({**vars(record), "msg": encodable(record.getMessage()), "args": ()})
+            super().emit(clean)
         else:
-            err.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False, soft_wrap=True)
+            text = f"{record.levelname.lower()}: {record.getMessage()}"
+            err.print(encodable(text), markup=False, soft_wrap=True)
 
 
 @contextmanager

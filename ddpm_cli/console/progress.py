@@ -4,7 +4,6 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,7 @@ from rich.progress import (
 
 from ..files import shown
 from ..progress import Pace, duration, numbers
-from .lines import live, out, say
+from .lines import escape, live, out, say
 from .pictures import show_pictures
 from .tables import show_choices
 

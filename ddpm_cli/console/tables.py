@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
-from .lines import out
+from .lines import escape, out
 
 NARROW = 110
 """A terminal with fewer columns shows the help of a key below it, not beside it."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +39,12 @@ class DataFacts:
     lines: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of_files(cls, listing: Listing, ends: tuple[float, float] | None, lines: tuple[str, ...] = ()) -> "DataFacts":
+    def of_files(cls, listing: Listing, ends: tuple[float, float] | None) -> "DataFacts":
         files = digests(listing)
         whole = hashlib.blake2b(digest_size=16)
         for name, digest in files.items():
             whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + digest.encode() + b"\n")
-        return cls(len(files), whole.hexdigest(), files, ends, lines)
+        return cls(len(files), whole.hexdigest(), files, ends)
 
     @classmethod
     def of_arrays(cls, pixels: Tensor, labels: Tensor) -> "DataFacts":
@@ -69,18 +69,39 @@ def digests(listing: Listing) -> dict[str, str]:
     return {listing.relative(file): digest for file, digest in zip(files, found, strict=True)}
 
 
-def held_out(names: Sequence[str], fraction: float) -> list[bool]:
+def equal_pictures(facts: DataFacts, listing: Listing) -> Iterator[str]:
+    """A line if files have the same content, which a set of pictures rarely should."""
+    first: dict[str, int] = {}
+    equal = other_class = 0
+    for digest, label in zip(facts.files.values(), listing.labels, strict=True):
+        if digest and digest in first:
+            equal += 1
+            other_class += first[digest] != label
+        first.setdefault(digest, label)
+    if equal:
+        text = "1 picture is equal to another" if equal == 1 else f"{equal:,} pictures are equal to others"
+        yield f"{text}, {other_class:,} of them in another class" if other_class else text
+
+
+def held_out(names: Sequence[str], labels: Sequence[int], fraction: float) -> list[bool]:
     """Which pictures are held out, by their relative paths: a picture's place does not depend on the other pictures.
 
-    Each one is held out with probability `fraction`, decided by a hash of its path. Only if this would hold out none,
-    or all, of two or more pictures, it is the one with the lowest, or all but the one with the highest hash.
+    Each one is held out with probability `fraction`, decided by a hash of its path. There are two exceptions. Of a
+    class of which all would be held out, the picture with the highest hash is not. And if none of two or more pictures
+    would be, the one with the lowest hash is, unless it is the only one of its class.
     """
     hashes = [_fraction(name) for name in names]
     held = [value < fraction for value in hashes]
-    if len(names) > 1 and fraction > 0 and len(set(held)) == 1:
-        place = hashes.index(max(hashes) if held[0] else min(hashes))
-        held[place] = not held[place]
-    return held if len(names) > 1 else [False] * len(names)
+    of_class: dict[int, list[int]] = {}
+    for i, label in enumerate(labels):
+        of_class.setdefault(label, []).append(i)
+    for members in of_class.values():
+        if all(held[i] for i in members):
+            held[max(members, key=hashes.__getitem__)] = False
+    others = [i for members in of_class.values() if len(members) > 1 for i in members]
+    if fraction > 0 and others and not any(held):
+        held[min(others, key=hashes.__getitem__)] = True
+    return held
 
 
 def _fraction(name: str) -> float:

@@ -15,7 +15,7 @@ from ..text import printable
 from .cache import Where, load
 from .cache_key import PictureFiles
 from .decode import Decoder
-from .facts import DataFacts, held_out
+from .facts import DataFacts, equal_pictures, held_out
 from .folders import Listing, list_folder
 from .images import Images
 from .mapped import Decoded
@@ -98,8 +98,9 @@ class ImageFolder(Source):
         images = self.pack_decoded(decoded, torch.tensor(listing.labels)[decoded.kept], listing.names, split)
         if not first:
             return images
-        lines = tuple(self._lines(decoded, images))
-        return replace(images, facts=DataFacts.of_files(listing, decoded.survey.ends(self.range) or BYTE, lines))
+        facts = DataFacts.of_files(listing, decoded.survey.ends(self.range) or BYTE)
+        lines = (*self._lines(decoded, images), *equal_pictures(facts, listing))
+        return replace(images, facts=replace(facts, lines=lines))
 
     def _of_split(self, split: Split) -> Tensor:
         """The (M,) int64 ascending indices of the files of a split."""
@@ -117,7 +118,9 @@ class ImageFolder(Source):
         """Those of `files` that are to train, or held out, where no folder says which."""
         if split == "test" or self.split_rule == "shuffle" or self.split_seed is not None:
             return torch.tensor(files, dtype=torch.int64)[self.chosen(len(files), split)]
-        held = held_out([self.listing.relative(self.listing.files[i]) for i in files], self.val_fraction)
+        listing = self.listing
+        names, labels = [listing.relative(listing.files[i]) for i in files], [listing.labels[i] for i in files]
+        held = held_out(names, labels, self.val_fraction)
         wanted = split == "val"
         return torch.tensor([i for i, is_held in zip(files, held, strict=True) if is_held == wanted], dtype=torch.int64)
 

@@ -17,7 +17,7 @@ SUFFIXES = (
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2",
 )  # fmt: skip
 """Files with these suffixes are meant to be pictures; of others, the first bytes decide."""
-_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
+_IGNORED = {"__MACOSX", "Icon\r", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 _NAMED = 3
 """Names in one line."""
 
@@ -108,7 +108,7 @@ def _walk(found: Found) -> None:
                 if entry.name.startswith(".") or entry.name in _IGNORED:
                     continue
                 path = folder / entry.name
-                if entry.is_dir():
+                if _is_folder(entry):
                     if f"{entry.name}/" in own:
                         found.ours += sum(1 for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
                         with_ours.add(path.parts[depth])
@@ -130,10 +130,19 @@ def _walk(found: Found) -> None:
     found.empty = [name for name in found.empty if name not in with_ours]
 
 
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _file(found: Found, path: Path, entry: "os.DirEntry[str]") -> None:
     suffix = path.suffix.lower()
-    if not entry.is_file():
-        found.others["broken link" if entry.is_symlink() else "device or pipe"] += 1
+    if entry.is_symlink() and not path.exists():
+        found.others["broken link"] += 1
+    elif not entry.is_file():
+        found.others["device or pipe"] += 1
     elif suffix in SUFFIXES and suffix != ".avif":
         found.pictures.append(path)
     elif not (kind := format_at(path)):

@@ -4,6 +4,7 @@ A deep picture has more than 8 bits per value: 16-bit integers, as microscopes a
 deep pictures of a set are scaled by one rule, or a picture would be brighter than its neighbour with the same values.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -121,7 +122,8 @@ def survey(files: Sequence[Path], progress: Progress | None = None) -> Survey:
         return Survey.merged(map(_of_file, files[number * BLOCK : (number + 1) * BLOCK]))
 
     parts = []
-    with closing(by_threads(block, -(-len(files) // BLOCK))) as blocks:
+    with warnings.catch_warnings(), closing(by_threads(block, -(-len(files) // BLOCK))) as blocks:
+        warnings.simplefilter("ignore")  # about odd metadata
         for done, part in enumerate(blocks, start=1):
             parts.append(part)
             if progress and len(files) >= MANY:

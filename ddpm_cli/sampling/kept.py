@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import StorageError
-from ..files import shown, write_atomically, write_json
+from ..errors import Stopped, StorageError
+from ..files import override, shown, write_atomically, write_json
 from ..ours import DRAWN
+from ..signals import interruptible
 
 REQUEST = "request.json"
 SPARE = 2**20
@@ -81,6 +83,21 @@ class Kept:
         if free < needed:
             sizes = f"the images need about {needed / 2**20:,.0f} MiB, but it has {free / 2**20:,.0f} MiB free"
             raise StorageError(f"{shown(self.folder)}: {sizes}; free some space, or set another out")
+
+
+@contextmanager
+def stoppable(folder: Path, how: Callable[[], str]) -> Iterator[None]:
+    """A signal ends the work inside the context with a line about `how` far it came, and how to continue in `folder`.
+
+    Raises:
+        Stopped: on a signal.
+    """
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt as error:
+        place = override("out", shown(folder))
+        raise Stopped(getattr(error, "number", None), f"{shown(folder)}: {how()}", place) from None
 
 
 def _digest_at(parts: Path) -> str | None:

@@ -8,6 +8,7 @@ from ..build import locate
 from ..errors import ConfigError
 from ..files import shown
 from ..hardware.runtime import choose_runtime
+from ..models.unet_classifier import UNetClassifier
 from ..ours import is_run
 from ..runs.assemble import ModelSpec, network
 from ..runs.directory import Reporter
@@ -34,18 +35,22 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
     spec = ModelSpec(options.objective, options.schedule, runtime)
     config = {**job.config, "run_dir": shown(job.folder)}  # in a sweep, every job has its own
     module = network(config)
-    if not is_run(job.folder):
-        check_attention(module)
+    if source is None and not is_run(job.folder):
+        check_attention(module, job.sets("model.attention_resolutions"))
     model = spec.wrap(module)
     session = session_class(model)(options, replace(job, config=config), spec, model)
     session.source = source
     return session.run(reporter, monitor)
 
 
-def check_attention(module: nn.Module) -> None:
-    """Raises ConfigError if the network has no level for one of `model.attention_resolutions`."""
+def check_attention(module: nn.Module, given: bool) -> None:
+    """Raises ConfigError if a U-Net has no level for one of `model.attention_resolutions`.
+
+    Args:
+        given: whether the user set them; only then it is an error for a classifier too, which can do without.
+    """
     unused, levels = getattr(module, "unused_attention", ()), getattr(module, "levels", ())
-    if unused:
+    if unused and (given or not isinstance(module, UNetClassifier)):
         key = "model.attention_resolutions"
         raise ConfigError(
             f"{key}: there is no level of {unused[0]}; the levels are {', '.join(map(str, levels))}, so set for "

@@ -35,7 +35,7 @@ class Fit(NamedTuple):
 
 
 USUAL = Fit(USUAL_WIDTH, 1.0)
-FITS = {150: Fit(16, 5 / 3), 400: Fit(32, 5 / 3), 1000: Fit(32, 4 / 3), 2000: Fit(48, 1.0)}
+FITS = {400: Fit(16, 5 / 3), 1000: Fit(32, 4 / 3), 2000: Fit(48, 1.0)}
 """Steps that a network of the usual width can make in the time -> what fits fewer steps than that."""
 WIDEST, STRONGEST = 4096, 1e6
 """Width and scale of guidance of a run that is resumed; more is damage."""

@@ -34,7 +34,6 @@ def test_a_key_that_was_removed_is_missing(command: str, key: str, trained: Cli)
     [
         (["train", "steps=3"], "did you mean 'schedule.steps' or 'sampler.steps' or 'trainer.steps'?"),
         (["train", "lr=3"], "did you mean 'optimizer.lr'?"),
-        (["train", "dataset.root=~/pictures"], "for example 'dataset.root=\"~/pictures\"'"),
         (["train", "model.learned_variance=true"], "model.learned_variance: must be the same as objective."),
         (["sample", "ckpt=run", "guidance=classifier"], "set guidance.classifier=RUN of a classifier"),
         (["sample", "ckpt=run", "guidance=classifier", "guidance.classifier=null"], "guidance.classifier: is required"),

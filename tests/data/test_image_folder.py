@@ -44,7 +44,11 @@ def test_no_classes_with_a_single_folder_or_with_pictures_beside_the_folders(tmp
     assert load(tmp_path).classes == 2
     save(tmp_path / "top.png")
     images = load(tmp_path)
-    assert images.classes == 0 and images.labels.tolist() == [0, 0, 0, 0]
+    assert images.classes == 2 and len(images) == 3  # one stray picture does not make the classes vanish
+    for i in range(3):
+        save(tmp_path / f"top{i}.png")
+    images = load(tmp_path)
+    assert images.classes == 0 and images.labels.tolist() == [0] * 7
 
 
 def test_another_number_of_class_folders_is_an_error(tmp_path: Path) -> None:
@@ -138,7 +142,9 @@ def test_float_and_cmyk(tmp_path: Path) -> None:
     save(tmp_path / "a.tiff", 0.5, mode="F")
     save(tmp_path / "b.tiff", 200.0, mode="F")
     save(tmp_path / "c.tiff", (0, 0, 0, 255), mode="CMYK")
-    assert load(tmp_path, channels=1).pixels[:, 0, 0, 0].tolist() == [128, 200, 0]
+    # the smallest and the largest value of all floats are black and white
+    assert load(tmp_path, channels=1).pixels[:, 0, 0, 0].tolist() == [0, 255, 0]
+    assert load(tmp_path, channels=1, range=(0.0, 200.0)).pixels[:, 0, 0, 0].tolist() == [1, 255, 0]
 
 
 def test_colour_to_grey(tmp_path: Path) -> None:

@@ -153,9 +153,11 @@ def test_a_file_in_use_is_left_as_it_was(held: Callable[[str], Result], tmp_path
 
 def test_a_picture_in_use_ends_the_command_with_advice(held: Callable[[str], Result], tmp_path: Path) -> None:
     assert python("windows", tmp_path, "-m", "ddpm_cli", *TRAIN, "trainer.steps=2").returncode == 0
+    draw = ["sample", "n=2", "sampler.steps=2", "out=samples"]
+    assert python("windows", tmp_path, "-m", "ddpm_cli", *draw).returncode == 0
     result = held(
         "import sys; from ddpm_cli import files; from ddpm_cli.cli import main; files.PATIENCE = 0.1\n"
-        "from pathlib import Path; Path('samples').mkdir(); viewer = open('samples/grid.png', 'wb')\n"
+        "viewer = open('samples/grid.png', 'rb')\n"
         "sys.argv = ['ddpm', 'sample', 'n=2', 'sampler.steps=2', 'out=samples']; main()"
     )
     assert result.code == 6 and "grid.png: The process cannot access the file" in result.err

@@ -39,7 +39,7 @@ def test_the_more_steps_fit_the_wider() -> None:
     assert factors == sorted(factors, reverse=True) and factors[-1] == 1
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 16), (0.03, 32), (1e-5, 64)])
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 16), (0.015, 32), (1e-5, 64)])
 def test_the_width_follows_the_speed(
     seconds: float, expected: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,176 @@
+"""A run and its data: what changed, what is refused, and runs that start from the weights of others."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ddpm_cli.data.facts import held_out
+from ddpm_cli.data.image_folder import ImageFolder
+
+from ..conftest import Cli
+
+S = [
+    "dataset=image_folder", "model=unet_tiny", "model.channels=8", "dataset.size=8", "trainer=quick", "logger=none",
+    "trainer.batch_size=8", "trainer.sample_every=0",
+]  # fmt: skip
+
+
+def mk(folder: Path, colour: str, n: int, first: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + n):
+        Image.new("RGB", (8, 8), colour).save(folder / f"{i:03}.png")
+        with Image.open(folder / f"{i:03}.png") as image:
+            image.putpixel((i % 8, i // 8 % 8), (i % 256, 1, 2))
+            image.save(folder / f"{i:03}.png")
+
+
+def source(root: Path) -> ImageFolder:
+    return ImageFolder(root=str(root), size=8, split_rule="path", classes=0)
+
+
+def held(root: Path) -> set[bytes]:
+    return {bytes(p.numpy().tobytes()) for p in source(root).load("val").pixels}
+
+
+def test_an_added_picture_moves_no_other(tmp_path: Path) -> None:
+    mk(tmp_path / "d", "red", 100)
+    before, trained = held(tmp_path / "d"), source(tmp_path / "d").load("train")
+    mk(tmp_path / "d", "red", 60, first=100)
+    after = held(tmp_path / "d")
+    assert before <= after and len(before) >= 2
+    now = {bytes(p.numpy().tobytes()) for p in source(tmp_path / "d").load("train").pixels}
+    assert {bytes(p.numpy().tobytes()) for p in trained.pixels} <= now
+
+
+def test_the_share_and_its_exceptions() -> None:
+    names = [f"c/{i}.png" for i in range(5000)]
+    assert 0.045 < sum(held_out(names, [0] * 5000, 0.05)) / 5000 < 0.055
+    assert held_out(["a"], [0], 0.9) == [False]
+    assert sum(held_out(["a", "b"], [0, 0], 0.001)) == 1 and sum(held_out(["a", "b"], [0, 0], 0.999)) == 1
+    assert held_out(["a", "b", "c"], [0, 1, 2], 0.999) == [False] * 3  # each is the only one of its class
+    assert held_out(["a", "b"], [0, 0], 0.0) == [False, False]
+    assert held_out(["e\u0301"], [0], 0.5) == held_out(["\xe9"], [0], 0.5)
+
+
+def test_classes_that_changed_are_refused_with_both_lists(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d/apple", "red", 8)
+    mk(tmp_path / "d/pear", "lime", 8)
+    arguments = [*S, "dataset.root=d", "run_dir=r"]
+    assert cli("train", *arguments, "trainer.steps=2").code == 0
+    (tmp_path / "d/apple").rename(tmp_path / "d/zapple")
+    refused = cli("train", *arguments, "trainer.steps=4")
+    assert refused.code == 2 and "the classes are [pear, zapple]" in refused.err and "[apple, pear]" in refused.err
+    mk(tmp_path / "d/apple", "red", 8)
+    refused = cli("train", *arguments, "trainer.steps=4")
+    assert refused.code == 2 and "[apple, pear, zapple]" in refused.err
+    result = cli("train", *S, "dataset.root=d", "run_dir=new", "finetune=r", "trainer.steps=1")
+    assert result.code == 0 and "label.weight (classes zapple)" in result.err
+
+
+def test_without_classes_renaming_is_only_said(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d/apple", "red", 8)
+    mk(tmp_path / "d/pear", "lime", 8)
+    arguments = [*S, "dataset.root=d", "run_dir=r", "model.class_conditional=false"]
+    first = cli("train", *arguments, "trainer.steps=2")
+    assert first.code == 0 and "the 2 classes are not learned; model.class_conditional=true learns them" in first.err
+    (tmp_path / "d/apple").rename(tmp_path / "d/zapple")
+    result = cli("train", *arguments, "trainer.steps=4")
+    assert result.code == 0 and "8 added, 8 removed, 0 edited" in result.err
+
+
+def test_what_changed_is_said_and_the_best_checkpoint_starts_over(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d", "red", 60)
+    arguments = [*S, "dataset.root=d", "run_dir=r", "trainer.eval_every=2", "trainer.best_by=val_loss"]
+    assert cli("train", *arguments, "trainer.steps=2").code == 0
+    assert "the pictures have changed" not in cli("train", *arguments, "trainer.steps=4").err
+    mk(tmp_path / "d", "blue", 2, first=200)
+    (tmp_path / "d/000.png").unlink()
+    Image.new("RGB", (8, 8), "black").save(tmp_path / "d/001.png")
+    result = cli("train", *arguments, "trainer.steps=6")
+    assert result.code == 0 and "2 added, 1 removed, 1 edited (61 pictures)" in result.err, result.err
+    assert json.loads((tmp_path / "r/checkpoints/step_00000006.json").read_text())["best"]["step"] == 6
+
+
+def test_a_copy_of_a_run_has_a_best_checkpoint_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "easy", "red", 40)
+    mk(tmp_path / "hard", "blue", 50)
+    best = ["trainer.eval_every=5", "trainer.best_by=val_loss"]
+    assert cli("train", *S, "dataset.root=easy", "run_dir=old", "trainer.steps=20", *best).code == 0
+    result = cli("train", *S, "dataset.root=hard", "run_dir=new", "resume=old", "trainer.steps=30", *best)
+    assert result.code == 0 and "the pictures have changed since step 20 of old" in result.err
+    step = json.loads((tmp_path / "new/checkpoints/step_00000030.json").read_text())["best"]["step"]
+    assert step in (25, 30) and (tmp_path / f"new/checkpoints/step_{step:08}.safetensors").exists()
+
+
+def test_finetuning_is_a_new_run_with_the_weights_of_another(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d", "red", 20)
+    assert cli("train", *S, "dataset.root=d", "run_dir=old", "trainer.steps=5").code == 0
+    refused = cli("train", *S, "dataset.root=d", "run_dir=new", "resume=old", "trainer.steps=5")
+    assert refused.code == 2 and "finetune instead of resume" in refused.err and not (tmp_path / "new").exists()
+    plain = [a for a in S if not a.startswith("model")]
+    result = cli(
+        "train", *plain, "dataset.root=d", "run_dir=new", "finetune=old", "trainer.steps=1", "optimizer.lr=1e-9"
+    )
+    assert result.code == 0 and re.search(r"finetune: (\d+) of \1 tensors", result.err), result.err
+    old, new = (
+        load_file(tmp_path / f"{r}/checkpoints/step_0000000{n}.safetensors") for r, n in (("old", 5), ("new", 1))
+    )
+    names = [name for name in old if name.startswith("model.")]
+    assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in names)
+    manifest = json.loads((tmp_path / "new/checkpoints/step_00000001.json").read_text())
+    assert manifest["step"] == 1 and manifest["best"] == {} and manifest["config"]["model"]["channels"] == 8
+    again = cli(
+        "train", *plain, "dataset.root=d", "run_dir=new", "finetune=old", "trainer.steps=2", "optimizer.lr=1e-9"
+    )
+    assert again.code == 0 and "resuming from step 1" in again.err and "finetune: ignored" in again.err
+
+
+def test_finetuning_fits_another_size_and_other_channels(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d", "red", 20)
+    assert cli("train", *S, "dataset.root=d", "run_dir=old", "trainer.steps=2").code == 0
+    other = [a for a in S if not a.startswith("dataset.size")]
+    new = ["dataset.size=16", "dataset.channels=1", "dataset.root=d", "run_dir=new", "finetune=old", "trainer.steps=1"]
+    result = cli("train", *other, *new)
+    assert result.code == 0 and "conv_in.weight" in result.err and "of another shape" in result.err, result.err
+    nothing = cli("train", *S, "model.channels=16", "dataset.root=d", "run_dir=no", "finetune=old", "trainer.steps=1")
+    assert nothing.code in (0, 4)
+
+
+def test_a_learning_rate_that_rises_again_is_said(cli: Cli, tmp_path: Path) -> None:
+    mk(tmp_path / "d", "red", 40)
+    arguments = [
+        *S,
+        "dataset.root=d",
+        "run_dir=r",
+        "trainer.lr_decay=cosine",
+        "trainer.epochs=4",
+        "trainer.warmup_steps=0",
+    ]
+    assert cli("train", *arguments).code == 0
+    mk(tmp_path / "d", "red", 40, first=40)
+    result = cli("train", *arguments)
+    assert result.code == 0 and "the learning rate rises from" in result.err, result.err
+
+
+@pytest.mark.parametrize("names", [("1", "2", "3"), ("cat", "dog", "owl"), tuple(map(str, range(11)))])
+def test_a_label_is_a_name_first(names: tuple[str, ...], cli: Cli, tmp_path: Path) -> None:
+    for name in names:
+        mk(tmp_path / "d" / name, "red", 2)
+    assert cli("train", *S, "dataset.root=d", "run_dir=r", "trainer.steps=1").code == 0
+    classes = sorted(names)
+
+    def drawn(label: str) -> str:
+        result = cli("sample", "ckpt=r", "n=1", f"label={label}", "out=s", "sampler.steps=1")
+        return json.loads((tmp_path / "s/sample.json").read_text())["classes"][0] if result.code == 0 else result.err
+
+    for name in names:
+        assert drawn(name) == name
+    for i, name in enumerate(classes):
+        assert drawn(f"#{i}") == name
+    assert drawn("1") == ("dog" if "dog" in names else "1")
+    assert "there is no class '007'" in drawn("007") or "there is no class 007" in drawn("007")
