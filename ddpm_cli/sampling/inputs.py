@@ -52,11 +52,10 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
     """
     _, height, width = shape
 
-    def convert(image: Image.Image) -> np.ndarray:
+    def convert(image: Image.Image) -> tuple[np.ndarray, str]:
         area, how = marked(ImageOps.exif_transpose(image))
-        log.info("mask: %s is repainted", how)
         white = Image.fromarray(np.where(area, 255, 0).astype(np.float32))
-        return np.asarray(ImageOps.fit(white, (width, height), Image.Resampling.BOX)) > 0.5
+        return np.asarray(ImageOps.fit(white, (width, height), Image.Resampling.BOX)) > 0.5, how
 
     mask_w, mask_h = _read(path, "mask", _size)
     init_w, init_h = _read(init, "init", _size)
@@ -64,11 +63,13 @@ def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:
         raise DataError(
             f"mask: {path} is {mask_w}x{mask_h}, but init is {init_w}x{init_h}; draw the mask on a copy of init"
         )
-    white = torch.from_numpy(np.array(_read(path, "mask", convert)))[None, None]
+    area, how = _read(path, "mask", convert)
+    white = torch.from_numpy(np.array(area))[None, None]
     if not white.any():
         raise DataError(f"mask: {path} has no white; paint the area to repaint white")
     if white.all():
         raise DataError(f"mask: {path} is completely white at {width}x{height}; leave the area to keep black")
+    log.info("mask: %s is repainted", how)
     return white
 
 

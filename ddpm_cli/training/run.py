@@ -1,5 +1,6 @@
 """`ddpm train`: from its options to a finished run."""
 
+import logging
 from dataclasses import replace
 
 from torch import nn
@@ -8,7 +9,6 @@ from ..build import locate
 from ..errors import ConfigError
 from ..files import shown
 from ..hardware.runtime import choose_runtime
-from ..models.unet_classifier import UNetClassifier
 from ..ours import is_run
 from ..runs.assemble import ModelSpec, network
 from ..runs.directory import Reporter
@@ -18,6 +18,8 @@ from ..runs.load import PACKAGE
 from .finetune import adopted, find_source
 from .options import TrainOptions
 from .session import Monitor, Outcome, Session
+
+log = logging.getLogger(__name__)
 
 
 def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Monitor) -> Outcome:
@@ -44,18 +46,23 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
 
 
 def check_attention(module: nn.Module, given: bool) -> None:
-    """Raises ConfigError if a U-Net has no level for one of `model.attention_resolutions`.
+    """Log a line if the network has no level for one of `model.attention_resolutions`.
 
     Args:
-        given: whether the user set them; only then it is an error for a classifier too, which can do without.
+        given: whether the user set them, and not the choice of the network.
+
+    Raises:
+        ConfigError: the user set them.
     """
     unused, levels = getattr(module, "unused_attention", ()), getattr(module, "levels", ())
-    if unused and (given or not isinstance(module, UNetClassifier)):
-        key = "model.attention_resolutions"
-        raise ConfigError(
-            f"{key}: there is no level of {unused[0]}; the levels are {', '.join(map(str, levels))}, so set for "
-            f"example {key}=[{levels[len(levels) // 2]}], or [] for the middle only"
-        )
+    if not unused:
+        return
+    key, sides = "model.attention_resolutions", ", ".join(map(str, levels))
+    text = f"{key}: there is no level of {unused[0]}; the levels are {sides}"
+    advice = f"set for example {key}=[{levels[len(levels) // 2]}], or [] for none"
+    if given:
+        raise ConfigError(f"{text}, so {advice}")
+    log.warning("%s, so the network has less attention than usual; %s", text, advice)
 
 
 def session_class(model: nn.Module) -> type[Session]:
