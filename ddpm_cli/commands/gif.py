@@ -4,6 +4,8 @@ from .. import console
 from ..console.progress import Counter
 from ..files import shown
 from ..ours import check, check_signed
+from ..progress import plural
+from ..render.animate import frames_of
 from ..runs.job import Job
 from ..sampling.generator import load_generator
 from ..sampling.options import GifOptions as Options
@@ -21,4 +23,4 @@ def run(options: Options, job: Job) -> None:
     with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)
-    console.note(f"{len(animation.frames)} frames in {shown(path)}")
+    console.note(f"{plural(frames_of(path, animation.frames), 'frame')} in {shown(path)}")

@@ -9,6 +9,7 @@ from ..sampling.folder import SampleFolder
 from ..sampling.generator import load_generator
 from ..sampling.kept import Kept, stoppable
 from ..sampling.options import SampleOptions as Options
+from ..text import printable
 
 
 def run(options: Options, job: Job) -> None:
@@ -25,4 +26,6 @@ def run(options: Options, job: Job) -> None:
     folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
+    if samples.columns and (names := samples.facts["classes"]) and len({*names[: samples.columns]}) > 1:
+        console.note(f"classes of the columns: {', '.join(map(printable, names[: samples.columns]))}")
     console.show_pictures(samples.images, samples.columns, caption)

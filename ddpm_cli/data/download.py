@@ -75,7 +75,10 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
         if isinstance(error, OSError) and error.errno in _STORAGE:
             advice = "free some space, fix its permissions or set dataset.root=FOLDER"
             raise StorageError(f"{root}: cannot be written ({reason}); {advice}") from error
-        advice = f"{files.advice} or set dataset.root=FOLDER"
+        advice, damaged = f"{files.advice} or set dataset.root=FOLDER", files.damaged()
+        if damaged is not None and _stamp(damaged) == before[damaged]:
+            what = f"is damaged or another file, and downloading {files.title} failed ({reason})"
+            raise DataError(f"{damaged}: {what}; remove it, then {advice}") from error
         raise DataError(f"{root}: could not download {files.title} ({reason}); {advice}") from error
 
 

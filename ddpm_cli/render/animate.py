@@ -7,6 +7,7 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+from PIL import Image
 
 from ..files import write_atomically
 from ..ours import SIGNATURE
@@ -42,6 +43,14 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         write_atomically(path, lambda p: p.write_bytes(encode_mp4(frames, fps, hold)))
     else:
         raise ValueError(f"format: must be gif or mp4, got {format!r}")
+
+
+def frames_of(path: Path, frames: Sequence[np.ndarray]) -> int:
+    """The number of frames in the file at `path`, made of `frames`: a GIF holds equal neighbours as one."""
+    if path.suffix != ".gif":
+        return len(frames)
+    with Image.open(path) as image:
+        return int(getattr(image, "n_frames", 1))
 
 
 def encode_animation(frames: Sequence[np.ndarray], fps: float, hold: float) -> bytes:

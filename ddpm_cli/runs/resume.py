@@ -12,8 +12,16 @@ from .checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
-# these give the tensors their meaning: a checkpoint with other values cannot be resumed
+# Every key of a config is in one of the three tuples, the longest name that fits it decides.
+# identity: these give the tensors their meaning, so a checkpoint with other values cannot be resumed
 FIXED = ("model", "schedule", "objective", "optimizer._target_")
+# adjustable: taken, and logged, because they change what the next step computes
+ADJUSTABLE = (
+    "seed", "optimizer", "dataset", "trainer.steps", "trainer.epochs", "trainer.batch_size", "trainer.micro_batch_size",
+    "trainer.devices", "trainer.strategy", "trainer.precision", "trainer.compile", "trainer.autotune",
+    "trainer.grad_clip", "trainer.warmup_steps", "trainer.lr_decay", "trainer.lr_milestones", "trainer.lr_factor",
+    "trainer.ema", "trainer._target_",
+)  # fmt: skip
 MOST_LISTED = 3  # keys in one message
 # values of options that are newer than a run's config
 OLD_DEFAULTS: dict[str, Any] = {
@@ -36,10 +44,12 @@ OLD_DEFAULTS: dict[str, Any] = {
     "trainer.gradient_checkpointing": False,
     "trainer.autotune": False,
 }
-# these can change without changing what the next step computes
-FREE = [
+# free: these can change without changing what the next step computes
+FREE = (
     "run_dir",
     "resume",
+    "finetune",
+    "experiment",
     "debug",
     "trust",
     "sampler",
@@ -67,7 +77,15 @@ FREE = [
     "dataset.download",
     "dataset.cache",
     "dataset.name",
-]
+)
+ABOUT = {
+    "shape": FIXED,  # by the network that it needs
+    "class_names": FIXED,  # if the model learns classes, see `identity.check_classes`
+    "data": ADJUSTABLE,  # see `identity.changed`
+    "images": ADJUSTABLE,
+    "range": ADJUSTABLE,
+}
+"""The same for the facts about the data in a checkpoint."""
 
 
 def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
@@ -99,7 +117,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
     changed = [key for key, a, b in differences(old, new) if (OLD_DEFAULTS.get(key) if a is None else a) != b]
     if not isinstance(_at(new, "dataset.size"), list):  # of square images, both sides are the same
         changed = [key for key in changed if key != "model.attention_side"]
-    fixed = [key for key in changed if _under(key, FIXED)]
+    fixed = [key for key in changed if kind_of(key) is FIXED]
     if fixed:
         # a changed class comes first: it is the cause of most other differences
         fixed.sort(key=lambda key: not key.endswith("._target_"))
@@ -119,7 +137,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         changed = [key for key in changed if key != "trainer.lr_decay"]
     if _decay(new) != "cosine":  # with cosine the rate of a step depends on the number of steps
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
-    soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if not _under(key, FREE)]
+    soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if kind_of(key) is not FREE]
     if soft:
         log.warning("resuming with changed settings: %s", ", ".join(soft))
 
@@ -140,8 +158,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
             yield f"{prefix}{name}", a, b
 
 
-def _under(key: str, parents: tuple[str, ...] | list[str]) -> bool:
-    return any(key == p or key.startswith(f"{p}.") for p in parents)
+def kind_of(key: str) -> tuple[str, ...] | None:
+    """FIXED, ADJUSTABLE or FREE; None for a key that nobody has thought of, which is treated as adjustable."""
+    fits = [(len(p), kind) for kind in (FIXED, ADJUSTABLE, FREE) for p in kind if key == p or key.startswith(f"{p}.")]
+    return max(fits, key=lambda fit: fit[0])[1] if fits else None
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

@@ -137,3 +137,16 @@ def test_celeba_without_gdown_names_the_files_and_their_folder(tmp_path: Path, m
     monkeypatch.setattr(utils, "_get_google_drive_file_id", lambda url: pytest.fail("no network here"))
     with pytest.raises(DataError, match=r"could not download CelebA \(.*gdown.*\); put img_align_celeba\.zip, .* into"):
         CelebA(root=str(tmp_path)).load("train")
+
+
+def test_a_page_in_the_place_of_an_archive_is_named(tmp_path: Path) -> None:
+    """A server that is out of quota answers with a page, which a browser saves under the name of the archive."""
+    folder = tmp_path / "celeba"
+    folder.mkdir()
+    (folder / "list_eval_partition.txt").write_text("000001.jpg 0\n")
+    (folder / "img_align_celeba.zip").write_bytes(b"<!DOCTYPE html><html>Quota exceeded</html>" * 50)
+    with pytest.raises(
+        DataError, match=r"img_align_celeba\.zip: is damaged or another file, and .* remove it, then put"
+    ):
+        CelebA(root=str(tmp_path), download=False).load("train")
+    assert (folder / "img_align_celeba.zip").exists()
