@@ -30,26 +30,31 @@ SIGNS = {MARKER, "sample.json", "eval.json", "bench.json", "config.json"}
 """Files that show that the program wrote into a folder."""
 
 
-def listed(folder: Path) -> frozenset[str]:
-    """The names of our files in `folder`, relative to it."""
-    return frozenset(_listed(folder))
+def listed(folder: Path, of: str = "") -> frozenset[str]:
+    """The names of our files in `folder`, relative to it.
+
+    Args:
+        of: only those that belong to the marker of this name, such as sample.json.
+    """
+    return frozenset(name for marker, name in _listed(folder) if of in ("", marker))
 
 
-def _listed(folder: Path) -> Iterator[str]:
+def _listed(folder: Path) -> Iterator[tuple[str, str]]:
+    """(marker, name) of each of our files."""
     hidden, samples, evaluation, benchmark = (
         _json(folder / name) for name in (MARKER, "sample.json", "eval.json", "bench.json")
     )
-    yield from _texts(hidden.get("files"))
+    yield from ((str(hidden.get("of")), name) for name in _texts(hidden.get("files")))
     if "checkpoint_sha256" in samples:
-        yield from SAMPLES
         n = samples.get("n")
-        yield from (f"images/{i:06d}.png" for i in range(n if isinstance(n, int) and n < 10**7 else 0))
+        images = (f"images/{i:06d}.png" for i in range(n if isinstance(n, int) and n < 10**7 else 0))
+        yield from (("sample.json", name) for name in (*SAMPLES, *images))
     if isinstance(evaluation.get("protocol"), dict):
-        yield from EVALUATION
+        yield from (("eval.json", name) for name in EVALUATION)
     if "protocol" in benchmark and ("figures" in benchmark or "exact" in benchmark):
-        yield from BENCHMARK
+        yield from (("bench.json", name) for name in BENCHMARK)
     if is_run(folder):
-        yield from RUN
+        yield from (("config.json", name) for name in RUN)
 
 
 def is_run(folder: Path) -> bool:
@@ -76,17 +81,17 @@ def check_signed(path: Path, key: str) -> None:
         raise ConfigError(f"{key}: {shown(path)} was not written by this program; name another file")
 
 
-def check_folder(folder: Path, key: str) -> None:
-    """Raises ConfigError if `folder` has files and none of them is ours."""
-    if folder.is_dir() and any(p.name not in HIDDEN for p in folder.iterdir()) and not listed(folder):
+def check_folder(folder: Path, marker: str, key: str) -> None:
+    """Raises ConfigError if `folder` has files, and none that belong to `marker`: the output of such a command."""
+    if folder.is_dir() and any(p.name not in HIDDEN for p in folder.iterdir()) and not listed(folder, marker):
         raise ConfigError(f"{key}: {shown(folder)} has other files; name an empty or new folder")
 
 
-def claim(folder: Path, names: Collection[str], key: str, replace: bool = True) -> None:
-    """Record that `names` in `folder`, which are about to be written, are ours.
+def claim(folder: Path, names: Collection[str], marker: str, key: str) -> None:
+    """Record that `names` in `folder`, which are about to be written, are ours, and remove those of an earlier call.
 
     Args:
-        replace: remove our other files there: they are of an earlier call.
+        marker: the file that will list them at the end, such as sample.json.
 
     Raises:
         ConfigError: as `check`.
@@ -94,9 +99,9 @@ def claim(folder: Path, names: Collection[str], key: str, replace: bool = True) 
     """
     check(folder, names, key)
     folder.mkdir(parents=True, exist_ok=True)
-    known = listed(folder)
-    write_json(folder / MARKER, {"program": "ddpm-cli", "files": sorted(known | set(names))})
-    for name in sorted(known - set(names)) if replace else ():
+    before = listed(folder, marker)
+    write_json(folder / MARKER, {"program": "ddpm-cli", "of": marker, "files": sorted(before | set(names))})
+    for name in sorted(before - set(names)):
         if not name.endswith("/") and not (folder / name).is_dir():
             (folder / name).unlink(missing_ok=True)
 

@@ -68,6 +68,19 @@ def test_a_command_replaces_what_it_wrote_itself(command: str, run: None, cli: C
     assert result.code == 0 and (tmp_path / "again/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("command", ["sample", "eval", "bench"])
+def test_a_run_is_no_place_for_the_output_of_other_commands(command: str, run: None, cli: Cli, tmp_path: Path) -> None:
+    before = state(tmp_path / "run")
+    refused = cli(command, "out=run", *COMMANDS[command])
+    assert refused.code == 2 and "run has other files" in refused.err and state(tmp_path / "run") == before
+
+
+def test_samples_and_an_evaluation_do_not_share_a_folder(run: None, cli: Cli, tmp_path: Path) -> None:
+    assert cli("sample", "ckpt=run", "out=s", *FAST).code == 0
+    assert cli("eval", "out=s", *COMMANDS["eval"]).code == 2
+    assert (tmp_path / "s/sample.json").exists()
+
+
 def test_fewer_samples_replace_more(run: None, cli: Cli, tmp_path: Path) -> None:
     assert cli("sample", "ckpt=run", "out=s", "n=5", "sampler.steps=1").code == 0
     own = tmp_path / "s/images/mine.png"

@@ -116,7 +116,7 @@ class Report:
             "machine": dict(self.machine),
             "config": dict(self.config),
         }
-        claim(folder, ["bench.json"], "out")
+        claim(folder, ["bench.json"], "bench.json", "out")
         write_json(folder / "bench.json", content)
         complete(folder)
         return f"all values in {shown(folder)}/bench.json"

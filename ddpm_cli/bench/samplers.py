@@ -85,7 +85,7 @@ class SamplersReport:
     def write(self, folder: Path) -> str:
         """Write `folder`/bench.json and samplers.png. Returns a line for the user."""
         exact, rows = ([errors._asdict() for errors in group] for group in (self.exact, self.found))
-        claim(folder, ["bench.json", "samplers.png"], "out")
+        claim(folder, ["bench.json", "samplers.png"], "bench.json", "out")
         write_json(folder / "bench.json", {"exact": exact, "rows": rows, "protocol": self.protocol})
         curves: dict[str, list[tuple[int, float]]] = {}
         for errors in self.found:

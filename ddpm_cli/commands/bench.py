@@ -21,7 +21,7 @@ class Options:
 
 def run(options: Options, job: Job) -> None:
     """Run a benchmark, show its table, and write bench.json into the job's folder."""
-    check_folder(job.folder, "out")
+    check_folder(job.folder, "bench.json", "out")
     name = f"ddpm_cli.bench.{options.what}"
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)

@@ -23,4 +23,5 @@ def run(options: Options, job: Job) -> None:
     with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)
-    console.note(f"{plural(frames_of(path, animation.frames), 'frame')} in {shown(path)}")
+    strip = "" if animation.strip is None else f", and five times side by side in {shown(path.with_suffix('.png'))}"
+    console.note(f"{plural(frames_of(path, animation.frames), 'frame')} in {shown(path)}{strip}")

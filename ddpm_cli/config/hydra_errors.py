@@ -19,7 +19,9 @@ def explain_hydra(error: BaseException, command: str, arguments: Sequence[str]) 
     text = str(error)
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
-        advice = "write key=value"
+        advice, name = "write key=value", key.lstrip("+~")
+        if value and re.fullmatch(r"[\w.]+", name) and name not in [*_keys(_compose(command, [])), *_groups()]:
+            return _unknown_key(name, command, arguments)
         if value and re.fullmatch(r"[+~]*[\w.@/-]+", key):
             advice = "quote a value that has other characters than letters, digits and ./_-, for example "
             advice += override(key, value.strip("\"'"))
@@ -66,7 +68,8 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
         guess = f"{parent}.{close[0]}" if parent else close[0]
         return f"{written}: is not a key; did you mean {guess!r}?"
     same_leaf = [k for k in keys if k.rpartition(".")[2] == leaf]
-    if guesses := same_leaf or difflib.get_close_matches(written, [*keys, *_groups()], n=1, cutoff=0.6):
+    others = [name for name in (*keys, *_groups()) if name != written]
+    if guesses := same_leaf or difflib.get_close_matches(written, others, n=1, cutoff=0.6):
         return f"{written}: is not a key; did you mean {' or '.join(map(repr, guesses))}?"
     allowed = ", ".join(siblings) if siblings and parent else f"see ddpm {command} --help"
     return f"{written}: is not a key; {'allowed: ' if siblings and parent else ''}{allowed}"

@@ -29,7 +29,7 @@ class DataFacts:
         digest: of all of them and their classes, in order.
         files: relative path -> digest of its content; empty if the pictures are no files.
         ends: the stored values that became 0 and 255; None if they differ from file to file.
-        lines: what was understood of the data and what was left out, for the user.
+        lines, warnings: what was understood of the data and what was left out, for the user.
     """
 
     pictures: int
@@ -37,6 +37,7 @@ class DataFacts:
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     ends: tuple[float, float] | None = (0.0, 255.0)
     lines: tuple[str, ...] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def of_files(cls, listing: Listing, ends: tuple[float, float] | None) -> "DataFacts":

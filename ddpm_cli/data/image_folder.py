@@ -99,8 +99,9 @@ class ImageFolder(Source):
         if not first:
             return images
         facts = DataFacts.of_files(listing, decoded.survey.ends(self.range) or BYTE)
-        lines = (*self._lines(decoded, images), *equal_pictures(facts, listing))
-        return replace(images, facts=replace(facts, lines=lines))
+        lines = (*self._lines(decoded, len(chosen)), *equal_pictures(facts, listing))
+        warnings = tuple(self._warnings(decoded, images))
+        return replace(images, facts=replace(facts, lines=lines, warnings=warnings))
 
     def _of_split(self, split: Split) -> Tensor:
         """The (M,) int64 ascending indices of the files of a split."""
@@ -124,8 +125,8 @@ class ImageFolder(Source):
         wanted = split == "val"
         return torch.tensor([i for i, is_held in zip(files, held, strict=True) if is_held == wanted], dtype=torch.int64)
 
-    def _lines(self, decoded: Decoded, images: Images) -> Iterator[str]:
-        """What was understood of the folder."""
+    def _lines(self, decoded: Decoded, training: int) -> Iterator[str]:
+        """What was understood of the folder. training: the number of training pictures, unreadable ones included."""
         listing, survey = self.listing, decoded.survey
         total, val = len(listing.files), len(self._of_split("val"))
         parts = [plural(total, "picture")]
@@ -135,10 +136,19 @@ class ImageFolder(Source):
             small, large = (f"{width}x{height}" for width, height in (survey.smallest, survey.largest))
             parts.append(f"{small} pixels" if small == large else f"{small} to {large} pixels")
         parts.append(f"{val:,} held out" if val else "none held out")
+        if training > len(decoded.kept):
+            parts.append(f"{training - len(decoded.kept):,} of the others cannot be read")
         yield f"{printable(str(listing.root))}: {', '.join(parts)}"
         yield from listing.lines
         yield from survey.lines(self.range)
+        if self.channels == 3 and survey.grey and survey.grey == survey.bytes + survey.words + survey.own:
+            yield "all pictures are grey; with dataset.channels=1 the model learns grey ones, which is easier"
+
+    def _warnings(self, decoded: Decoded, images: Images) -> Iterator[str]:
+        """What will make the samples worse than expected."""
+        survey = decoded.survey
         yield from self._untrained(images)
+        yield from survey.flat(self.range)
         if not survey.words + survey.own and isinstance(self.range, str):
             yield from _dark(images)
 

@@ -48,6 +48,7 @@ class Survey:
         smallest, largest: width and height of the pictures with the fewest and the most pixels.
         paged: the number of files with more pages or frames than the first.
         not_finite: the number of pictures with NaN or infinite values.
+        grey: the number of pictures without colour, by their format.
     """
 
     bytes: int = 0
@@ -59,6 +60,7 @@ class Survey:
     largest: tuple[int, int] | None = None
     paged: int = 0
     not_finite: int = 0
+    grey: int = 0
 
     def ends(self, chosen: Range) -> Ends | None:
         """The values that become 0 and 255 in every deep picture; None if no picture is deep.
@@ -86,10 +88,17 @@ class Survey:
         deep = self.words + self.own
         found, shown = _numbers(self.low, self.high), _numbers(*ends)
         yield f"{deep:,} pictures have more than 8 bits, with values from {found}; black to white is {shown} ({key})"
-        if isinstance(chosen, str) and self.high - self.low < LITTLE * (ends[1] - ends[0]):
-            yield f"they use little of it and will look flat; {key}=[{self.low:g},{self.high:g}] stretches them"
         if self.bytes and self.own:
             yield f"{self.bytes:,} pictures have 8 bits, from 0 to 255; check that both kinds have the same brightness"
+
+    def flat(self, chosen: Range, key: str = "dataset.range") -> Iterator[str]:
+        """A warning if deep pictures use little of their range."""
+        ends = self.ends(chosen)
+        if ends is None or self.low is None or self.high is None or not isinstance(chosen, str):
+            return
+        if self.high - self.low < LITTLE * (ends[1] - ends[0]):
+            stretched = f"{key}=[{self.low:g},{self.high:g}] stretches them"
+            yield f"the pictures use little of their range and will look dark or flat; {stretched}"
 
     def content(self) -> dict[str, Any]:
         """As JSON."""
@@ -105,7 +114,7 @@ class Survey:
         all_of = list(parts)
         lows, highs = ([v for p in all_of if (v := getattr(p, k)) is not None] for k in ("low", "high"))
         small, large = ([s for p in all_of if (s := getattr(p, k)) is not None] for k in ("smallest", "largest"))
-        sums = {k: sum(getattr(p, k) for p in all_of) for k in ("bytes", "words", "own", "paged", "not_finite")}
+        sums = {k: sum(getattr(p, k) for p in all_of) for k in ("bytes", "words", "own", "paged", "not_finite", "grey")}
         return cls(
             **sums,
             low=min(lows, default=None),
@@ -160,14 +169,15 @@ def _of_file(file: Path) -> Survey:
             paged = image.format in PAGED and bool(getattr(image, "is_animated", False))
             size, deep = image.size, is_deep(image)
             if not deep:
-                return Survey(bytes=1, smallest=size, largest=size, paged=int(paged))
+                grey = int(image.mode in ("1", "L", "LA"))
+                return Survey(bytes=1, smallest=size, largest=size, paged=int(paged), grey=grey)
             word = is_word(image)
             image.load()
             values = values_of(image)
             finite = values[np.isfinite(values)]
             low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
             odd = int(finite.size < values.size)
-            return Survey(0, int(word), int(not word), low, high, size, size, int(paged), odd)
+            return Survey(0, int(word), int(not word), low, high, size, size, int(paged), odd, 1)
     except MemoryError:
         raise
     except Exception:  # the decoder will report it

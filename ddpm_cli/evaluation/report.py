@@ -42,11 +42,11 @@ class EvaluationFolder:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        check_folder(folder, "out")
+        check_folder(folder, "eval.json", "out")
 
     def write(self, content: Mapping[str, Any], pictures: Mapping[str, Callable[[Path], None]]) -> None:
         """Raises ConfigError if a file that would be replaced is not ours."""
-        claim(self.folder, ["eval.json", "tensorboard/", *pictures], "out")
+        claim(self.folder, ["eval.json", "tensorboard/", *pictures], "eval.json", "out")
         (self.folder / "eval.json").unlink(missing_ok=True)
         for name, draw in pictures.items():
             draw(self.folder / name)

@@ -51,8 +51,8 @@ def check_classes(start: Checkpoint | None, images: Images, config: Mapping[str,
     if not isinstance(old, list) or old == new or not learns_classes(config):
         return
     raise ConfigError(
-        f"dataset: the classes are {_names(new)}, but {shown(start.path)} was trained with {_names(old)}; rename the "
-        "folders back, or set another run_dir (finetune=RUN takes over the weights and maps classes by name)"
+        f"dataset: the classes are {_names(new)}, but {shown(start.path)} was trained with {_names(old)}; make the "
+        "folders the same again, or set another run_dir (with finetune=RUN it takes over the weights, class by class)"
     )
 
 

@@ -28,7 +28,7 @@ class SampleFolder:
     def __init__(self, folder: Path):
         self.folder = folder
         self.facts = folder / "sample.json"
-        check_folder(folder, "out")
+        check_folder(folder, "sample.json", "out")
 
     def begin(self, n: int, inputs: Collection[str] = ()) -> None:
         """Prepare the folder for n images; those of an earlier call are removed, unless they are drawn again.
@@ -37,7 +37,7 @@ class SampleFolder:
             ConfigError: a file that would be replaced is not ours.
         """
         names = ["grid.png", "samples.npz", "sample.json", *(f"{name}.png" for name in inputs)]
-        claim(self.folder, [*names, *(f"images/{i:06d}.png" for i in range(n))], "out")
+        claim(self.folder, [*names, *(f"images/{i:06d}.png" for i in range(n))], "sample.json", "out")
         self.facts.unlink(missing_ok=True)
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
 

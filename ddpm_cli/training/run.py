@@ -1,6 +1,5 @@
 """`ddpm train`: from its options to a finished run."""
 
-import logging
 from dataclasses import replace
 
 from torch import nn
@@ -18,8 +17,7 @@ from ..runs.load import PACKAGE
 from .finetune import adopted, find_source
 from .options import TrainOptions
 from .session import Monitor, Outcome, Session
-
-log = logging.getLogger(__name__)
+from .setup import missing_attention
 
 
 def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Monitor) -> Outcome:
@@ -46,23 +44,9 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
 
 
 def check_attention(module: nn.Module, given: bool) -> None:
-    """Log a line if the network has no level for one of `model.attention_resolutions`.
-
-    Args:
-        given: whether the user set them, and not the choice of the network.
-
-    Raises:
-        ConfigError: the user set them.
-    """
-    unused, levels = getattr(module, "unused_attention", ()), getattr(module, "levels", ())
-    if not unused:
-        return
-    key, sides = "model.attention_resolutions", ", ".join(map(str, levels))
-    text = f"{key}: there is no level of {unused[0]}; the levels are {sides}"
-    advice = f"set for example {key}=[{levels[len(levels) // 2]}], or [] for none"
-    if given:
-        raise ConfigError(f"{text}, so {advice}")
-    log.warning("%s, so the network has less attention than usual; %s", text, advice)
+    """Raises ConfigError if the user set `model.attention_resolutions` and the network has no level for one of them."""
+    if given and (line := missing_attention(module)):
+        raise ConfigError(line)
 
 
 def session_class(model: nn.Module) -> type[Session]:

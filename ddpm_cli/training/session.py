@@ -27,7 +27,7 @@ from .loop import finished, train
 from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
 from .rates import warn_of_jump
-from .setup import prepare
+from .setup import missing_attention, prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
 from .width import Fit, fit, with_width
@@ -204,14 +204,19 @@ class Session:
             self.begin(state)
         directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
         write_files(self.folder, images)
-        for line in () if images.facts is None else (*images.facts.lines, *unlearned(config, images)):
-            log.info("%s", line)
+        if images.facts is not None:
+            for line in (*images.facts.lines, *unlearned(config, images)):
+                log.info("%s", line)
+            for line in images.facts.warnings:
+                log.warning("%s", line)
         log.info("%s", self._summary(images, state.module))
         if state.resumed_from is not None:
             total = plan.length(len(images))
             of = "" if total == UNKNOWN else f" of {total}"
             log.info("resuming from step %d%s (%s)", first, of, shown(state.resumed_from))
         else:
+            if line := missing_attention(state.module):
+                log.info("%s", line)
             self.started(directory, state, images)
         model = self.spec.wrap(state.module)
         if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):

@@ -67,6 +67,16 @@ def prepare(
     return state
 
 
+def missing_attention(module: nn.Module) -> str:
+    """A line if the network has no level for one of its `attention_resolutions`; otherwise ""."""
+    unused, levels = getattr(module, "unused_attention", ()), getattr(module, "levels", ())
+    if not unused:
+        return ""
+    key, sides = "model.attention_resolutions", ", ".join(map(str, levels))
+    advice = f"set for example {key}=[{levels[len(levels) // 2]}], or [] for none but in the middle"
+    return f"{key}: there is no level of {unused[0]}, only {sides}; {advice}"
+
+
 def recompute(module: nn.Module) -> None:
     """Turn on gradient checkpointing in every block that has it. Raises ConfigError when there is no such block."""
     blocks = [layer for layer in module.modules() if isinstance(layer, Checkpointed)]

@@ -12,7 +12,7 @@ from ..conftest import Cli
 
 FAMILIES = {
     "diffusion": ["model=unet_tiny", "model.channels=8"],
-    "classifier": ["model=unet_classifier", "model.channels=8", "model.attention_resolutions=[]"],
+    "classifier": ["model=unet_classifier", "model.channels=8", "model.attention_resolutions=[]", "model.dropout=0"],
     "residual": ["model=resnet", "objective=classify_clean", "model.blocks=1", "trainer.precision=fp32"],
     "autoencoder": ["model=vae_conv", "model.prior=normal"],
 }

@@ -41,7 +41,7 @@ def test_a_range_of_twelve_bits(cache: bool, tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         full = load(tmp_path / "d", cache=cache).load("train")
         assert full.pixels.max() == 16 and full.facts is not None and full.facts.ends == (0, 65535)
-        assert any("dataset.range=[0,4095] stretches them" in line for line in full.facts.lines)
+        assert any("dataset.range=[0,4095] stretches them" in line for line in full.facts.warnings)
         own = load(tmp_path / "d", cache=cache, range=(0.0, 4095.0)).load("train")
         assert own.pixels.max() == 255 and own.pixels.min() == 0
 

@@ -43,6 +43,7 @@ class Folder:
 
 
 FOLDERS: dict[str, Folder] = {}
+GREY = "all pictures are grey; with dataset.channels=1"
 
 
 def folder(
@@ -89,7 +90,7 @@ def screenshots_with_alpha(root: Path) -> None:
     pictures(root, 6, mode="RGBA")
 
 
-@folder(4, "4 files have several pages or frames")
+@folder(4, GREY, "4 files have several pages or frames")
 def scans_of_several_pages(root: Path) -> None:
     root.mkdir(exist_ok=True)
     for i in range(4):
@@ -97,31 +98,31 @@ def scans_of_several_pages(root: Path) -> None:
         pages[0].save(root / f"scan{i}.tif", save_all=True, append_images=pages[1:])
 
 
-@folder(6, "6 pictures have more than 8 bits", "dataset.range=[0,4095] stretches them", trains=True)
+@folder(6, GREY, "6 pictures have more than 8 bits", "dataset.range=[0,4095] stretches them", trains=True)
 def microscope_12_bits(root: Path) -> None:
     for i in range(6):
         deep(root / f"stack_{i}.tif", 0, 4095 - i)
 
 
-@folder(5, "values from 3 to 65535; black to white is 0 to 65535")
+@folder(5, GREY, "values from 3 to 65535; black to white is 0 to 65535")
 def microscope_16_bits(root: Path) -> None:
     for i in range(5):
         deep(root / f"{i}.png", 3 + i, 65535)
 
 
-@folder(5, "values from 0 to 1.004; black to white is 0 to 1.004", trains=True)
+@folder(5, GREY, "values from 0 to 1.004; black to white is 0 to 1.004", trains=True)
 def float_tiffs(root: Path) -> None:
     for i in range(5):
         deep(root / f"{i}.tiff", 0, 1.004 if i == 0 else 1.0 - i / 1e4, np.float32)
 
 
-@folder(4, "values from -1000 to 3000; black to white is -1000 to 3000")
+@folder(4, GREY, "values from -1000 to 3000; black to white is -1000 to 3000")
 def signed_values(root: Path) -> None:
     for i in range(4):
         deep(root / f"ct{i}.tif", -1000 + i, 3000 - i, np.int32)
 
 
-@folder(4, "values that are no numbers", "values from 0 to 1;")
+@folder(4, GREY, "values that are no numbers", "values from 0 to 1;")
 def not_a_number(root: Path) -> None:
     for i in range(4):
         values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
@@ -130,14 +131,14 @@ def not_a_number(root: Path) -> None:
         Image.fromarray(values).save(root / f"{i}.tif")
 
 
-@folder(8, "4 pictures have more than 8 bits")
+@folder(8, GREY, "4 pictures have more than 8 bits")
 def eight_and_sixteen_bits(root: Path) -> None:
     pictures(root, 4, mode="L")
     for i in range(4):
         deep(root / f"deep{i}.png", 0, 65535 - i)
 
 
-@folder(5, "the pictures use only the values 1 to 38 of 255")
+@folder(5, GREY, "the pictures use only the values 1 to 38 of 255")
 def dark_pictures(root: Path) -> None:
     root.mkdir(exist_ok=True)
     for i in range(5):
@@ -446,7 +447,7 @@ def load(name: str, root: Path) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     train, val = source.load("train"), source.load("val")
     test = len(source.load("test")) if source.has_test else 0
     assert train.facts is not None
-    return len(train) + len(val) + test, train.class_names, train.facts.lines
+    return len(train) + len(val) + test, train.class_names, (*train.facts.lines, *train.facts.warnings)
 
 
 def main() -> None:
