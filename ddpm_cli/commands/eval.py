@@ -49,6 +49,8 @@ def _show(results: Results, options: Options) -> None:
         console.table(results.title, columns, [row[: len(columns)] for row in rows])
         if compared:
             console.note("real images: the same metric on real images; the best to expect")
+    if options.metrics == "auto" and results.bits is not None and not results.metrics:
+        console.note("sample quality: add features=RUN of a classifier; copied images: metrics=[memorisation]")
     for result in results.metrics.values():
         if result.note:
             console.note(result.note)

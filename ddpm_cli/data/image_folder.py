@@ -1,5 +1,6 @@
 """A dataset made of any folder of pictures."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ class ImageFolder(Source):
             raise ValueError(f"crop: must be center or none, got {self.crop!r}")
         if self.cache == "":
             raise ValueError("cache: must be auto, true, false or a folder, got an empty value")
-        if not isinstance(self.range, str) and not float(self.range[0]) < float(self.range[1]):
+        if not isinstance(self.range, str) and not -math.inf < float(self.range[0]) < float(self.range[1]) < math.inf:
             raise ValueError(f"range: must be auto, full or [black,white] with black below white, got {self.range!r}")
 
     @cached_property

@@ -11,7 +11,7 @@ from .layers import Attention, Downsample, ResidualBlock, SinusoidalEmbedding, U
 
 NO_CLASSES = (
     "this dataset has no classes; use class_conditional=false, "
-    "or sort a folder of pictures into at least two subfolders with no picture beside them"
+    "or sort a folder of pictures into at least two subfolders"
 )
 
 

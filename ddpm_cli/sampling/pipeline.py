@@ -1,5 +1,6 @@
 """Draws the samples of a task and collects the facts for sample.json."""
 
+import hashlib
 import logging
 import math
 import time
@@ -115,6 +116,8 @@ class Pipeline:
             return []
         request = {**self._described(0), "seeds": list(self.task.seeds), "dtype": self.drawn.dtype}
         request["labels"] = None if self.task.labels is None else self.task.labels.tolist()
+        inputs = {name: image.cpu().contiguous().numpy().tobytes() for name, image in self.task.inputs.items()}
+        request["inputs"] = {name: hashlib.sha256(data).hexdigest() for name, data in inputs.items()}  # not their paths
         if self.drawn.dtype != "uint8":
             kept.discard()
         return kept.begin(request, self.task.n, self.batching.run.shape)

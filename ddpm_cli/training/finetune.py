@@ -21,6 +21,7 @@ from ..runs import checkpoint
 from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.job import Job
 from ..runs.load import PACKAGE
+from ..text import printable
 from .options import TrainOptions
 from .state import TrainState
 
@@ -81,12 +82,14 @@ def take_weights(state: TrainState, source: Checkpoint, class_names: Sequence[st
     if len(left_out) == total:
         raise CheckpointError(f"{where}: nothing of it fits this network; choose the same model as that run")
     log.info("finetune: %d of %d tensors are those of %s (step %d)", total - len(left_out), total, where, source.step)
+    fresh = [printable(name) for name in class_names if name not in old_names] if old_names else []
+    if fresh:
+        log.info("finetune: new classes, which start from scratch: %s", ", ".join(fresh[:LISTED]))
     if left_out:
         more = ", ..." if len(left_out) > LISTED else ""
         names = ", ".join(left_out[:LISTED])
-        log.warning(
-            "finetune: %s of another shape, trained from scratch: %s%s", plural(len(left_out), "tensor"), names, more
-        )
+        what = plural(len(left_out), "tensor")
+        log.warning("finetune: %s of another shape, trained from scratch: %s%s", what, names, more)
 
 
 @torch.no_grad()
@@ -100,8 +103,6 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
             rows = [(i, old.index(label)) for i, label in enumerate(new) if label in old]
             for i, k in rows:
                 target[i].copy_(found[k])
-            if len(rows) < len(new):
-                left_out.append(f"{name} (classes {', '.join(label for label in new if label not in old)})")
         elif found is not None and found.shape == target.shape:
             target.copy_(found)
         else:

@@ -54,6 +54,8 @@ class TrainOptions:
         object.__setattr__(self, "guidance", in_training(self.guidance))
         if self.run_dir == "":
             raise ConfigError("run_dir: is empty; name a directory, or leave it out")
+        if self.finetune == "":
+            raise ConfigError("finetune: is empty; name a run, or leave it out")
         if self.finetune is not None and isinstance(self.resume, str):
             raise ConfigError("finetune: cannot be combined with resume=PATH; set only one of them")
         _ = self.loggers

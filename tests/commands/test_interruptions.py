@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ddpm_cli.errors import StorageError
@@ -161,6 +162,21 @@ def test_another_request_does_not_continue(tmp_path: Path) -> None:
     part = tmp_path / ".drawn/0000000.npy"
     part.write_bytes(part.read_bytes()[:-3])
     assert Kept(tmp_path).begin({"seed": 0}, 4, shape) == []
+
+
+def test_another_picture_under_the_same_name_does_not_continue(
+    cli: Cli, tmp_path: Path, killed_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", "logger=none", "trainer.sample_every=0", *TINY).code == 0
+    vary = ["ckpt=run", "n=4", "batch_size=2", "sampler.steps=4", "init=in.png", "out=s"]
+    Image.new("L", (8, 8), 10).save(tmp_path / "in.png")
+    killed_after(1)
+    assert cli("sample", *vary).code == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8), 200).save(tmp_path / "in.png")
+    again = cli("sample", *vary)
+    assert again.code == 0 and "continuing at image" not in again.err
 
 
 def test_a_full_disk_is_found_before_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_eight_bits_can_be_stretched_too(tmp_path: Path) -> None:
     assert load(tmp_path, range=(0.0, 50.0)).load("train").pixels.max() == 255
 
 
-@pytest.mark.parametrize("wrong", [(1.0, 1.0), (2.0, 1.0)])
+@pytest.mark.parametrize("wrong", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)])
 def test_an_empty_range(wrong: tuple[float, float], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^range: must be auto, full or \[black,white\]"):
         load(tmp_path, range=wrong)
