@@ -6,6 +6,7 @@ from ..files import shown
 from ..ours import check, check_signed
 from ..progress import plural
 from ..render.animate import frames_of
+from ..render.gif import MOST_FPS
 from ..runs.job import Job
 from ..sampling.generator import load_generator
 from ..sampling.options import GifOptions as Options
@@ -23,5 +24,7 @@ def run(options: Options, job: Job) -> None:
     with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)
+    if path.suffix == ".gif" and options.fps > MOST_FPS:
+        console.note(f"a GIF has at most {MOST_FPS} frames per second, not {options.fps:g}")
     strip = "" if animation.strip is None else f", and five times side by side in {shown(path.with_suffix('.png'))}"
     console.note(f"{plural(frames_of(path, animation.frames), 'frame')} in {shown(path)}{strip}")

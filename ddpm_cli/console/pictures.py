@@ -16,8 +16,12 @@ PREVIEW = 36
 """Height of a preview in pixels; a line shows two of them if there is colour."""
 
 
-def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
-    """Show the first images of (N,C,H,W) uint8: two pixels per character, or shades of text without colour."""
+def show_pictures(pixels: "Tensor", across: int | None, caption: str, only_in_colour: bool = False) -> None:
+    """Show the first images of (N,C,H,W) uint8: two pixels per character, or shades of text without colour.
+
+    Args:
+        only_in_colour: without colour, show the caption alone. Shades of text are hard to read.
+    """
     from ..render.preview import half_blocks, shades, thumbnails
 
     note(caption)
@@ -27,7 +31,7 @@ def show_pictures(pixels: "Tensor", across: int | None, caption: str) -> None:
             for upper, lower in row:
                 line.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
             out.print(line, no_wrap=True, crop=True)
-    else:
+    elif not only_in_colour:
         for text in shades(thumbnails(pixels, across, columns() // 2, PREVIEW // 2), columns()):
             out.print("  " + text, markup=False, no_wrap=True, crop=out.is_terminal)
 

@@ -117,6 +117,8 @@ class TrainingView:
             if "loss" in row:
                 self._bar.update(self._task, numbers=text)
                 self._last_numbers = f"step {self._pace.place(step)}: {text}"
+                if step >= self._pace.total > 0:
+                    self._say_last()
             else:
                 self._bar.console.print(f"step {step}: {text}")
         else:
@@ -125,7 +127,7 @@ class TrainingView:
 
     def pictures(self, step: int, path: "Path", pixels: "Tensor", across: int | None) -> None:
         if self._task is not None:
-            show_pictures(pixels, across, f"step {step}: samples in {shown(path)}")
+            show_pictures(pixels, across, f"step {step}: samples in {shown(path)}", only_in_colour=True)
         else:
             say(f"step {self._pace.place(step)}: samples in {shown(path)}")
 
@@ -133,5 +135,10 @@ class TrainingView:
         if self._task is not None:
             self._bar.stop()
             self._task = None
-            if self._last_numbers:  # the bar has gone
-                say(self._last_numbers)
+            self._say_last()
+
+    def _say_last(self) -> None:
+        """Print the last numbers as a line, because the bar will go."""
+        if self._last_numbers:
+            self._bar.console.print(self._last_numbers, markup=False)
+        self._last_numbers = ""

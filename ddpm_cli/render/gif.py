@@ -22,6 +22,7 @@ TICK = 10
 """Milliseconds: GIF durations are in hundredths of a second."""
 FASTEST = 20
 """Milliseconds: browsers slow down animations with shorter frames."""
+MOST_FPS = 1000 // FASTEST
 SAMPLE = 10_000
 """Number of pixels that a palette is made from."""
 TOLERANCE = 3 * 3**2
