@@ -54,9 +54,14 @@ def format_at(path: Path) -> str:
 
 def missing_package(name: str) -> str:
     """The extra of this program that the format needs and that is not installed; "" if it can be read."""
-    if name == "AVIF" and not features.check("avif"):
+    if name == "AVIF" and not _reads_avif():
         return "heif"
     return "heif" if name == "HEIC" and find_spec("pillow_heif") is None else ""
+
+
+def _reads_avif() -> bool:
+    """Whether Pillow itself reads AVIF: from 11.3 on, if it was built with it."""
+    return "avif" in features.modules and bool(features.check("avif"))
 
 
 @cache
@@ -66,7 +71,7 @@ def register() -> None:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-        if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
+        if not _reads_avif() and hasattr(pillow_heif, "register_avif_opener"):
             pillow_heif.register_avif_opener()
 
 
