@@ -26,7 +26,8 @@ def run(options: Options, job: Job) -> None:
     check_early(f"{name}.Options", options.keys)
     module = import_module(name)
     benchmark = module.Benchmark(options_of(module.Options, options.keys), job)
-    console.show_config(job.config, f"ddpm bench: {shown(job.folder)}")
+    place = shown(job.folder)
+    console.show_choices(job.config, sorted(job.given), f"ddpm bench: {place}", f"{place}/bench.json")
     with Counter() as progress:
         report = benchmark(progress)
     console.table(report.title, report.columns, report.rows)

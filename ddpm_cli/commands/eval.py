@@ -26,7 +26,8 @@ def run(options: Options, job: Job) -> None:
         evaluator = Evaluator(options, progress, kept)
         generator = evaluator.subject.generator
         used = {key: value for key, value in job.config.items() if key not in NO_RUN}
-        console.show_config(used if generator is None else generator.shown(job), f"ddpm eval: {shown(job.folder)}")
+        config = used if generator is None else generator.shown(job)
+        console.show_config(config, job.given, f"ddpm eval: {shown(job.folder)}")
         results = evaluator()
     seconds = time.perf_counter() - began
     folder.write(results.content(round(seconds, 3)), results.pictures)

@@ -20,7 +20,7 @@ def run(options: Options, job: Job) -> None:
         check(path.parent, [path.with_suffix(".png").name], "out")
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)
-    console.show_config(run.shown(job), f"ddpm gif: {shown(path)}")
+    console.show_config(run.shown(job), job.given, f"ddpm gif: {shown(path)}")
     with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)

@@ -17,7 +17,7 @@ def run(options: Options, job: Job) -> None:
     folder = SampleFolder(job.folder)  # fails on other files before the checkpoint is read
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     pipeline = run.pipeline(options, options.batch_size, options.compile, options.dtype)
-    console.show_config(run.shown(job), f"ddpm sample: {shown(job.folder)}")
+    console.show_config(run.shown(job), job.given, f"ddpm sample: {shown(job.folder)}")
     kept = Kept(job.folder, folder.add)
     folder.begin(pipeline.task.n, pipeline.task.inputs)
     how = lambda: f"stopped, with {kept.done:,} of {options.n:,} images drawn"  # noqa: E731

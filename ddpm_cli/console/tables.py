@@ -103,10 +103,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     wide.print(shown)
 
 
-def show_config(config: Mapping[str, Any], title: str) -> None:
-    """Print the composed config as a tree, with a branch per group."""
+def show_config(config: Mapping[str, Any], given: Collection[str], title: str) -> None:
+    """Print a tree of the keys that the user set and of every group.
+
+    Args:
+        given: dotted keys and groups; `ckpt` is always shown.
+    """
     tree = Tree(f"[bold]{escape(title)}[/]", guide_style="dim")
-    _branch(tree, config)
+    shown = {"ckpt", *(key.partition(".")[0] for key in given)}
+    _branch(tree, {key: value for key, value in config.items() if isinstance(value, Mapping) or key in shown})
     out.print(tree, soft_wrap=True)
 
 
