@@ -23,7 +23,7 @@ def run(options: Options, job: Job) -> None:
     how = lambda: f"stopped, with {kept.done:,} of {options.n:,} images drawn"  # noqa: E731
     with stoppable(job.folder, how), Counter() as progress:
         samples = pipeline(progress, kept)
-    folder.write(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
+    folder.finish(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
     if samples.columns and (names := samples.facts["classes"]) and len({*names[: samples.columns]}) > 1:

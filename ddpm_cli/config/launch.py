@@ -177,7 +177,7 @@ def run_reserved(name: str, job: Job) -> Job:
     path = str(job.config.get(key) or "")
     default = not job.sets(key) and bool(DEFAULT_FOLDER.fullmatch(path))
     if not default and (name in ("train", "table") or folder_of(path) != Path(home(path))):
-        run(name, job)  # training locks its folder itself, and a single file is written at once
+        run(name, job)  # training has a lock of its own, and a single file such as a GIF needs none
         return job
     with reserved(job.folder, default) as folder:
         if folder != job.folder:

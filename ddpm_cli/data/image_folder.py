@@ -90,10 +90,7 @@ class ImageFolder(Source):
             advice = "set dataset.classes=null to use the folders as they are"
             raise DataError(f"{listing.root}: has {len(listing.names)} class folders, not {self.classes}; {advice}")
         chosen = self._of_split(split)
-        crop = self.crop == "center"
-        decoder = Decoder(self.height_width, self.channels, crop, self.skip_damaged, skip_missing=True)
-        source = PictureFiles(listing.root, listing.files, decoder, range=self.range, progress=progress)
-        decoded = load(source, chosen, self.cache, progress, verbose=first)
+        decoded = load(self._files(progress), chosen, self.cache, progress, verbose=first)
         if first and not len(decoded.kept):
             raise DataError(f"{listing.root}: has no readable pictures; put some there or set dataset.root=FOLDER")
         images = self.pack_decoded(decoded, torch.tensor(listing.labels)[decoded.kept], listing.names, split)
@@ -103,6 +100,16 @@ class ImageFolder(Source):
         lines = (*self._lines(decoded, len(chosen)), *equal_pictures(facts, listing))
         warnings = tuple(self._warnings(decoded, images))
         return replace(images, facts=replace(facts, lines=lines, warnings=warnings))
+
+    def _files(self, progress: Progress | None) -> PictureFiles:
+        """All files of the folder: the same object for every split, so that they are surveyed once."""
+        if "_kept_files" not in self.__dict__:
+            crop, listing = self.crop == "center", self.listing
+            decoder = Decoder(self.height_width, self.channels, crop, self.skip_damaged, skip_missing=True)
+            files = PictureFiles(listing.root, listing.files, decoder, range=self.range, progress=progress)
+            object.__setattr__(self, "_kept_files", files)
+        kept: PictureFiles = self.__dict__["_kept_files"]
+        return kept
 
     def _of_split(self, split: Split) -> Tensor:
         """The (M,) int64 ascending indices of the files of a split."""

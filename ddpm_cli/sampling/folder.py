@@ -64,9 +64,24 @@ class SampleFolder:
         Raises:
             ConfigError: a file that would be replaced is not ours.
         """
-        inputs = inputs or {}
-        self.begin(len(pixels), inputs)
+        self.begin(len(pixels), inputs or {})
         self.add(0, pixels)
+        self.finish(pixels, labels, columns, facts, inputs, units)
+
+    def finish(
+        self,
+        pixels: Tensor,
+        labels: Tensor | None,
+        columns: int | None,
+        facts: Mapping[str, Any],
+        inputs: Mapping[str, Tensor] | None = None,
+        units: Tensor | None = None,
+    ) -> None:
+        """Write what `begin` and `add` have not written yet, see `write`."""
+        inputs = inputs or {}
+        for i in range(len(pixels)):
+            if not (self.folder / "images" / f"{i:06d}.png").exists():
+                self.add(i, pixels[i : i + 1])
         write_npz(self.folder / "samples.npz", pixels if units is None else units, labels)
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())

@@ -60,10 +60,10 @@ class Kept:
             with path.open("wb") as file:
                 np.save(file, images.cpu().numpy())
 
+        if self._on_batch:  # first, because a kept batch is not drawn again
+            self._on_batch(first, images)
         write_atomically(self._parts / f"{first:07d}.npy", write)
         self.done = first + len(images)
-        if self._on_batch:
-            self._on_batch(first, images)
 
     def discard(self) -> None:
         """Forget everything, at the end or for another request."""

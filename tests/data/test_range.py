@@ -94,3 +94,16 @@ def test_a_run_keeps_its_range(cli: Cli, tmp_path: Path) -> None:
     deep(tmp_path / "dim.tif", ramp(100, 500, np.float32))  # not stretched by its own smallest and largest value
     assert cli("sample", "ckpt=r", "init=dim.tif", "n=1", "strength=0.01", "out=v", "sampler.steps=50").code == 0
     assert np.asarray(Image.open(tmp_path / "v/input.png")).max() == round(400 / 807 * 255)
+
+
+def test_a_set_is_surveyed_once_for_all_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ddpm_cli.data import cache_key
+
+    for i in range(20):
+        deep(tmp_path / f"{i}.tif", ramp(0, 1000 + i, np.uint16))
+    calls: list[int] = []
+    original = cache_key.survey
+    monkeypatch.setattr(cache_key, "survey", lambda files, progress: (calls.append(len(files)), original(files))[1])
+    source = load(tmp_path)
+    source.load("train"), source.load("val")
+    assert calls == [20]

@@ -9,7 +9,7 @@ import pytest
 from ddpm_cli.training import width
 from ddpm_cli.training.width import FITS, fit_for
 
-from ..conftest import Cli
+from ..conftest import Cli, Result
 
 RUN = ["train", "run_dir=run", "model=auto", "logger=none", "trainer.sample_every=0", "trainer.eval_every=0"]
 SHORT = [*RUN, "trainer.budget=8s", "trainer.batch_size=4"]
@@ -52,27 +52,26 @@ def test_the_width_follows_the_speed(
     assert rate == 4e-3 * 64 / expected and 0.2 * rate < highest <= rate
 
 
-@pytest.mark.parametrize("width", [0, -3, 10**400, True, "x", None, [1], 3.5])
-def test_a_damaged_width_is_a_line(width: Any, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def resumed_with(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, key: tuple[str, str], value: Any) -> Result:
+    """Resume a run after a value in the configs of its checkpoints was changed."""
     timed(monkeypatch, 1.0)
     assert cli(*SHORT).code == 0
-    for path in (tmp_path / "run/checkpoints").glob("*.json"):
+    for path in (folder / "run/checkpoints").glob("*.json"):
         manifest = json.loads(path.read_text())
-        manifest["config"]["model"]["channels"] = width
+        manifest["config"][key[0]][key[1]] = value
         path.write_text(json.dumps(manifest))
-    result = cli(*SHORT, "trainer.budget=12s")
+    return cli(*SHORT, "trainer.budget=12s")
+
+
+@pytest.mark.parametrize("width", [0, -3, 10**400, True, "x", None, [1], 3.5])
+def test_a_damaged_width_is_a_line(width: Any, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = resumed_with(cli, tmp_path, monkeypatch, ("model", "channels"), width)
     assert result.code in (2, 4) and "this is a bug" not in result.err, result.err
 
 
 @pytest.mark.parametrize("scale", [10**400, float("nan"), float("inf"), "x", True, [1], None])
 def test_a_damaged_scale_is_left_alone(scale: Any, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed(monkeypatch, 1.0)
-    assert cli(*SHORT).code == 0
-    for path in (tmp_path / "run/checkpoints").glob("*.json"):
-        manifest = json.loads(path.read_text())
-        manifest["config"]["guidance"]["scale"] = scale
-        path.write_text(json.dumps(manifest))
-    result = cli(*SHORT, "trainer.budget=12s")
+    result = resumed_with(cli, tmp_path, monkeypatch, ("guidance", "scale"), scale)
     assert result.code == 0, result.err
 
 
