@@ -114,6 +114,8 @@ def _classes(parts: Sequence[Parts], root: Path, found: Found) -> tuple[list[int
         files = [parts[i][0] for i in stray]
         lines.append(f"left out {plural(len(stray), 'picture')} beside the class folders: {named(files)}")
     lowered = {name.lower() for name in names}
+    if lowered <= SPLITS.keys():
+        lines.append(f"the folders {named(names, 5)} are taken as classes; for splits, name one of them train")
     if lowered & ANNOTATIONS and lowered & PICTURES:
         folder = next(name for name in names if name.lower() in PICTURES)
         lines.append(

@@ -216,6 +216,12 @@ def splits_without_classes(root: Path) -> None:
     pictures(root / "Test", 3)
 
 
+@folder(6, "the folders test, val are taken as classes; for splits, name one of them train", classes=("test", "val"))
+def val_and_test_alone(root: Path) -> None:
+    pictures(root / "val", 3)
+    pictures(root / "test", 3)
+
+
 @folder(8, "are taken as classes; if images has the pictures", classes=("images", "masks"))
 def images_and_masks(root: Path) -> None:
     pictures(root / "images", 4)
