@@ -25,9 +25,9 @@ def escape(text: str) -> str:
 
 
 def live(console: Console) -> bool:
-    """Whether a line can be drawn again: on a terminal, and not in a file to which colours are forced."""
+    """Whether a line can be drawn again: on a terminal that can, and not in a file to which colours are forced."""
     forced = any(name in os.environ for name in ("FORCE_COLOR", "CI"))
-    return console.is_terminal and not (forced and not console.file.isatty())
+    return console.is_terminal and not console.is_dumb_terminal and not (forced and not console.file.isatty())
 
 
 def say(text: str) -> None:
