@@ -22,7 +22,7 @@ def run(options: Options, job: Job) -> None:
     """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
     folder, began = EvaluationFolder(job.folder), time.perf_counter()
     kept = Kept(job.folder)
-    with stoppable(job.folder, lambda: f"stopped, with {kept.done:,} samples drawn"), Counter() as progress:
+    with stoppable(job.folder, kept.how_far), Counter() as progress:
         evaluator = Evaluator(options, progress, kept)
         generator = evaluator.subject.generator
         used = {key: value for key, value in job.config.items() if key not in NO_RUN}

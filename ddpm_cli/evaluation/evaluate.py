@@ -1,7 +1,7 @@
 """Runs `ddpm eval`: everything is loaded and checked first, then measured."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,14 @@ class Evaluator:
         return lambda: self._measure_bits(evaluator, images)
 
     def _measure_bits(self, evaluator: BitsEvaluator, images: Images) -> None:
-        bits, results = evaluator(images, self.options.batch_size, self.progress), self.results
+        options, results, digest = self.options, self.results, pixels_sha256(images.pixels)
+        request = {**self.subject.facts, "images": digest, "bpd": asdict(options.bpd)}
+        request |= {"seed": options.seed, "batch_size": options.batch_size}
+        kept = None if self.kept is None else self.kept.values(request)
+        bits = evaluator(images, options.batch_size, self.progress, kept)
         results.bits, results.images = bits, len(images)
         results.pictures |= bits_pictures(bits, len(images))
-        results.about |= {"n": len(images), "images_sha256": pixels_sha256(images.pixels), "bpd": bits.protocol}
+        results.about |= {"n": len(images), "images_sha256": digest, "bpd": bits.protocol}
 
     def _samples(self) -> Measure | None:
         metrics = [name for name in self.chosen if name in METRICS]

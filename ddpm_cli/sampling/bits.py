@@ -10,6 +10,7 @@ from torch import Tensor
 from ..build import check_fields
 from ..data.images import Images
 from ..progress import Progress
+from .kept import KeptValues
 
 ODE_SEEDS = 2**40
 """Offset between the seeds of the bound's noise and those of the ODE's; larger than any number of images."""
@@ -66,4 +67,6 @@ class Bits(NamedTuple):
 class BitsEvaluator(Protocol):
     """Measures bits per dimension; its options are checked before images are loaded. Image k uses noise of seed + k."""
 
-    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits: ...
+    def __call__(self, images: Images, batch_size: int, progress: Progress, kept: KeptValues | None = None) -> Bits:
+        """kept: values that an earlier call has measured."""
+        ...

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ..diffusion.target import Prediction
 from ..errors import ConfigError, NonFiniteError
 from ..progress import Progress
 from .bits import ODE_SEEDS, Bits, BitsOptions, MeanError
+from .kept import KeptValues
 
 
 @dataclass(frozen=True)
@@ -68,29 +69,38 @@ class DiffusionBits:
     def terms(self) -> int:
         return self.steps if self.options.terms is None else self.options.terms
 
-    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
+    def __call__(self, images: Images, batch_size: int, progress: Progress, kept: KeptValues | None = None) -> Bits:
         """Raises NonFiniteError when the network returns NaN or infinity."""
-        bounds, odes, done = [], [], 0
-        total = self.protocol(len(images), batch_size)["network_calls"]
+        kept, done = kept or KeptValues(), 0
+        protocol = self.protocol(len(images), batch_size)
+        total = protocol["network_calls"]
+        batches = [range(i, min(i + batch_size, len(images))) for i in range(0, len(images), batch_size)]
 
         def tick() -> None:
             nonlocal done
             done += 1
             progress("network calls", done, total)
 
-        for first in range(0, len(images), batch_size):
-            rows = range(first, min(first + batch_size, len(images)))
-            batch = images.subset(torch.tensor(rows))
-            denoise = self._denoise(batch, tick)
-            bounds.append(self._bound(denoise, batch.pixels, [self.seed + i for i in rows]))
-            if self.options.ode_steps:
-                odes.append(self._ode(denoise, batch.pixels, [ODE_SEEDS + self.seed + i for i in rows]))
-        prior, terms, index = (torch.cat([getattr(b, name) for b in bounds]) for name in ("prior", "terms", "index"))
+        parts: list[dict[str, Tensor]] = []
+        for i, rows in enumerate(batches):
+            parts.append(kept.batch(rows, partial(self._measured, images, rows, tick)))
+            done = (i + 1) * total // len(batches)
+        prior, terms, index = (torch.cat([part[name] for part in parts]) for name in ("prior", "terms", "index"))
         bound = Bound(prior, terms, index, self.steps)
         evaluated, each = _by_term(bound)
-        per_image = dict(_values(bound, torch.cat(odes) if odes else None))
-        values = {name: MeanError.of(v) for name, v in per_image.items()}
-        return Bits(values, self.times[evaluated], in_bits(each), self.protocol(len(images), batch_size))
+        odes = torch.cat([part["ode"] for part in parts]) if self.options.ode_steps else None
+        values = {name: MeanError.of(v) for name, v in _values(bound, odes)}
+        return Bits(values, self.times[evaluated], in_bits(each), protocol)
+
+    def _measured(self, images: Images, rows: range, tick: Callable[[], None]) -> dict[str, Tensor]:
+        """The parts of the bound, and the bits by the ODE, of each of the images `rows`."""
+        batch = images.subset(torch.tensor(rows))
+        denoise = self._denoise(batch, tick)
+        bound = self._bound(denoise, batch.pixels, [self.seed + i for i in rows])
+        values = {"prior": bound.prior, "terms": bound.terms, "index": bound.index}
+        if self.options.ode_steps:
+            values["ode"] = self._ode(denoise, batch.pixels, [ODE_SEEDS + self.seed + i for i in rows])
+        return values
 
     def protocol(self, n: int, batch_size: int) -> dict[str, Any]:
         """The settings that the values depend on."""

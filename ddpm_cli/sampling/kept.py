@@ -1,10 +1,13 @@
-"""Images drawn so far, kept on disk: a command that was stopped continues at the next one and draws the same images."""
+"""Images drawn and values measured so far, kept on disk: a command that was stopped continues at the next one, and its
+results are the same."""
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,10 @@ from torch import Tensor
 from ..errors import Stopped, StorageError
 from ..files import override, shown, write_atomically, write_json
 from ..ours import DRAWN
+from ..progress import plural
 from ..signals import interruptible
 
+log = logging.getLogger(__name__)
 REQUEST = "request.json"
 SPARE = 2**20
 PER_PIXEL = 3.5
@@ -34,6 +39,7 @@ class Kept:
     def __init__(self, folder: Path, on_batch: Callable[[int, Tensor], None] | None = None):
         self.folder, self._parts, self._on_batch = folder, folder / DRAWN, on_batch
         self.done = 0
+        self._values: KeptValues | None = None
 
     def begin(self, request: Mapping[str, Any], n: int, shape: tuple[int, ...]) -> list[Tensor]:
         """The images that an earlier call with the same request has drawn, in order.
@@ -41,9 +47,9 @@ class Kept:
         Raises:
             StorageError: the disk has no room for n images of this shape (C,H,W).
         """
-        digest = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
-        if _digest_at(self._parts) != digest:
-            self.discard()
+        digest = _digest(request)
+        if _digest_at(self._parts / REQUEST) != digest:
+            _remove(self._parts.glob("*.*"))
         parts: list[Tensor] = []
         while (part := self._part(self.done, shape)) is not None and self.done < n:
             parts.append(part)
@@ -65,6 +71,22 @@ class Kept:
         write_atomically(self._parts / f"{first:07d}.npy", write)
         self.done = first + len(images)
 
+    def values(self, request: Mapping[str, Any]) -> "KeptValues":
+        """The values of images that an earlier call with the same request has measured."""
+        self._values = KeptValues(self._parts / "values", _digest(request))
+        return self._values
+
+    @property
+    def measured(self) -> int:
+        """The number of images whose values are known."""
+        return 0 if self._values is None else self._values.done
+
+    def how_far(self) -> str:
+        """For people: what an evaluation has done so far."""
+        parts = [f"the bits/dim of {plural(self.measured, 'image')} measured"] if self.measured else []
+        parts += [f"{plural(self.done, 'sample')} drawn"] if self.done else []
+        return f"stopped, with {' and '.join(parts) or 'nothing measured yet'}"
+
     def discard(self) -> None:
         """Forget everything, at the end or for another request."""
         shutil.rmtree(self._parts, ignore_errors=True)
@@ -85,6 +107,46 @@ class Kept:
             raise StorageError(f"{shown(self.folder)}: {sizes}; free some space, or set another out")
 
 
+class KeptValues:
+    """Values of images, batch by batch.
+
+    Args:
+        folder: where they are kept; None = nowhere.
+        digest: of all that they depend on; those with another digest are removed.
+    """
+
+    def __init__(self, folder: Path | None = None, digest: str = ""):
+        self._folder = folder
+        self.done = 0
+        if folder is not None and _digest_at(folder / REQUEST) != digest:
+            _remove(folder.glob("*.*"))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / REQUEST, {"digest": digest})
+
+    def known(self, first: int) -> dict[str, Tensor] | None:
+        """The values of the batch whose first image has the index `first`, if they are kept."""
+        if self._folder is None:
+            return None
+        try:
+            with np.load(self._folder / f"{first:07d}.npz", allow_pickle=False) as file:
+                return {name: torch.from_numpy(file[name]) for name in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def batch(self, rows: range, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The values of the images `rows`, by name, each with a first dimension for the images: kept or computed."""
+        values = self.known(rows.start)
+        if values is None:
+            values = computed = compute()
+            if self._folder is not None:
+                arrays = {name: value.numpy() for name, value in computed.items()}
+                write_atomically(self._folder / f"{rows.start:07d}.npz", lambda path: _save(path, arrays))
+        elif not self.done:
+            log.info("continuing a measurement; the images before are kept")
+        self.done = rows.stop
+        return values
+
+
 @contextmanager
 def stoppable(folder: Path, how: Callable[[], str]) -> Iterator[None]:
     """A signal ends the work inside the context with a line about `how` far it came, and how to continue in `folder`.
@@ -100,8 +162,23 @@ def stoppable(folder: Path, how: Callable[[], str]) -> Iterator[None]:
         raise Stopped(getattr(error, "number", None), f"{shown(folder)}: {how()}", place) from None
 
 
-def _digest_at(parts: Path) -> str | None:
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the names are not its own keywords
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        with suppress(OSError):
+            file.unlink()
+
+
+def _digest(request: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest_at(path: Path) -> str | None:
     try:
-        return str(json.loads((parts / REQUEST).read_text(encoding="utf-8"))["digest"])
+        return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

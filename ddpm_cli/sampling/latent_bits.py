@@ -16,6 +16,7 @@ from ..models.gmm import GMM
 from ..objectives.latent import LatentModel, LogWeights, elbo, importance_weighted, log_weights
 from ..progress import Progress
 from .bits import ODE_SEEDS, Bits, BitsOptions, MeanError
+from .kept import KeptValues
 
 Nats = Callable[[Tensor, Sequence[int]], dict[str, Tensor]]
 """Pixels (B,C,H,W) uint8 and a seed for each -> (B,) by name, in float64 on the host."""
@@ -28,10 +29,10 @@ class MixtureBits:
     model: GMM
     seed: int
 
-    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
+    def __call__(self, images: Images, batch_size: int, progress: Progress, kept: KeptValues | None = None) -> Bits:
         """Raises NonFiniteError when a value is NaN or infinite."""
         protocol = {"model": "gmm", "importance_samples": None, "network_calls": 0}
-        return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
+        return _bits(_Measurement(self._nats, self.seed, kept or KeptValues()), images, batch_size, progress, protocol)
 
     def _nats(self, pixels: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
         return {"exact": self.model.log_prob(_dequantized(pixels, seeds))}
@@ -50,12 +51,12 @@ class AutoencoderBits:
     options: BitsOptions
     seed: int
 
-    def __call__(self, images: Images, batch_size: int, progress: Progress) -> Bits:
+    def __call__(self, images: Images, batch_size: int, progress: Progress, kept: KeptValues | None = None) -> Bits:
         """Raises NonFiniteError when a value is NaN or infinite."""
         samples = self.options.importance_samples
         calls = -(-len(images) // batch_size) * (1 + samples)  # of the encoder and the decoder
         protocol = {"model": "vae", "importance_samples": samples, "network_calls": calls}
-        return _bits(self._nats, images, batch_size, self.seed, progress, protocol)
+        return _bits(_Measurement(self._nats, self.seed, kept or KeptValues()), images, batch_size, progress, protocol)
 
     def _nats(self, pixels: Tensor, seeds: Sequence[int]) -> dict[str, Tensor]:
         dequantized, x = _dequantized(pixels, seeds), to_float(pixels).to(self.device)
@@ -64,13 +65,24 @@ class AutoencoderBits:
         return {name: value.cpu() for name, value in _bounds(weights).items()}
 
 
-def _bits(
-    nats_of: Nats, images: Images, batch_size: int, seed: int, progress: Progress, protocol: dict[str, Any]
-) -> Bits:
+@dataclass(frozen=True)
+class _Measurement:
+    nats_of: Nats
+    seed: int
+    kept: KeptValues
+
+    def __call__(self, images: Images, rows: range) -> dict[str, Tensor]:
+        def compute() -> dict[str, Tensor]:
+            return self.nats_of(images.pixels[rows.start : rows.stop], [self.seed + i for i in rows])
+
+        return self.kept.batch(rows, compute)
+
+
+def _bits(measure: _Measurement, images: Images, batch_size: int, progress: Progress, protocol: dict[str, Any]) -> Bits:
     batches: list[dict[str, Tensor]] = []
     for first in range(0, len(images), batch_size):
         rows = range(first, min(first + batch_size, len(images)))
-        batches.append(nats_of(images.pixels[rows.start : rows.stop], [seed + i for i in rows]))
+        batches.append(measure(images, rows))
         progress("images", rows.stop, len(images))
     dimensions, values = images.pixels[0].numel(), {}
     for name in batches[0]:

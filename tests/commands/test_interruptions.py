@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_cli.errors import StorageError
-from ddpm_cli.sampling.kept import Kept
+from ddpm_cli.sampling.kept import Kept, KeptValues
 from ddpm_cli.sampling.task import Task
 
 from ..conftest import TINY, Cli
@@ -202,3 +202,34 @@ def test_an_evaluation_keeps_its_samples(
     assert again.code == 0 and "continuing at image 4 of 6" in again.err
     one, other = (json.loads((tmp_path / n / "eval.json").read_text())["figures"] for n in ("whole", "parts"))
     assert one == other and not (tmp_path / "parts/.drawn").exists()
+
+
+@pytest.mark.parametrize("model", ["unet_tiny", "vae_conv", "gmm"])
+def test_an_evaluation_keeps_its_bits(model: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = TINY if model == "unet_tiny" else [o for o in TINY if not o.startswith("model.")]
+    trained = cli("train", f"model={model}", "run_dir=run", "trainer.steps=2", "logger=none", *sizes)
+    assert trained.code == 0, trained.err
+    measure = ["ckpt=run", "n=6", "batch_size=2", "metrics=[bpd]"]
+    if model == "unet_tiny":
+        measure += ["bpd.steps=4", "bpd.ode_steps=2"]
+    assert cli("eval", *measure, "out=whole").code == 0
+    original, batches = KeptValues.batch, []
+
+    def killed(self: KeptValues, rows: range, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        if rows.start == 4:
+            raise KeyboardInterrupt
+        return original(self, rows, compute)
+
+    def counted(self: KeptValues, rows: range, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return original(self, rows, lambda: (batches.append(rows), compute())[1])
+
+    monkeypatch.setattr(KeptValues, "batch", killed)
+    stopped = cli("eval", *measure, "out=parts")
+    assert stopped.code == 130 and "the bits/dim of 4 images measured" in stopped.err, stopped.err
+    monkeypatch.setattr(KeptValues, "batch", counted)
+    again = cli("eval", *measure, "out=parts")
+    assert again.code == 0 and batches == [range(4, 6)], again.err
+    one, other = (json.loads((tmp_path / n / "eval.json").read_text()) for n in ("whole", "parts"))
+    assert one["bits_per_dim"] == other["bits_per_dim"] and not (tmp_path / "parts/.drawn").exists()
+    cli("eval", *measure, "seed=1", "out=parts")
+    assert len(batches) == 4  # another seed: everything is measured again
