@@ -19,11 +19,14 @@ from ..sampling.request import Request
 
 
 class SampleSet(NamedTuple):
-    """pixels (N,C,H,W) uint8; labels (N,) int64 or None; facts: how they were drawn, as in sample.json."""
+    """pixels (N,C,H,W) uint8; labels (N,) int64 or None; facts: how they were drawn, as in sample.json; classes: the
+    name of the class of each image, if known.
+    """
 
     pixels: Tensor
     labels: Tensor | None
     facts: dict[str, Any]
+    classes: list[str] | None = None
 
 
 class PendingSamples(NamedTuple):
@@ -46,7 +49,7 @@ def pending(run: Generator, request: Request, batch_size: int) -> PendingSamples
 
     def draw(progress: Progress, kept: Kept | None = None) -> SampleSet:
         samples = pipeline(progress, kept)
-        return SampleSet(samples.images, samples.classes, facts)
+        return SampleSet(samples.images, samples.classes, facts, samples.facts.get("classes"))
 
     return PendingSamples(task.n, task.labels, draw)
 

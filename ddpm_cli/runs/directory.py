@@ -21,7 +21,8 @@ from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
-from ..render.pixels import EDGE, default_scale, enlarge, grid, to_uint8
+from ..render.heading import headed
+from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
 from ..signals import SAVE, STOP, handled, name_of
 from . import checkpoint
 from .checkpoint import Checkpoint
@@ -75,10 +76,14 @@ class State(Protocol):
 
 
 class GridStyle(NamedTuple):
-    """The layout of the sample grids of a run. columns: None = nearly square; caption: a line above the grid."""
+    """The layout of the sample grids of a run.
+
+    columns: None = nearly square; caption: a line above the grid; classes: of each image, see `headings`.
+    """
 
     columns: int | None = None
     caption: str | None = None
+    classes: tuple[str, ...] | None = None
 
 
 class RunDirectory:
@@ -195,7 +200,9 @@ class RunDirectory:
     def picture(self, step: int, images: Tensor) -> None:
         """Write samples/step_XXXXXXXX.png: a grid of images (N,C,H,W) in [-1, 1], with the caption if there is one."""
         pixels = to_uint8(images)
-        picture = enlarge(grid(pixels, self._grid.columns, background=EDGE), default_scale(*pixels.shape[-2:]))
+        scale, columns = default_scale(*pixels.shape[-2:]), layout(len(pixels), self._grid.columns)
+        picture = enlarge(grid(pixels, columns, background=EDGE), scale)
+        picture = headed(picture, self._grid.classes, columns, scale)
         if self._grid.caption:
             picture = titled(picture, self._grid.caption)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"

@@ -1,6 +1,6 @@
 """The output folder of `ddpm sample`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..files import write_json
 from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
+from ..render.heading import headed, headings
 from ..render.pixels import BACKGROUND, columns_by_class, default_scale, enlarge, grid, layout
 
 LONG_ROW = 12
@@ -85,26 +86,32 @@ class SampleFolder:
         write_npz(self.folder / "samples.npz", pixels if units is None else units, labels)
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
-        write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs))
+        names = facts.get("classes")
+        classes = None if names is None or labels is None else headings(names, labels.tolist())
+        write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, classes))
         write_json(self.facts, facts)
         complete(self.folder)
 
 
-def picture_of_samples(pixels: Tensor, columns: int | None, inputs: Mapping[str, Tensor]) -> np.ndarray:
+def picture_of_samples(
+    pixels: Tensor, columns: int | None, inputs: Mapping[str, Tensor], classes: Sequence[str] | None = None
+) -> np.ndarray:
     """The grid (H,W,C), with the inputs, (1,C,H,W) each, in a row above it.
 
-    The second end of an interpolation is at the end of that row, above the last image when these fill one row.
+    `classes`, see `headings`, are above the columns if each column is one class. The second end of an interpolation
+    is at the end of the row of inputs, above the last image when these fill one row.
     """
     scale = default_scale(*pixels.shape[-2:])
+    columns = layout(len(pixels), columns)
     if not inputs:
-        return enlarge(grid(pixels, columns), scale)
-    columns = max(layout(len(pixels), columns), len(inputs))
+        return headed(enlarge(grid(pixels, columns), scale), classes, columns, scale)
+    columns = max(columns, len(inputs))
     row = torch.full((columns, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)
     for i, (name, image) in enumerate(inputs.items()):
         row[-1 if name == "input_other" else i] = image[0]
     above, below = (enlarge(grid(images, columns), scale) for images in (row, padded(pixels, columns)))
     gap = np.full((scale + 8, *above.shape[1:]), BACKGROUND, np.uint8)
-    return np.concatenate([above, gap, below])
+    return np.concatenate([above, gap, headed(below, classes, columns, scale)])
 
 
 def padded(pixels: Tensor, columns: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..render.files import png_bytes
+from ..render.heading import headings
 from .folder import SampleFolder, columns_of_samples, picture_of_samples
 
 Dtype = Literal["uint8", "uint16", "float32"]
@@ -67,7 +68,9 @@ class Samples:
 
     def grid(self) -> np.ndarray:
         """All images in one picture, (H,W,C) uint8, as in grid.png."""
-        return picture_of_samples(self.images, self.columns, self.inputs)
+        names, labels = self.facts.get("classes"), self.classes
+        classes = None if names is None or labels is None else headings(names, labels.tolist())
+        return picture_of_samples(self.images, self.columns, self.inputs, classes)
 
     def save(self, folder: str | Path) -> Path:
         """grid.png, images/, samples.npz and sample.json, as `ddpm sample` writes them. Returns the folder.

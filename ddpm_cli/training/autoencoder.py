@@ -1,7 +1,7 @@
 """Training an autoencoder: reconstructions while it trains; the prior and a map of the latents at the end."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -22,7 +22,7 @@ class AutoencoderSession(Session):
     name = "an autoencoder"
     draws = True
 
-    def grid(self, labels: Tensor | None) -> GridStyle:
+    def grid(self, labels: Tensor | None, class_names: Sequence[str]) -> GridStyle:
         return GridStyle(self._columns, "Rows in pairs: real, then reconstructed")
 
     def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor] | None:

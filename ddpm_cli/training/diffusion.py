@@ -1,7 +1,7 @@
 """Training a diffusion model: the samples drawn while it trains."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -11,6 +11,7 @@ from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
 from ..errors import ConfigError
+from ..render.heading import headings
 from ..render.pixels import columns_by_class
 from ..runs.assemble import check
 from ..runs.directory import GridStyle, RunDirectory
@@ -45,8 +46,11 @@ class DiffusionSession(Session):
         """For a class-conditional model, the classes in turn."""
         return cycle(range(live.images.classes), n) if cast(Denoiser, live.model).class_conditional else None
 
-    def grid(self, labels: Tensor | None) -> GridStyle:
-        return GridStyle(columns_by_class(labels))
+    def grid(self, labels: Tensor | None, class_names: Sequence[str]) -> GridStyle:
+        if labels is None or not class_names:
+            return GridStyle(columns_by_class(labels))
+        classes = headings([class_names[i] for i in labels.tolist()], labels.tolist())
+        return GridStyle(columns_by_class(labels), classes=tuple(classes))
 
     def preview(self, live: LiveRun, labels: Tensor | None) -> Callable[[], Tensor]:
         def draw() -> Tensor:

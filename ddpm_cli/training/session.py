@@ -93,7 +93,7 @@ class Session:
         """(n,) the class of each sample that is drawn while training; None without classes."""
         return None
 
-    def grid(self, labels: Tensor | None) -> GridStyle:
+    def grid(self, labels: Tensor | None, class_names: Sequence[str]) -> GridStyle:
         """The layout of the periodic sample grids."""
         return GridStyle()
 
@@ -202,7 +202,8 @@ class Session:
         plan, images, first = self.plan, live.images, state.step
         if not finished(state, plan, len(images)):
             self.begin(state)
-        directory.open(state.step, config, about(images), self.grid(self.labels(live, plan.samples)))
+        style = self.grid(self.labels(live, plan.samples), images.class_names)
+        directory.open(state.step, config, about(images), style)
         write_files(self.folder, images)
         if images.facts is not None:
             for line in (*images.facts.lines, *unlearned(config, images)):
