@@ -1,5 +1,6 @@
 """The real images of a run, read from the dataset that it was trained on."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
@@ -12,9 +13,14 @@ from ..data.source import Split
 from ..errors import DataError
 from ..progress import Progress
 
+log = logging.getLogger(__name__)
+
 
 class TrainedOn(Protocol):
-    """The parts of a run that locate its data: its config, the trusted packages, and the image shape (C,H,W)."""
+    """The parts of a run that locate its data.
+
+    Its config, the trusted packages, the image shape (C,H,W), and the number of images it was trained on.
+    """
 
     @property
     def config(self) -> Mapping[str, Any]: ...
@@ -24,6 +30,9 @@ class TrainedOn(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def trained_images(self) -> int | None: ...
 
 
 def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
@@ -35,9 +44,26 @@ def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed
         DataError: there are none, or their shape is not the model's.
     """
     images = split_of(run, root, split, progress)
+    _warn_of_moved(run, root, split, progress)
     if not len(images):
         raise DataError(f"split: the dataset has no {split} images; use split=train, or another root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n].sort().values)
+
+
+def _warn_of_moved(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> None:
+    """Log a warning if the run's rule holds out other pictures now, because there are more or fewer of them."""
+    dataset, before = run.config["dataset"], run.trained_images
+    folder = str(dataset.get("_target_", "")).endswith(".ImageFolder")
+    by_number = dataset.get("split_rule", "shuffle") == "shuffle" or dataset.get("split_seed") is not None
+    if split != "val" or not (folder and by_number) or before is None:
+        return
+    now = len(split_of(run, root, "train", progress))
+    if before != now:
+        log.warning(
+            "split: the run was trained on %s pictures, and would be on %s now; its rule of the split (%s) moves "
+            "pictures when their number changes, so it was trained on many of those that are held out now",
+            f"{before:,}", f"{now:,}", "split_seed" if dataset.get("split_seed") is not None else "split_rule=shuffle",
+        )  # fmt: skip
 
 
 def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:

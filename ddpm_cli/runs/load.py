@@ -71,6 +71,13 @@ class LoadedRun:
         return str(self.run.checkpoint.path) if self.run.checkpoint is not None else "model"
 
     @property
+    def trained_images(self) -> int | None:
+        """The number of images it was trained on, if that is known."""
+        about = {} if self.run.checkpoint is None else self.run.checkpoint.manifest.get("about", {})
+        number = about.get("images") if isinstance(about, Mapping) else None
+        return number if isinstance(number, int) else None
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The entries of sample.json and eval.json on the checkpoint, the device and the precision."""
         opened = self.run.checkpoint

@@ -174,3 +174,19 @@ def test_a_label_is_a_name_first(names: tuple[str, ...], cli: Cli, tmp_path: Pat
         assert drawn(f"#{i}") == name
     assert drawn("1") == ("dog" if "dog" in names else "1")
     assert "there is no class '007'" in drawn("007") or "there is no class 007" in drawn("007")
+
+
+@pytest.mark.parametrize(
+    ("rule", "warned"), [("split_rule=shuffle", True), ("split_seed=1", True), ("split_rule=path", False)]
+)
+def test_an_evaluation_warns_if_held_out_pictures_were_trained_on(
+    rule: str, warned: bool, cli: Cli, tmp_path: Path
+) -> None:
+    mk(tmp_path / "d", "red", 60)
+    data = ["dataset.root=d", f"dataset.{rule}", "dataset.val_fraction=0.1"]
+    assert cli("train", *S, *data, "trainer.steps=1", "run_dir=r").code == 0
+    measure = ["ckpt=r", "metrics=[bpd]", "bpd.steps=2", "bpd.ode_steps=0", "n=4"]
+    assert "moves pictures" not in cli("eval", *measure, "out=a").err
+    mk(tmp_path / "d", "red", 20, first=60)
+    grown = cli("eval", *measure, "out=b")
+    assert grown.code == 0 and ("moves pictures when their number changes" in grown.err) == warned, grown.err
