@@ -8,6 +8,15 @@
 Importing this package does not import torch; calling a function does.
 """
 
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # `python -m ddpm_cli`, before anything else is imported
+    # files in the working directory are the user's data, not modules
+    _here = sys.path.pop(0)
+    if os.path.samefile(os.path.dirname(os.path.dirname(__file__)), _here or os.curdir):  # noqa: PTH120, PTH121
+        sys.path.append(_here)  # a checkout that is not installed
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -5,7 +5,6 @@ it can require that a target is *defined* in certain packages, so that a config 
 """
 
 import difflib
-import importlib
 import inspect
 import os
 import types
@@ -16,13 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from .errors import ConfigError
 from .text import PathText, home
+from .trust import ALIASES, module_at, shipped_targets
 
 Node = Mapping[str, Any]
-ALIASES = {
-    "ddpm_cli.diffusion.guidance.ByClassifier": "ddpm_cli.sampling.guidance.ClassifierGuidance",
-    "ddpm_cli.training.ema.Decay": "ddpm_cli.training.plan.Decay",
-}
-"""Targets in configs and checkpoints of older versions -> their current paths."""
 
 
 def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given: Any) -> Any:
@@ -31,7 +26,8 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     Args:
         node: has `_target_: package.module.Name`; with `_partial_: true` the result is a partial.
         key: the position of the node in the config, for messages ("model").
-        trust: packages whose definitions may be called; None = any (only for a config that the user composed).
+        trust: for a stored config, the user's packages, whose classes it may name beside those that conf/ names for
+            `key`; None = any (only for a config that the user composed).
         given: arguments that the program supplies.
 
     Raises:
@@ -39,7 +35,7 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(f"{key}: has no _target_; choose one of the options of this config group")
-    target = locate(str(node["_target_"]), f"{key}._target_", trust)
+    target = locate(str(node["_target_"]), key, trust)
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
         return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
@@ -102,31 +98,42 @@ def _options(signature: inspect.Signature, given: Collection[str]) -> list[str]:
 
 
 def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
-    """The class or function at `path`. Trust depends on the module that defines it, not on the path.
+    """The class or function at `path`. Of a user's package, it counts which module defines it, not its path.
+
+    Args:
+        key: the position of its node in the config.
+        trust: as for `build`.
 
     Raises:
-        ConfigError: it does not exist, is defined outside `trust` or cannot be called.
+        ConfigError: it does not exist, may not be named there or cannot be called.
     """
     path = ALIASES.get(path, path)
     module_name, _, name = path.rpartition(".")
-    if trust is not None and module_name.split(".")[0] not in trust:
-        package = module_name.split(".")[0]
-        raise ConfigError(
-            f"{key}: {path} is not in a trusted package ({', '.join(sorted(trust))}); "
-            f"add trust=[{package if package.isidentifier() else 'PACKAGE'}] if you trust its code"
-        )
+    package = module_name.split(".")[0]
+    known = trust is None or path in shipped_targets(key)
+    if not known and package not in (trust or ()):
+        raise ConfigError(f"{key}._target_: {_refusal(path, package, key)}")
     try:
-        target: Any = getattr(importlib.import_module(module_name), name)
+        target: Any = getattr(module_at(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{key}: cannot find {path!r} ({error}); check the spelling and that the package is installed"
+            f"{key}._target_: cannot find {path!r} ({error}); check the spelling and that the package is installed"
         ) from error
-    defined_in = getattr(target, "__module__", "") or ""
-    if trust is not None and (defined_in.split(".")[0] not in trust or not isinstance(target, type)):
-        raise ConfigError(f"{key}: {path} is not a class of a trusted package ({', '.join(sorted(trust))}); refused")
+    defined_in = str(getattr(target, "__module__", "")).split(".")[0]
+    if not known and (defined_in not in (trust or ()) or not isinstance(target, type)):
+        raise ConfigError(f"{key}._target_: {path} is not a class that the package {package} defines; refused")
     if not callable(target):
-        raise ConfigError(f"{key}: {path} cannot be called; name a class or a function")
+        raise ConfigError(f"{key}._target_: {path} cannot be called; name a class or a function")
     return target
+
+
+def _refusal(path: str, package: str, key: str) -> str:
+    """Why a stored config may not name `path` at `key`."""
+    if package.isidentifier() and package not in ("ddpm_cli", "torch", "builtins"):
+        return f"{path} is not in a trusted package; add trust=[{package}] if you trust its code"
+    allowed = sorted(target.rpartition(".")[2] for target in shipped_targets(key))
+    choices = f"; allowed: {', '.join(allowed)}" if allowed else ""
+    return f"a stored config may not name {path} here{choices}"
 
 
 def suggest(name: str, allowed: Sequence[str]) -> str:

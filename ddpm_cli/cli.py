@@ -5,10 +5,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
+from .trust import leave_working_directory
 
 
 def main() -> None:
     """Entry point of the `ddpm` program."""
+    leave_working_directory()
     from . import console
 
     console.survive()

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from .build import ALIASES, Node, build, fitted
+from .build import Node, build, fitted
 from .text import NameText, PathText
+from .trust import ALIASES
 
 PACKAGE = Path(__file__).parent
 KNOWN: dict[str, Any] = {

@@ -33,6 +33,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     sync_folder(path.parent)
 
 
+def remove_parts(folder: Path, names: str = "*") -> None:
+    """Remove the temporary files of `write_atomically` that a killed process left for files of these names, a pattern.
+
+    No other process may be writing them.
+    """
+    for leftover in folder.glob(f".{names}.part"):
+        if re.fullmatch(r"\..+\.\d+\.part", leftover.name) and leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
 def replace(temporary: Path, path: Path) -> None:
     """Rename `temporary` to `path`, which it replaces.
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 FORMS = {
@@ -75,9 +75,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
-def numbers(row: Mapping[str, Any]) -> str:
-    """A row of metrics.jsonl as text."""
-    return ", ".join(form.format(row[name]) for name, form in FORMS.items() if name in row)
+def numbers(row: Mapping[str, Any], only: Collection[str] | None = None) -> str:
+    """A row of metrics.jsonl as text, or some of its numbers."""
+    names = (name for name in FORMS if name in row and (only is None or name in only))
+    return ", ".join(FORMS[name].format(row[name]) for name in names)
 
 
 def plural(n: int, noun: str, many: str = "") -> str:

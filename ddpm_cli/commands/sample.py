@@ -26,6 +26,6 @@ def run(options: Options, job: Job) -> None:
     folder.finish(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
-    if samples.columns and (names := samples.facts["classes"]) and len({*names[: samples.columns]}) > 1:
-        console.note(f"classes of the columns: {', '.join(map(printable, names[: samples.columns]))}")
+    if samples.columns and (names := [*dict.fromkeys(samples.facts["classes"] or ())]) and len(names) > 1:
+        console.note(f"classes, in turn: {', '.join(map(printable, names))}")
     console.show_pictures(samples.images, samples.columns, caption)

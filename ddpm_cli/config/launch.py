@@ -59,8 +59,6 @@ class UserConf(SearchPathPlugin):
         user_conf = Path("conf")
         if user_conf.is_dir() and user_conf.resolve() != conf_dir().resolve():
             search_path.prepend("user", f"file://{user_conf.resolve()}")
-            if str(Path.cwd()) not in sys.path:  # so that `_target_: my_pkg.Thing` finds a package next to conf
-                sys.path.insert(0, str(Path.cwd()))
 
 
 @contextmanager

@@ -3,12 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-
-def conf_dir() -> Path:
-    """The folder conf: inside the package when installed, next to it in a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+from ..trust import conf_dir
 
 
 def commands() -> dict[str, str]:

@@ -26,6 +26,8 @@ def escape(text: str) -> str:
 
 def live(console: Console) -> bool:
     """Whether a line can be drawn again: on a terminal that can, and not in a file to which colours are forced."""
+    if "JPY_PARENT_PID" in os.environ and not console.is_jupyter:  # a shell line of a notebook, which has no cursor
+        return False
     forced = any(name in os.environ for name in ("FORCE_COLOR", "CI"))
     return console.is_terminal and not console.is_dumb_terminal and not (forced and not console.file.isatty())
 
@@ -37,13 +39,14 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Print one line on stdout, with a mark that distinguishes it from log lines."""
-    out.print(f"[bold cyan]>[/] {escape(text)}", soft_wrap=True)
+    out.print(f"[bold cyan]>[/] {escape(text)}", soft_wrap=not out.is_terminal)
 
 
 def error(text: str) -> None:
     """Print the error of a failed command, as one line on stderr."""
     one_line = encodable(" ".join(text.split()))
-    err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=True)
+    # in a file one line; on a terminal it is broken between words
+    err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=not err.is_terminal)
 
 
 class LogHandler(RichHandler):
@@ -53,6 +56,8 @@ class LogHandler(RichHandler):
         super().__init__(level, console=err, show_time=False, show_path=False, markup=False, rich_tracebacks=False)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and not record.name.startswith((__package__ or "").partition(".")[0]):
+            return  # of another package, which speaks of itself
         if live(err):
             # where both are the terminal, by the console of the progress bar: it alone can move the bar down
             self.console = out if live(out) else err

@@ -26,13 +26,13 @@ def show_pictures(pixels: "Tensor", across: int | None, caption: str, only_in_co
 
     note(caption)
     if out.color_system in ("truecolor", "256") and _can_print("▀"):
-        for row in half_blocks(thumbnails(pixels, across, columns(), PREVIEW), columns()):
+        for row in half_blocks(thumbnails(pixels, across, columns(), PREVIEW)):
             line = Text("  ")
             for upper, lower in row:
                 line.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
             out.print(line, no_wrap=True, crop=True)
     elif not only_in_colour:
-        for text in shades(thumbnails(pixels, across, columns() // 2, PREVIEW // 2), columns()):
+        for text in shades(thumbnails(pixels, across, columns() // 2, PREVIEW // 2)):
             out.print("  " + text, markup=False, no_wrap=True, crop=out.is_terminal)
 
 
@@ -42,8 +42,10 @@ def columns() -> int:
 
 
 def _can_print(character: str) -> bool:
+    # while a bar is shown, stdout is rich's, which has no encoding
+    encodings = (getattr(stream, "encoding", None) for stream in (sys.stdout, sys.__stdout__))
     try:
-        character.encode(sys.stdout.encoding or "ascii")
+        character.encode(next(filter(None, encodings), "ascii"))
     except UnicodeEncodeError:
         return False
     return True

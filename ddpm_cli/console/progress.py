@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+NARROW, SHORT = 100, ("loss", "accuracy", "images_per_second")
+"""A terminal with fewer columns shows only these numbers beside the bar."""
 SILENCE = 30.0
 """Without a terminal, seconds of training between progress lines when there are no log lines in between."""
 
@@ -75,8 +77,9 @@ class TrainingView:
         self._last_numbers = ""
         self._pace = Pace(0, 0)
         self._last_shown = 0.0
+        bar = BarColumn(bar_width=24 if out.width >= NARROW else 12)
         self._bar = Progress(
-            TextColumn("step {task.fields[step]}"), BarColumn(bar_width=24), TaskProgressColumn(),
+            TextColumn("step {task.fields[step]}"), bar, TaskProgressColumn(),
             TextColumn("{task.fields[numbers]}"), TextColumn("{task.fields[left]}"),
             console=out, refresh_per_second=4, transient=True,
         )  # fmt: skip
@@ -115,7 +118,7 @@ class TrainingView:
         if self._task is not None:
             self._bar.update(self._task, completed=fraction, step=self._pace.place(step))
             if "loss" in row:
-                self._bar.update(self._task, numbers=text)
+                self._bar.update(self._task, numbers=numbers(row, SHORT if out.width < NARROW else None))
                 self._last_numbers = f"step {self._pace.place(step)}: {text}"
                 if step >= self._pace.total > 0:
                     self._say_last()

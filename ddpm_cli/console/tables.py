@@ -36,7 +36,7 @@ def usage(commands: Mapping[str, str]) -> None:
         "'ddpm --version' the version.\n"
         'Tab completion for bash: eval "$(ddpm -sc install=bash)"',
         markup=False,
-        soft_wrap=True,
+        soft_wrap=not out.is_terminal,
     )
 
 
@@ -51,7 +51,7 @@ class Help(NamedTuple):
 
 def show_help(about: Help) -> None:
     """Print the groups with their choices, the current one marked; then the keys, values and their meaning."""
-    out.print(f"[bold]ddpm {about.command}[/]: {escape(about.about)}\n", soft_wrap=True)
+    out.print(f"[bold]ddpm {about.command}[/]: {escape(about.about)}\n", soft_wrap=not out.is_terminal)
     out.print(f"usage: ddpm {about.command} [group=choice ...] [key=value ...] [-m]\n", markup=False)
     if about.groups:
         out.print("[bold]groups[/] (group=choice; * marks the current choice)")
@@ -68,7 +68,7 @@ def show_help(about: Help) -> None:
         f"\nHydra's flags: --cfg job (show the config and exit), -m{example or ' (sweep)'}, --config-dir DIR\n"
         "(your own YAML files; a folder named conf in the working directory needs no flag), --info, --hydra-help.",
         markup=False,
-        soft_wrap=True,
+        soft_wrap=not out.is_terminal,
     )
 
 
@@ -85,14 +85,15 @@ def _keys_in_columns(keys: Sequence[tuple[str, str, str]]) -> None:
 def _keys_in_lines(keys: Sequence[tuple[str, str, str]]) -> None:
     """For narrow terminals: a line with the key and its value, and the comment below it."""
     for key, value, comment in keys:
-        out.print(f"  [cyan]{escape(key)}[/]=[green]{escape(value)}[/]", soft_wrap=True)
+        out.print(f"  [cyan]{escape(key)}[/]=[green]{escape(value)}[/]", soft_wrap=not out.is_terminal)
         if comment:
             out.print(Padding(f"[dim]{escape(comment)}[/]", (0, 0, 0, 6)))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of numbers; the first column has their names."""
-    shown = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    out.print(f" [bold]{escape(title)}[/]", soft_wrap=not out.is_terminal)
+    shown = Table(header_style="dim", box=SIMPLE_HEAD)
     for i, name in enumerate(columns):
         shown.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -112,7 +113,7 @@ def show_config(config: Mapping[str, Any], given: Collection[str], title: str) -
     tree = Tree(f"[bold]{escape(title)}[/]", guide_style="dim")
     shown = {"ckpt", *(key.partition(".")[0] for key in given)}
     _branch(tree, {key: value for key, value in config.items() if isinstance(value, Mapping) or key in shown})
-    out.print(tree, soft_wrap=True)
+    out.print(tree, soft_wrap=not out.is_terminal)
 
 
 def show_choices(config: Mapping[str, Any], given: Collection[str], title: str, whole: str) -> None:
@@ -132,8 +133,8 @@ def show_choices(config: Mapping[str, Any], given: Collection[str], title: str, 
             tree.add(f"[bold cyan]{escape(name):{width}}[/]  {escape(target)}{keys}")
         elif name in given:
             tree.add(f"{escape(name)}: [green]{escape(_text(config, name))}[/]")
-    tree.add(f"[dim]all settings: {escape(whole)}; the same before it starts: --cfg job[/]")
-    out.print(tree, soft_wrap=True)
+    tree.add(f"[dim]all settings: {escape(whole)} (before it starts: --cfg job)[/]")
+    out.print(tree, soft_wrap=not out.is_terminal)
 
 
 def _text(config: Mapping[str, Any], key: str) -> str:

@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..progress import Progress
 from ..text import printable
 from .convert import picture
-from .formats import opened
+from .formats import lacking_package, opened
 from .parallel import by_threads
 from .survey import Ends
 
@@ -82,7 +82,7 @@ class Decoder:
             except MemoryError:
                 raise
             except Exception as error:  # a damaged file makes Pillow raise nearly anything
-                damaged[first + i] = _reason(error)
+                damaged[first + i] = _reason(error, file)
         return damaged
 
     def refuse(self, files: Sequence[Path], damaged: Mapping[int, str]) -> None:
@@ -113,9 +113,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, file: Path) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text repeats the path
-        return "unknown format"
+        return lacking_package(file) or "unknown format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

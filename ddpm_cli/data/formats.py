@@ -59,6 +59,13 @@ def missing_package(name: str) -> str:
     return "heif" if name == "HEIC" and find_spec("pillow_heif") is None else ""
 
 
+def lacking_package(path: Path) -> str:
+    """What to install to read the picture at `path`, "it is HEIC; pip install ..."; "" if that would not help."""
+    kind = format_at(path)
+    extra = missing_package(kind)
+    return f"it is {kind}; pip install 'ddpm-cli[{extra}]' to read it" if extra else ""
+
+
 def _reads_avif() -> bool:
     """Whether Pillow itself reads AVIF: from 11.3 on, if it was built with it."""
     return "avif" in features.modules and bool(features.check("avif"))

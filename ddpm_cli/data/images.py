@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..progress import plural
 from .facts import DataFacts
 from .feed import Host, RawBatch, Resident, fits, prefetched, send
 from .mapped import Mapped
@@ -49,6 +50,12 @@ class Images:
         assert self.stored.dtype == torch.uint8 and self.stored.ndim == 4 and self.stored.is_contiguous()
         n = len(self.stored if self.rows is None else self.rows)
         assert self.labels.dtype == torch.int64 and self.labels.shape == (n,)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        return (
+            f"<{plural(len(self), 'image')} of {height}x{width}x{channels}, {plural(self.classes, 'class', 'classes')}>"
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

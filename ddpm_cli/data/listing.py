@@ -75,10 +75,9 @@ def find_pictures(root: Path) -> Found:
     found = Found(root)
     _walk(found)
     if not found.pictures:
-        left_out = "".join(f", {line}" for line in found.lines())
-        raise DataError(
-            f"{root}: has no pictures ({' '.join(SUFFIXES)}){left_out}; put some there or set dataset.root=FOLDER"
-        )
+        left_out = "".join(f" ({line})" for line in found.lines())
+        advice = "put pictures there" if not found.lacking else "install that"
+        raise DataError(f"{root}: has no pictures that can be read{left_out}; {advice}, or set dataset.root=FOLDER")
     found.pictures.sort(key=lambda file: file.parts)
     filled = {parts[0] for parts in found.relative if len(parts) > 1}
     found.empty = sorted(name for name in found.empty if name not in filled)

@@ -87,7 +87,7 @@ class Trained:
         row = _row_of(folder)
         if row is None:
             raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
-        module = network(dict(config), trust={"ddpm_cli", *trust})
+        module = network(dict(config), trust=frozenset(trust))
         data = {k: v for k, v in config["dataset"].items() if k not in NOT_DATA}
         parameters = sum(p.numel() for p in module.parameters())
         noisy = bool(config["objective"].get("noisy", True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..hardware.runtime import Runtime, choose_runtime
 from ..progress import Progress
 from ..runs.checkpoint import digest
@@ -68,7 +68,10 @@ def load_extractor(features: str, device: str, trust: Sequence[str]) -> Extracto
 
 
 def _classifier(run: str, runtime: Runtime, trust: Sequence[str]) -> Extractor:
-    loaded = load_classifier(run, runtime, trust)
+    try:
+        loaded = load_classifier(run, runtime, trust)
+    except CheckpointError as error:
+        raise CheckpointError(f"features: {error}") from error
     if loaded.noisy:
         raise ConfigError(f"features: {run} was trained on noisy images; train one with objective.noisy=false")
     return Extractor(

@@ -88,10 +88,11 @@ def bits_pictures(bits: Bits, n: int) -> dict[str, Callable[[Path], None]]:
     if not len(bits.times):
         return {}
     means, protocol = {name: value.mean for name, value in bits.values.items()}, bits.protocol
+    sampled = protocol["terms"] < protocol["steps"]
     note = f"{n} images; bound{_error(bits, 'bound')} from {protocol['terms']} of {protocol['steps']} terms per image"
     if "ode" in means:
         note += f", ODE{_error(bits, 'ode')} in {protocol['ode_steps']} steps"
-    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means, note)}
+    return {"bound.png": lambda path: plot_bound(path, bits.times, bits.each, means, note, sampled)}
 
 
 def _error(bits: Bits, name: str) -> str:

@@ -209,8 +209,12 @@ def check_feasible(
     for name in metrics:
         need = METRICS[name].least(neighbours)
         if min(pending.n, len(real)) < need:
-            key, count, what = ("n", pending.n, "samples") if pending.n < need else ("real", len(real), "real images")
-            raise ConfigError(f"{key}: {name} needs at least {need} {what}, got {count}; use more")
+            if pending.n < need:
+                raise ConfigError(f"n: {name} needs at least {need} samples, got {pending.n}; use more")
+            raise ConfigError(
+                f"real: {name} needs at least {need} real images, got {len(real)}; set split=train, or train with a "
+                "larger dataset.val_fraction"
+            )
     if "memorisation" in metrics and not len(unseen):
         raise DataError("metrics: memorisation needs held-out images, but the dataset has none; leave it out")
     if extractor is not None and extractor.class_names and {"classes", "cas"} & set(metrics):

@@ -121,4 +121,10 @@ def columns_by_class(labels: Tensor | None) -> int | None:
     classes = len(labels.unique()) if labels is not None else 0
     if labels is None or not 2 <= classes <= 16:
         return None
-    return classes * max(1, round(math.sqrt(len(labels)) / classes))
+    n = len(labels)
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(n / columns)
+        return 2 * (rows * columns - n) / n + abs(math.log(columns / rows))
+
+    return min(range(classes, max(classes, math.isqrt(4 * n)) + 1, classes), key=cost)

@@ -1,7 +1,8 @@
 """Pictures as characters for the terminal. Returns plain values; the console adds the colour."""
 
 import numpy as np
-from PIL import Image
+import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from .pixels import as_rgb, grid, layout
@@ -21,37 +22,38 @@ LEGIBLE = 16
 
 
 def thumbnails(pixels: Tensor, columns: int | None, width: int, height: int) -> np.ndarray:
-    """(N,C,H,W) uint8 -> one picture of the first images, as many as are legible in `width` x `height` pixels.
+    """(N,C,H,W) uint8 -> one picture of the first images, each shrunk, as many as fit legibly into `width` x `height`.
 
     Args:
         columns: preferred number in a row; there are fewer if they would not be legible.
     """
-    tile = min(pixels.shape[-1], LEGIBLE)
-    across = max(1, min(layout(len(pixels), columns), (width - 1) // (tile + 1)))
-    down = max(1, height // (tile + 1))
-    return grid(pixels[: across * down], across, background=0)
+    least = min(pixels.shape[-1], LEGIBLE)
+    across = max(1, min(layout(len(pixels), columns), (width - 1) // (least + 1)))
+    down = max(1, height // (least + 1))
+    shown = pixels[: across * down]
+    side = max(1, min(pixels.shape[-1], (width - 1) // across - 1))
+    return grid(_shrunk(shown, side), across, background=0)
 
 
-def half_blocks(picture: np.ndarray, columns: int) -> list[list[Cell]]:
-    """(H,W,C) uint8 -> rows of at most `columns` cells, two pixels high each; shrunk to fit, never enlarged."""
-    pixels = _fit(picture, columns)
+def half_blocks(picture: np.ndarray) -> list[list[Cell]]:
+    """(H,W,C) uint8 -> rows of W cells, two pixels high each."""
+    pixels = as_rgb(picture)
     if len(pixels) % 2:
-        pixels = np.concatenate([pixels, pixels[-1:]])
+        pixels = np.concatenate([pixels, np.zeros_like(pixels[-1:])])
     halves = zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True)
     return [[(tuple(u), tuple(v)) for u, v in zip(upper, lower, strict=True)] for upper, lower in halves]
 
 
-def shades(picture: np.ndarray, columns: int) -> list[str]:
-    """(H,W,C) uint8 -> lines of at most `columns` characters; two per pixel, as one is twice as high as wide."""
-    light = _fit(picture, columns // 2) @ LUMA
+def shades(picture: np.ndarray) -> list[str]:
+    """(H,W,C) uint8 -> lines of 2 W characters; two per pixel, as one is twice as high as wide."""
+    light = as_rgb(picture) @ LUMA
     index = (light / 256 * len(RAMP)).astype(int)
     return ["".join(RAMP[i] * 2 for i in row).rstrip() for row in index]
 
 
-def _fit(picture: np.ndarray, width: int) -> np.ndarray:
-    """(H,W,3), shrunk by averaging to at most max(1, `width`) pixels wide."""
-    picture, width = as_rgb(picture), max(1, width)
-    if picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
+def _shrunk(pixels: Tensor, side: int) -> Tensor:
+    """(N,C,H,W) uint8 -> at most `side` pixels wide, by averaging."""
+    if pixels.shape[-1] <= side:
+        return pixels
+    height = max(1, round(pixels.shape[-2] * side / pixels.shape[-1]))
+    return F.interpolate(pixels.float(), (height, side), mode="area").round().to(torch.uint8)

@@ -1,6 +1,7 @@
 """Builds networks and models from config nodes."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,24 +17,31 @@ from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime
 from ..objectives.base import Objective
+from .bounds import MOST_WEIGHTS, bounded
 
 Config = Mapping[str, Any]
 
 
-def network(config: Config, trust: Collection[str] | None = None) -> nn.Module:
+def network(config: Config, trust: Collection[str] | None = None, most: int = MOST_WEIGHTS) -> nn.Module:
     """The module described by the model node. Its initial weights are a function of the seed.
+
+    Args:
+        trust: see `build`.
+        most: if the config is a stored one, the most values that the network may have.
 
     If the number of classes is not known yet, see `completed`, it is taken as 1, which is enough to check the node.
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type or value, a class that is not trusted.
+        CheckpointError: a larger network than `most`.
     """
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
         node["num_classes"] = 1
     with torch.random.fork_rng(devices=[]):  # opening a run must not seed the caller's process
         torch.default_generator.manual_seed(int(config["seed"]))
-        module: nn.Module = build(node, "model", trust=trust)
+        with nullcontext() if trust is None else bounded(most):
+            module: nn.Module = build(node, "model", trust=trust)
     return module
 
 

@@ -1,16 +1,20 @@
 """Checkpoints: data only, verified by digest, complete or absent.
 
-step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimizer.`; step_00001000.json, written after
-it, is the manifest. A checkpoint is valid when its manifest exists and matches. Nothing is pickled.
+step_00001000.safetensors holds the tensors, under `model.`, `ema.` and `optimizer.`; step_00001000.json is the
+manifest, with the digest of the tensors and of itself. A checkpoint is valid when both match. Nothing is pickled.
+
+New tensors are first written under a hidden name. One rename of the manifest then makes them valid, and takes their
+place from tensors of the same step that were saved before; last they get their own name. So whenever the process ends,
+each manifest has its tensors, under one name or the other.
 """
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..files import write_atomically, write_json
+from ..files import replace, sync_folder, write_atomically
+from . import manifest as manifests
+from .manifest import FORMAT
 from .newest import followed
 
-FORMAT = 1
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +38,8 @@ class Checkpoint:
 
     manifest_path: Path
     manifest: Mapping[str, Any]
+    source: Path | None = None
+    """The file with its tensors, where it does not have its own name yet."""
 
     @property
     def path(self) -> Path:
@@ -46,10 +53,30 @@ class Checkpoint:
         """The tensors whose names start with one of `prefixes` (without prefixes, all), on the CPU.
 
         They are copies: others would keep the file mapped, and Windows removes no mapped file.
+
+        Raises:
+            CheckpointError: the file does not have the format of tensors, or was removed meanwhile.
         """
-        with safe_open(self.path, "pt") as file:
+        with self._opened() as file:
             names = [n for n in file.keys() if not prefixes or n.startswith(prefixes)]  # noqa: SIM118
             return {n: file.get_tensor(n).clone() for n in names}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor, from the head of the file. Raises CheckpointError as `tensors`."""
+        with self._opened() as file:
+            return {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        first = self.source is not None and self.source.is_file()
+        try:
+            with safe_open(self.source if first else self.path, "pt") as file:
+                yield file
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"{self.path}: its tensors cannot be read ({reason}); restore it or use another checkpoint"
+            ) from error
 
 
 def name_of(step: int) -> str:
@@ -64,7 +91,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name_of(step)}.safetensors"
-    full_manifest: dict[str, Any] = {"format": FORMAT, "step": step, **manifest}
+    first, content = first_name(path), {"step": step, **manifest}
 
     def write(temporary: Path) -> None:
         flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
@@ -75,19 +102,57 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
             reason = "No space left on device" if full else str(error)
             raise OSError(errno.ENOSPC if full else None, reason, str(path)) from error
         temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
-        full_manifest["size"], full_manifest["sha256"] = temporary.stat().st_size, digest(temporary)
+        content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
-    manifest_path.unlink(missing_ok=True)  # if this step was saved before, its manifest is not valid for new tensors
-    write_atomically(path, write)
-    write_json(manifest_path, full_manifest)
-    return Checkpoint(manifest_path, full_manifest)
+    try:
+        write_atomically(first, write)
+        sealed = manifests.write(manifest_path, content)
+    except BaseException:
+        if content_of(manifest_path).get("sha256") != content.get("sha256"):  # it was not renamed before the error
+            first.unlink(missing_ok=True)
+        raise
+    give_name(first, path)
+    return Checkpoint(manifest_path, sealed, first)
 
 
-def clean(folder: Path) -> None:
-    """Remove temporary files left by a process that was killed while writing. No other process may be writing."""
-    for leftover in (*folder.glob(".*.part"), *folder.glob(".tmp*")):  # our own, and those of save_file
-        leftover.unlink()
+def content_of(manifest_path: Path) -> dict[str, Any]:
+    """The content of a manifest, empty if it is missing or damaged."""
+    try:
+        return manifests.read(manifest_path)
+    except (OSError, ValueError):
+        return {}
+
+
+def first_name(path: Path) -> Path:
+    """The name of new tensors until their manifest is valid."""
+    return path.with_name(f".{path.name}.new")
+
+
+def give_name(first: Path, path: Path) -> None:
+    """Give new tensors their own name. Where that is not possible now, they stay valid under their first name."""
+    try:
+        replace(first, path)
+        sync_folder(path.parent)
+    except PermissionError as error:  # Windows does not replace a file that another program has open
+        log.warning("%s: cannot be replaced (%s); its tensors are in %s", path, error.strerror, first.name)
+
+
+def tensors_of(manifest_path: Path, content: Mapping[str, Any]) -> Path | None:
+    """The file beside a manifest that has its tensors; None if it is missing or damaged."""
+    path = manifest_path.with_suffix(".safetensors")
+    for _ in range(2):  # twice, because the process that saves may rename it meanwhile
+        for candidate in (path, first_name(path)):
+            if matches(candidate, content):
+                return candidate
+    return None
+
+
+def matches(path: Path, content: Mapping[str, Any]) -> bool:
+    try:
+        return path.stat().st_size == content.get("size") and digest(path) == content.get("sha256")
+    except OSError:
+        return False
 
 
 def _umask() -> int:
@@ -97,27 +162,6 @@ def _umask() -> int:
     return mask
 
 
-def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
-    """Remove all but step `keep` and the last `keep_last` checkpoints up to step `newest`.
-
-    Manifests are removed last: Windows does not remove a file that another process has open, and such a checkpoint
-    stays valid until the next time.
-
-    Steps after `newest` are damaged checkpoints that the run skipped when it resumed. They do not count, so that valid
-    ones are kept.
-    """
-    steps = sorted((step for step in _steps(folder) if step <= newest), reverse=True)
-    for step in steps[keep_last:]:
-        if step != keep:
-            try:
-                for suffix in (".safetensors", ".json"):
-                    (folder / f"{name_of(step)}{suffix}").unlink(missing_ok=True)
-            except PermissionError as error:
-                log.warning(
-                    "%s: cannot be removed (%s); trying again after the next checkpoint", error.filename, error.strerror
-                )
-
-
 def latest(folder: Path) -> Checkpoint | None:
     """The newest valid checkpoint in `folder`; None if none was ever saved. Damaged ones are skipped with a warning.
 
@@ -125,7 +169,7 @@ def latest(folder: Path) -> Checkpoint | None:
         CheckpointError: there are checkpoints, but none is valid.
     """
     problems = []
-    for step in sorted(_steps(folder), reverse=True):
+    for step in sorted(steps_in(folder), reverse=True):
         try:
             found = load(folder / f"{name_of(step)}.json")
         except CheckpointError as error:
@@ -136,13 +180,11 @@ def latest(folder: Path) -> Checkpoint | None:
         return found
     if problems:
         raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older checkpoint is valid; restore a copy")
-    without_manifest = sorted(folder.glob("step_*.safetensors")) if folder.is_dir() else []
-    if len(without_manifest) > 1:
+    if folder.is_dir() and any(folder.glob("step_*.safetensors")):
         raise CheckpointError(
-            f"{folder}: tensors without a manifest; restore the .json files, or delete the .safetensors files"
+            f"{folder}: tensors without a manifest; restore the .json files, or delete the .safetensors files to train "
+            "from scratch"
         )
-    for path in without_manifest:  # the first save, interrupted before its manifest: there was no valid checkpoint yet
-        log.warning("%s: has no manifest, because saving it was interrupted; training from scratch", path)
     return None
 
 
@@ -179,26 +221,24 @@ def load(manifest_path: Path) -> Checkpoint:
     Raises:
         CheckpointError: missing, truncated, changed or of a newer format.
     """
-    tensors = manifest_path.with_suffix(".safetensors")
-    if not tensors.is_file():
-        raise CheckpointError(f"{tensors}: is missing; restore it or use another checkpoint")
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        size, sha256, fmt = manifest["size"], manifest["sha256"], int(manifest["format"])
-        float(manifest["seconds"]), manifest["config"].items()
-        if name_of(int(manifest["step"])) != manifest_path.stem:
+        manifest = manifests.read(manifest_path)
+        if manifest["format"] <= FORMAT and name_of(manifest["step"]) != manifest_path.stem:
             raise ValueError("step")
     except FileNotFoundError as error:
         raise CheckpointError(f"{manifest_path}: is missing; restore it or use another checkpoint") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{manifest_path}: is damaged; restore it or use another checkpoint") from error
-    if fmt > FORMAT:
+    if manifest["format"] > FORMAT:
         raise CheckpointError(
-            f"{manifest_path}: has format {fmt}, but this version reads up to {FORMAT}; upgrade ddpm-cli"
+            f"{manifest_path}: has format {manifest['format']}, but this version reads up to {FORMAT}; upgrade ddpm-cli"
         )
-    if tensors.stat().st_size != size or digest(tensors) != sha256:
-        raise CheckpointError(f"{tensors}: is damaged (wrong size or digest); restore it or use another checkpoint")
-    return Checkpoint(manifest_path, manifest)
+    source = tensors_of(manifest_path, manifest)
+    if source is None:
+        tensors = manifest_path.with_suffix(".safetensors")
+        problem = "is damaged (wrong size or digest)" if tensors.is_file() else "is missing"
+        raise CheckpointError(f"{tensors}: {problem}; restore it or use another checkpoint")
+    return Checkpoint(manifest_path, manifest, source)
 
 
 def digest(path: Path) -> str:
@@ -206,7 +246,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _steps(folder: Path) -> set[int]:
+def steps_in(folder: Path) -> set[int]:
     """Steps with a manifest. Tensors without one are from an interrupted save and are ignored."""
     matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
     return {int(m[1]) for m in matches if m}

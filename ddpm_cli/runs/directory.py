@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
-from ..files import replace, write_json
+from ..files import remove_parts, write_atomically, write_json
 from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
@@ -24,7 +24,7 @@ from ..render.files import write_png
 from ..render.heading import headed
 from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
 from ..signals import SAVE, STOP, handled, name_of
-from . import checkpoint
+from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
 from .newest import point_latest
@@ -130,10 +130,10 @@ class RunDirectory:
                 f"{self.folder}: another process is training here; wait for it to end, or set another run_dir"
             ) from error
         logging.getLogger().addHandler(self._early)
-        checkpoint.clean(self.checkpoints)
+        retention.clean(self.checkpoints)
         for name in (name for name in (*RUN, *ADDED) if not name.endswith("/")):
-            for leftover in self.folder.glob(f".{name}*.part"):
-                leftover.unlink()  # left by a process that was killed while writing
+            remove_parts(self.folder, name)
+        remove_parts(self.folder / "samples", "step_*")
         return self
 
     def open(
@@ -217,12 +217,13 @@ class RunDirectory:
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **state.notes(),
+            **origin.of(self.folder),
             "about": self._about,
             "versions": _versions(),
             "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
-        checkpoint.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
+        retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
         return saved
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -263,9 +264,9 @@ def _truncate(path: Path, step: int) -> None:
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
             kept.append(line)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    replace(temporary, path)
+    write_atomically(
+        path, lambda temporary: temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    )
 
 
 def _versions() -> dict[str, str]:

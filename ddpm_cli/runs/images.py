@@ -12,14 +12,19 @@ from ..data.images import Images
 from ..data.source import Split
 from ..errors import DataError
 from ..progress import Progress
+from ..text import printable
 
 log = logging.getLogger(__name__)
+DEFAULT_ROOTS = (None, "data")
+"""Of the shipped datasets."""
+NOT_FROM_ELSEWHERE = {"cache": "auto", "download": False}
 
 
 class TrainedOn(Protocol):
     """The parts of a run that locate its data.
 
-    Its config, the trusted packages, the image shape (C,H,W), and the number of images it was trained on.
+    Its config, the trusted packages, the image shape (C,H,W), whether it was trained on this machine, see `origin`, and
+    the number of images it was trained on.
     """
 
     @property
@@ -30,6 +35,9 @@ class TrainedOn(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def trained_here(self) -> bool: ...
 
     @property
     def trained_images(self) -> int | None: ...
@@ -106,7 +114,18 @@ def _loaded(source: Any, split: Split, progress: Progress) -> Images:
 
 
 def _source(run: TrainedOn, root: str | None) -> Any:
+    """The dataset of a run. Raises DataError if only a checkpoint that came from elsewhere names its folder.
+
+    See `origin`. Of such a checkpoint no place for a cache is used either, and nothing is downloaded.
+    """
     node = dict(run.config["dataset"])
     if root is not None:
         node["root"] = root
+    elif not run.trained_here and node.get("root") not in DEFAULT_ROOTS:
+        named = printable(str(node["root"]))
+        raise DataError(
+            f"root: the run was not trained here, and its pictures are in {named}; name their folder with root=FOLDER"
+        )
+    if not run.trained_here:
+        node |= {key: value for key, value in NOT_FROM_ELSEWHERE.items() if key in node}
     return build(node, "dataset", trust=run.trusted)

@@ -15,11 +15,14 @@ from ..hardware.runtime import Runtime, choose_runtime
 from ..text import PathText
 from . import checkpoint
 from .assemble import Config, ModelSpec, network
+from .bounds import check_numbers
 from .checkpoint import Checkpoint, load_weights, with_prefix
 from .families import family_of
+from .origin import is_here
 
 Weights = Literal["ema", "raw"]
-PACKAGE = "ddpm_cli"
+SPARE = 10_000_000
+"""Values that a network may use while it is built, besides twice its weights."""
 UNKNOWN_VALUES = Values()
 
 
@@ -31,7 +34,7 @@ class RunModel:
         checkpoint: None for a network that was never trained.
         model: the network wrapped by the objective.
         config: the run's config, as stored.
-        trusted: packages whose classes `config` may name.
+        trusted: the user's packages, whose classes `config` may name.
         weights: which weights are loaded; `ema` only if the run has an average.
         shape: (C,H,W) of the images.
         class_names: of the images; empty when there are no classes.
@@ -65,10 +68,19 @@ class LoadedRun:
         self.config, self.trusted, self.runtime = run.config, run.trusted, run.runtime
         self.shape, self.class_names, self.values = run.shape, run.class_names, run.values
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.path}>"
+
     @property
     def path(self) -> str:
         """The path of its checkpoint, for messages."""
         return str(self.run.checkpoint.path) if self.run.checkpoint is not None else "model"
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether it was trained on this machine, so that its folder of pictures is one that the user named."""
+        opened = self.run.checkpoint
+        return opened is None or is_here(opened.path.resolve().parent.parent, opened.manifest)
 
     @property
     def trained_images(self) -> int | None:
@@ -117,12 +129,13 @@ def load(
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     chosen = runtime or choose_runtime(device, precision)
     try:
-        config, trusted = dict(found.manifest["config"]), frozenset((PACKAGE, *trust))
+        config, trusted = dict(found.manifest["config"]), frozenset(trust)
+        check_numbers(config, found.manifest.get("about", {}))
         spec = ModelSpec.of(config, chosen, trusted)
         module, used = _network(found, config, weights, trusted, spec.runtime)
         model = spec.wrap(module)
         return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found), _values(found)))
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
         if explain(error)[1] == OutOfMemoryError.code:
             raise
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
@@ -135,12 +148,11 @@ def untrained(config: Config, spec: ModelSpec, shape: tuple[int, ...], class_nam
     """The network of `config` with its initial weights, opened like a run trained on images of that shape."""
     module = spec.runtime.prepare(network(config)).eval().requires_grad_(False)
     model = spec.wrap(module)
-    trusted = frozenset((PACKAGE,))
-    return _opened(RunModel(None, model, module, spec, config, trusted, "raw", shape, class_names))
+    return _opened(RunModel(None, model, module, spec, config, frozenset(), "raw", shape, class_names))
 
 
 def _opened(run: RunModel) -> LoadedRun:
-    opened = locate(family_of(run.model).opened, "ckpt", {PACKAGE})(run)
+    opened = locate(family_of(run.model).opened, "ckpt", None)(run)
     assert isinstance(opened, LoadedRun)
     return opened
 
@@ -152,7 +164,8 @@ def _network(
     tensors = found.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
     if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
         tensors, weights = found.tensors("model."), "raw"
-    module = network(config, trust=trusted)
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    module = network(config, trusted, 2 * stored + SPARE)
     load_weights(module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), str(found.path))
     return runtime.prepare(module).eval().requires_grad_(False), weights
 

@@ -124,10 +124,15 @@ def interpolation(
     n = task.n // len(loop.distinct)
     batches = task.batches(max(n, BATCH // n * n), counter(progress, task.steps, task.n), shrink=True)
     drawn = torch.cat([to_uint8(finite(images)) for _, images in batches]).split(n)
-    names = [f"seed {end}" if isinstance(end, int) else Path(end).stem for end in request.between]
+    names = [_seeds(end, n) if isinstance(end, int) else Path(end).stem for end in request.between]
     pictures = [drawn[i] for i in loop.place.tolist()]
     frames = interpolation_frames(pictures, loop.weights.tolist(), (names[0], names[1]), options.scale)
     return Animation("interpolate", frames)
+
+
+def _seeds(first: int, n: int) -> str:
+    """The seeds of the ends of n interpolations."""
+    return f"seed {first}" if n == 1 else f"seeds {first}-{first + n - 1}"
 
 
 def denoising(

@@ -167,6 +167,8 @@ class DiffusionGenerator(Generator):
                 raise ConfigError("label: an interpolation needs a class; set label=CLASS")
         if interpolated and len(request.labels or []) > 1:
             raise ConfigError("labels: an interpolation has a single class; set label=CLASS")
+        if request.names_classes and not has_classes and not self.class_names:
+            raise ConfigError("label: the pictures of this run have no classes; leave it out")
         if request.names_classes and not has_classes:
             raise ConfigError(
                 "label: this model is not class-conditional; train with model.class_conditional=true, "

@@ -12,9 +12,11 @@ from ..files import write_json
 from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
 from ..render.heading import headed, headings
-from ..render.pixels import BACKGROUND, columns_by_class, default_scale, enlarge, grid, layout
+from ..render.pixels import BACKGROUND, EDGE, columns_by_class, default_scale, enlarge, grid, layout
 
 LONG_ROW = 12
+AT_LEAST = 400
+"""Pixels that a picture is wide, as far as its tiles can be enlarged by a whole number."""
 
 
 class SampleFolder:
@@ -101,23 +103,29 @@ def picture_of_samples(
     `classes`, see `headings`, are above the columns if each column is one class. The second end of an interpolation
     is at the end of the row of inputs, above the last image when these fill one row.
     """
-    scale = default_scale(*pixels.shape[-2:])
+    scale = _scale(pixels, columns)
     columns = layout(len(pixels), columns)
     if not inputs:
-        return headed(enlarge(grid(pixels, columns), scale), classes, columns, scale)
+        return headed(enlarge(grid(pixels, columns, background=EDGE), scale), classes, columns, scale)
     columns = max(columns, len(inputs))
-    row = torch.full((columns, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)
+    row = torch.full((columns, *pixels.shape[1:]), EDGE, dtype=torch.uint8)
     for i, (name, image) in enumerate(inputs.items()):
         row[-1 if name == "input_other" else i] = image[0]
-    above, below = (enlarge(grid(images, columns), scale) for images in (row, padded(pixels, columns)))
+    above, below = (enlarge(grid(images, columns, background=EDGE), scale) for images in (row, padded(pixels, columns)))
     gap = np.full((scale + 8, *above.shape[1:]), BACKGROUND, np.uint8)
     return np.concatenate([above, gap, headed(below, classes, columns, scale)])
+
+
+def _scale(pixels: Tensor, columns: int | None) -> int:
+    """The size of one pixel of the model: tiles are legible, and few of them are larger."""
+    width = pixels.shape[-1] * layout(len(pixels), columns)
+    return max(default_scale(*pixels.shape[-2:]), AT_LEAST // width)
 
 
 def padded(pixels: Tensor, columns: int) -> Tensor:
     """Pixels (N',C,H,W), padded to at least one full row, so that all grids with `columns` are equally wide."""
     missing = max(columns - len(pixels), 0)
-    return torch.cat([pixels, torch.full((missing, *pixels.shape[1:]), BACKGROUND, dtype=torch.uint8)])
+    return torch.cat([pixels, torch.full((missing, *pixels.shape[1:]), EDGE, dtype=torch.uint8)])
 
 
 def columns_of_samples(labels: Tensor | None, n: int, interpolated: bool) -> int | None:

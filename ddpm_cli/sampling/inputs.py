@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..data.convert import flatten, picture
-from ..data.formats import opened
+from ..data.formats import lacking_package, opened
 from ..data.images import to_float
 from ..data.survey import Values
 from ..errors import DataError
@@ -114,4 +114,5 @@ def _readable(path: str, key: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # Pillow can raise almost anything for a damaged file
-        raise DataError(f"{key}: {path} is not a readable picture; use PNG, JPEG or another common format") from error
+        reason = lacking_package(Path(path)) or "use PNG, JPEG or another common format"
+        raise DataError(f"{key}: {path} is not a readable picture; {reason}") from error

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..build import ALIASES, build
+from ..build import build
 from ..errors import ConfigError
+from ..trust import ALIASES
 
 INSTEAD = {"sampler": "sampler=ddim", "guidance": "guidance=none"}
 """A choice of each group that needs nothing of the run's own."""
@@ -40,7 +41,7 @@ def build_own(group: str, node: Mapping[str, Any], shipped: str, trusted: Collec
     if not f"{module}.".startswith(f"{shipped}.") and (package == own or package not in trusted):
         raise _refused(group, f"{target} is not trusted", f"add trust=[{package or 'PACKAGE'}], or ")
     try:
-        return build(node, group, trust={own, *trusted})
+        return build(node, group, trust=trusted)
     except (TypeError, OverflowError) as error:
         raise _refused(group, f"cannot be built ({error})") from error
 

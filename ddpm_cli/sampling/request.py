@@ -169,5 +169,9 @@ def class_number(label: Label, names: Sequence[str]) -> int:
     if number and (number[1] or not numbered) and int(number[2]) < len(names):
         return int(number[2])
     shown = ", ".join(map(printable, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+    if text.startswith("["):
+        raise ConfigError(
+            f"label: is one class, got {printable(text)}; for a list of classes, set labels={printable(text)}"
+        )
     wrong = text if text.isdecimal() else f"'{printable(text)}'"
     raise ConfigError(f"label: there is no class {wrong}; classes: {shown}; #0 is the first one, #1 the second")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..progress import plural
 from ..render.files import png_bytes
 from ..render.heading import headings
 from .folder import SampleFolder, columns_of_samples, picture_of_samples
@@ -50,6 +51,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        return f"<{plural(len(self), 'sample')} of {height}x{width}x{channels}, {self.facts.get('checkpoint', '')}>"
 
     @property
     def pixels(self) -> np.ndarray:

@@ -20,7 +20,6 @@ from ..progress import plural
 from ..runs import checkpoint
 from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.job import Job
-from ..runs.load import PACKAGE
 from ..text import printable
 from .options import TrainOptions
 from .state import TrainState
@@ -38,7 +37,7 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
         ConfigError: one of its nodes cannot be built, or is not trusted.
     """
     stored: Mapping[str, Any] = source.manifest["config"]
-    trust = frozenset((PACKAGE, *options.trust))
+    trust = frozenset(options.trust)
     config = dict(job.config)
     if not job.sets("model") and isinstance(stored.get("model"), Mapping):
         model = dict(stored["model"])

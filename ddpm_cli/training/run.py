@@ -13,7 +13,6 @@ from ..runs.assemble import ModelSpec, network
 from ..runs.directory import Reporter
 from ..runs.families import family_of
 from ..runs.job import Job
-from ..runs.load import PACKAGE
 from .finetune import adopted, find_source
 from .options import TrainOptions
 from .session import Monitor, Outcome, Session
@@ -51,6 +50,6 @@ def check_attention(module: nn.Module, given: bool) -> None:
 
 def session_class(model: nn.Module) -> type[Session]:
     """The subclass that trains models of this kind."""
-    cls = locate(family_of(model).trained, "model", {PACKAGE})
+    cls = locate(family_of(model).trained, "model", None)
     assert isinstance(cls, type) and issubclass(cls, Session)
     return cls

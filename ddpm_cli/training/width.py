@@ -79,7 +79,8 @@ def with_width(
         changed.append(f"optimizer.lr={optimizer['lr']:g}")
     if not given("guidance") and scale is not None and scale != guidance["scale"]:
         guidance["scale"] = scale
-        changed.append(f"guidance.scale={scale:g}")
+        if config["model"].get("num_classes") != 0:  # without classes there is nothing to guide by
+            changed.append(f"guidance.scale={scale:g}")
     if changed and start is None:
         log.info("settings for this width: %s", ", ".join(changed))
     model = {**config["model"], "channels": width}
@@ -115,6 +116,7 @@ def fit(
     """
     if plan.budget_seconds is None:
         return USUAL
+    log.info("model.channels: auto is timing a network of %d channels for a few seconds", USUAL_WIDTH)
     seconds = step_seconds(network(config), optimizer, plan, spec, images, int(config["seed"]))
     steps = max(0.0, plan.budget_seconds - spent) / seconds
     best = fit_for(steps)

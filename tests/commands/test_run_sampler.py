@@ -14,6 +14,7 @@ from ddpm_cli.sampling.generator import Generator
 from ddpm_cli.sampling.run_sampler import RUN_SAMPLER, sampler_name
 
 from ..conftest import TINY, Cli
+from ..manifests import edit
 
 TRAIN = ["train", "run_dir=run", "trainer.steps=2", "trainer.sample_every=0", "logger=none", *TINY]
 OWN = ["sampler=dpmpp_2m", "sampler.steps=4", "sampler.spacing=karras"]
@@ -84,9 +85,7 @@ def test_an_option_that_the_runs_sampler_does_not_have_is_named(
 @pytest.mark.parametrize("target", ["os.system", "ddpm_cli.runs.checkpoint.Checkpoint", "my_pkg.Sampler", "x"])
 def test_a_strangers_sampler_is_refused(target: str, trained: Cli, tmp_path: Path) -> None:
     file = tmp_path / "run/checkpoints/step_00000002.json"
-    manifest = json.loads(file.read_text())
-    manifest["config"]["sampler"] = {"_target_": target}
-    file.write_text(json.dumps(manifest))
+    edit(file, lambda content: content["config"].update(sampler={"_target_": target}))
     result = trained("sample", "ckpt=run", "n=1", "out=out")
     assert result.code == 2 and f"the run's own sampler {target} is not trusted" in result.err
     assert trained("sample", "ckpt=run", "n=1", "out=out", "sampler=ddim", "sampler.steps=1").code == 0

@@ -166,14 +166,14 @@ def test_a_picture_in_use_ends_the_command_with_advice(held: Callable[[str], Res
 
 def test_a_checkpoint_in_use_stays_until_the_next_one(held: Callable[[str], Result], tmp_path: Path) -> None:
     result = held(
-        "from pathlib import Path; import torch; from ddpm_cli.runs import checkpoint\n"
+        "from pathlib import Path; import torch; from ddpm_cli.runs import checkpoint, retention\n"
         "here, more = Path(), {'seconds': 0, 'config': {}}\n"
         "for step in (1, 2, 3):\n"
         "    checkpoint.save(here, step, {'model.w': torch.ones(3)}, more)\n"
         "reader = open('step_00000001.safetensors', 'rb')\n"
-        "checkpoint.prune(here, 3, 1); print(checkpoint._steps(here))\n"
+        "retention.prune(here, 3, 1); print(checkpoint.steps_in(here))\n"
         "checkpoint.load(here / 'step_00000001.json')\n"
-        "reader.close(); checkpoint.prune(here, 3, 1); print(len(list(here.iterdir())))"
+        "reader.close(); retention.prune(here, 3, 1); print(len(list(here.iterdir())))"
     )
     assert result.code == 0, result.err
     assert result.out.splitlines() == ["{1, 3}", "2"]

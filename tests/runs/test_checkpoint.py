@@ -1,16 +1,20 @@
 """Checkpoints: complete or absent, verified, never silently replaced."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ddpm_cli.errors import CheckpointError, ConfigError
-from ddpm_cli.runs import checkpoint
+from ddpm_cli.runs import checkpoint, manifest, retention
 from ddpm_cli.runs.resume import compare
 
 MANIFEST = {"seconds": 1.0, "config": {}}
@@ -71,11 +75,86 @@ def test_tensors_without_any_manifest_are_an_error(tmp_path: Path) -> None:
         checkpoint.latest(tmp_path)
 
 
-def test_an_interrupted_first_save_does_not_block_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed between the tensors and the manifest: the same command trains from scratch, with a warning."""
+def test_tensors_that_lost_their_manifest_never_train_from_scratch(tmp_path: Path) -> None:
     write(tmp_path, 1).manifest_path.unlink()
-    assert checkpoint.latest(tmp_path) is None
-    assert "interrupted; training from scratch" in caplog.text
+    with pytest.raises(CheckpointError, match="restore the .json files, or delete the .safetensors files"):
+        checkpoint.latest(tmp_path)
+
+
+CALLS = ("os.replace", "os.rename", "os.unlink", "os.fsync")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+def test_a_save_that_is_killed_at_any_call_leaves_a_valid_state(
+    again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each change of a file the folder is copied, as a kill would leave it there."""
+    folder, states = tmp_path / "run", []
+    if again:
+        checkpoint.save(folder, 1, {"model.w": torch.zeros(3)}, MANIFEST)
+
+    def recorded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            states.append(shutil.copytree(folder, tmp_path / str(len(states))))
+            return original(*args, **options)
+
+        return call
+
+    for name in CALLS:
+        monkeypatch.setattr(name, recorded(getattr(os, name.partition(".")[2])))
+    checkpoint.save(folder, 1, {"model.w": torch.ones(3)}, MANIFEST)
+    monkeypatch.undo()
+    states.append(folder)
+    assert len(states) > 6
+    values = []
+    for state in states:
+        for _ in range(2):  # as it is, for a reader; and after the next start has cleaned up
+            found = checkpoint.latest(state)
+            values.append(None if found is None else float(found.tensors()["model.w"][0]))
+            retention.clean(state)
+        assert values[-1] == values[-2]
+        left = sorted(p.name for p in state.iterdir())
+        assert left == ([] if values[-1] is None else ["step_00000001.json", "step_00000001.safetensors"])
+    assert values == sorted(values, key=lambda v: -1 if v is None else v)
+    assert values[0] == (0.0 if again else None) and values[-1] == 1.0
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_flip_of_a_manifest_is_found(bit: int, tmp_path: Path) -> None:
+    file = write(tmp_path, 1).manifest_path
+    raw = file.read_bytes()
+    for i in range(len(raw)):
+        file.write_bytes(raw[:i] + bytes([raw[i] ^ 1 << bit]) + raw[i + 1 :])
+        with pytest.raises(CheckpointError):
+            checkpoint.load(file)
+    file.write_bytes(raw.replace(b"\n", b"\r\n"))
+    assert checkpoint.load(file).step == 1
+
+
+def test_checkpoints_of_the_first_format_still_load(tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    old = {name: value for name, value in saved.manifest.items() if name != "digest"} | {"format": 1}
+    saved.manifest_path.write_text(json.dumps(old, indent=2))
+    assert checkpoint.load(saved.manifest_path).tensors("model.")["model.w"].tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "null", "NaN", '{"format": 2}', '{"format": 1e999}', ""])
+def test_a_manifest_that_is_no_manifest_is_damaged(text: str, tmp_path: Path) -> None:
+    file = write(tmp_path, 1).manifest_path
+    file.write_text(text)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.load(file)
+
+
+@pytest.mark.parametrize("head", [b"\xff" * 8, b"\x08" + b"\0" * 7 + b"[[[[[[[[", b"\x02" + b"\0" * 7 + b"{}tail", b""])
+def test_tensors_that_are_none_are_one_line(head: bytes, tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    saved.path.write_bytes(head)
+    content = {k: v for k, v in saved.manifest.items() if k not in ("format", "digest")}
+    manifest.write(saved.manifest_path, content | {"size": len(head), "sha256": hashlib.sha256(head).hexdigest()})
+    for read in (checkpoint.Checkpoint.tensors, checkpoint.Checkpoint.shapes):
+        with pytest.raises(CheckpointError, match="its tensors cannot be read"):
+            read(checkpoint.load(saved.manifest_path))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +181,8 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file" if fails == "tensors" else "write_json", full)
+    where = (checkpoint, "save_file") if fails == "tensors" else (manifest, "write_atomically")
+    monkeypatch.setattr(*where, full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path, 2)
     monkeypatch.undo()
@@ -112,11 +192,15 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
 
 
 def test_only_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"model.w": torch.ones(3)}, {})
+    write(tmp_path, 1)
+    for mine in (".tmpdir", ".tmpnotes.txt", ".x.part"):
+        (tmp_path / mine).mkdir()
     kept = sorted(tmp_path.iterdir())
     (tmp_path / ".tmpZEniK").write_bytes(b"half of the tensors")
     (tmp_path / ".step_00000002.json.17.part").write_text("{")
-    checkpoint.clean(tmp_path)
+    (tmp_path / "..step_00000002.safetensors.new.17.part").write_text("{")
+    (tmp_path / ".step_00000002.safetensors.new").write_text("{")
+    retention.clean(tmp_path)
     assert sorted(tmp_path.iterdir()) == kept
 
 
@@ -136,7 +220,7 @@ def test_tensors_have_the_same_permissions_as_the_manifest(tmp_path: Path) -> No
 def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step in range(1, 7):
         write(tmp_path, step)
-    checkpoint.prune(tmp_path, newest=6, keep_last=2, keep=3)
+    retention.prune(tmp_path, newest=6, keep_last=2, keep=3)
     assert sorted(p.name for p in tmp_path.glob("*.json")) == [f"step_{n:08d}.json" for n in (3, 5, 6)]
     assert len(list(tmp_path.iterdir())) == 6
 
@@ -145,21 +229,8 @@ def test_prune_does_not_count_later_steps(tmp_path: Path) -> None:
     """A run that resumed from before damaged checkpoints keeps its valid ones."""
     for step in (1, 2, 3, 8, 9):
         write(tmp_path, step)
-    checkpoint.prune(tmp_path, newest=3, keep_last=2)
+    retention.prune(tmp_path, newest=3, keep_last=2)
     assert sorted(int(p.stem[5:]) for p in tmp_path.glob("*.json")) == [2, 3, 8, 9]
-
-
-def test_saving_a_step_again_never_leaves_a_wrong_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, 1)
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "write_json", crash)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(tmp_path, 1, {"model.w": torch.zeros(3)}, MANIFEST)
-    with pytest.raises(CheckpointError, match="is missing"):
-        checkpoint.load(tmp_path / "step_00000001.json")
 
 
 def test_find_accepts_a_run_a_folder_or_a_file(tmp_path: Path) -> None:

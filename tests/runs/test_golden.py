@@ -54,11 +54,12 @@ def test_an_earlier_run_gives_the_same_results(
 
 def test_targets_of_earlier_versions_still_work() -> None:
     """Classes that have moved since configs and checkpoints named them."""
-    from ddpm_cli.build import ALIASES, build, locate
+    from ddpm_cli.build import build, locate
     from ddpm_cli.sampling.guidance import ClassifierGuidance
     from ddpm_cli.training.plan import Decay
+    from ddpm_cli.trust import ALIASES
 
     assert build({"_target_": "ddpm_cli.training.ema.Decay", "decay": 0.5}, "trainer.ema") == Decay(0.5)
     node = {"_target_": "ddpm_cli.diffusion.guidance.ByClassifier", "classifier": "RUN", "scale": 2}
     assert build(node, "guidance") == ClassifierGuidance("RUN", "auto", 2.0)
-    assert all(callable(locate(old, "key", {"ddpm_cli"})) for old in ALIASES)
+    assert all(callable(locate(old, key, ())) for old, key in zip(ALIASES, ("guidance", "trainer.ema"), strict=True))

@@ -10,6 +10,7 @@ from ddpm_cli.training import width
 from ddpm_cli.training.width import FITS, fit_for
 
 from ..conftest import Cli, Result
+from ..manifests import edit
 
 RUN = ["train", "run_dir=run", "model=auto", "logger=none", "trainer.sample_every=0", "trainer.eval_every=0"]
 SHORT = [*RUN, "trainer.budget=8s", "trainer.batch_size=4"]
@@ -57,9 +58,7 @@ def resumed_with(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, key: t
     timed(monkeypatch, 1.0)
     assert cli(*SHORT).code == 0
     for path in (folder / "run/checkpoints").glob("*.json"):
-        manifest = json.loads(path.read_text())
-        manifest["config"][key[0]][key[1]] = value
-        path.write_text(json.dumps(manifest))
+        edit(path, lambda content: content["config"][key[0]].update({key[1]: value}))
     return cli(*SHORT, "trainer.budget=12s")
 
 

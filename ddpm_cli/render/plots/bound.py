@@ -17,12 +17,15 @@ EARLY = 0.1
 """If half of the terms are before this t, the time axis is logarithmic."""
 
 
-def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, float], note: str = "") -> None:
+def plot_bound(
+    path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, float], note: str = "", sampled: bool = False
+) -> None:
     """Write a PNG of the bits per dimension of each term against t, on a logarithmic axis.
 
     Args:
         times, bits: (K,) decreasing t of the terms, and their means; the last one is L_0.
         figures: means of `bound`, `prior`, `denoising`, `reconstruction` and, if measured, `ode`, for the heading.
+        sampled: whether each term was measured on some of the images only, so that its neighbours differ by chance.
         note: how it was measured, shown below the heading.
 
     Raises:
@@ -36,7 +39,13 @@ def plot_bound(path: Path, times: Tensor, bits: Tensor, figures: Mapping[str, fl
     if np.median(t) < EARLY:
         axes.set_xscale("log")
     positive = y[:-1] > 0  # a logarithmic axis shows only these; rounding can make a term near 0 negative
-    style = {"linewidth": 1.6} if len(t) > MANY else {"linewidth": 1.2, "marker": "o", "markersize": 4}
+    style = (
+        {"linestyle": "", "marker": ".", "markersize": 5}
+        if sampled
+        else {"linewidth": 1.6}
+        if len(t) > MANY
+        else {"linewidth": 1.2, "marker": "o", "markersize": 4}
+    )
     axes.plot(t[:-1][positive], y[:-1][positive], color=BLUE, label="$L_{t-1}$", **style)
     axes.plot(t[-1:], y[-1:], "D", color=ORANGE, markersize=7, label="$L_0$, reconstruction", zorder=3)
     if figures["prior"] > 0:

@@ -1,0 +1,85 @@
+"""Limits for what a stored config may ask for, checked before memory is allocated."""
+
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
+
+from ..errors import CheckpointError
+
+LARGEST = 1_000_000
+"""The largest whole number in a node: channels, layers, steps of a schedule or a sampler."""
+LARGEST_OF_TRAINER = 10**10
+MOST_VALUES = 2**28
+"""Of one image."""
+MOST_MODULES = 100_000
+MOST_WEIGHTS = 2_000_000_000
+FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
+
+
+def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Raises ValueError for a number that no run has: it would need all memory, or run for ever."""
+    for key, number in _numbers(config, ""):
+        most = LARGEST_OF_TRAINER if key.startswith("trainer.") and key != "trainer.batch_size" else LARGEST
+        if key != "seed" and abs(number) > most:
+            raise ValueError(f"{key} is {number:,}, more than {most:,}")
+    shape = about.get("shape", ())
+    if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > MOST_VALUES:
+        raise ValueError(f"images of shape {shape}")
+
+
+def _numbers(node: Any, key: str) -> Iterator[tuple[str, int]]:
+    if type(node) is int:
+        yield key, node
+    elif isinstance(node, Mapping | list):
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for name, value in items:
+            yield from _numbers(value, f"{key}.{name}" if key else str(name))
+
+
+class _Budget(TorchFunctionMode):
+    """Counts the values of the tensors that are made inside, before memory is allocated for them."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.left = self.most = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in FACTORIES:
+            sizes = kwargs.get("size", args[0] if args and isinstance(args[0], list | tuple) else args)
+            if func is torch.eye:
+                sizes = args[:2] if len(args) > 1 else (*args, *args)
+            self.left -= math.prod(n for n in sizes if type(n) is int)
+            if self.left < 0:
+                raise CheckpointError(f"model: needs more than {self.most:,} values, unlike the network that was saved")
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def bounded(most: int = MOST_WEIGHTS) -> Iterator[None]:
+    """A module that is built inside has at most `most` values, and not more parts than any network of this program.
+
+    Raises:
+        CheckpointError: it would have more.
+    """
+    thread, left = threading.get_ident(), MOST_MODULES
+
+    def on_module(module: nn.Module, name: str, child: Any) -> None:
+        nonlocal left
+        left -= threading.get_ident() == thread
+        if left < 0:
+            raise CheckpointError(f"model: has more than {MOST_MODULES:,} parts, unlike the network that was saved")
+
+    handle = register_module_module_registration_hook(on_module)
+    try:
+        with _Budget(most):
+            yield
+    finally:
+        handle.remove()
