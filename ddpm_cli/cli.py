@@ -1,10 +1,13 @@
 """The `ddpm` program: runs the command that the first argument names. Imports nothing slow, so that --help is fast."""
 
 import os
+import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
+from .errors import explain
+from .signals import SAVE, STOP, interruptible
 from .trust import leave_working_directory
 
 
@@ -32,9 +35,25 @@ def main() -> None:
         hint = f"did you mean {close[0]!r}?" if close else f"commands: {', '.join(commands())}"
         console.error(f"{name}: is not a command; {hint}")
         sys.exit(2)
-    from .config.launch import launch
+    sys.exit(_launched(name, rest))
 
-    sys.exit(launch(name, rest))
+
+def _launched(name: str, arguments: list[str]) -> int:
+    """Run a command. Returns its exit code, also for a signal that comes before the command handles them."""
+    try:
+        with interruptible():
+            from .config.launch import launch
+
+            code = launch(name, arguments)
+        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
+            signal.signal(number, signal.SIG_IGN)
+        return code
+    except KeyboardInterrupt as error:
+        from . import console
+
+        message, code = explain(error)
+        console.error(message)
+        return code
 
 
 def _version() -> str:

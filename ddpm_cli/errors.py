@@ -76,7 +76,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, DdpmError | Stopped):
         return str(error), error.code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted: stopped without saving; run the same command again", INTERRUPTED
+        number = getattr(error, "number", INTERRUPTED - 128)  # of a signal
+        return "interrupted: stopped without saving; run the same command again", 128 + number
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
     if out_of_memory(error):

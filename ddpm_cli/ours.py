@@ -77,8 +77,13 @@ def check(folder: Path, names: Collection[str], key: str) -> None:
 
 def check_signed(path: Path, key: str) -> None:
     """Raises ConfigError if there is a file at `path` without our signature."""
-    if path.is_dir() or (path.is_file() and SIGNATURE not in path.read_bytes()):
+    if path.is_dir() or (path.is_file() and not is_signed(path)):
         raise ConfigError(f"{key}: {shown(path)} was not written by this program; name another file")
+
+
+def is_signed(path: Path) -> bool:
+    """Whether the file has our signature. Raises OSError."""
+    return SIGNATURE in path.read_bytes()
 
 
 def check_folder(folder: Path, marker: str, key: str) -> None:

@@ -41,6 +41,15 @@ def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None],
             signal.signal(number, before)
 
 
+_arrived: list[int] = []
+
+
+def check() -> None:
+    """Raises Interrupted if a signal has ended the command already: some packages drop exceptions while imported."""
+    if _arrived:
+        raise Interrupted(_arrived[0])
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """A signal of `STOP` raises `Interrupted` inside the context; one of `SAVE` does nothing.
@@ -48,7 +57,10 @@ def interruptible() -> Iterator[None]:
     For commands that keep what they have done as they go.
     """
 
+    _arrived.clear()
+
     def stop(number: int, frame: FrameType | None) -> None:
+        _arrived.append(number)
         raise Interrupted(number)
 
     with handled(STOP, stop), handled(SAVE, lambda number, frame: None):

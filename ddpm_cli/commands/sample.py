@@ -11,6 +11,9 @@ from ..sampling.kept import Kept, stoppable
 from ..sampling.options import SampleOptions as Options
 from ..text import printable
 
+LISTED = 20
+"""Classes that are named."""
+
 
 def run(options: Options, job: Job) -> None:
     """Draw samples from a checkpoint and write them into the job's folder."""
@@ -26,6 +29,6 @@ def run(options: Options, job: Job) -> None:
     folder.finish(samples.images, samples.classes, samples.columns, samples.facts, samples.inputs, samples.units)
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
-    if samples.columns and (names := [*dict.fromkeys(samples.facts["classes"] or ())]) and len(names) > 1:
-        console.note(f"classes, in turn: {', '.join(map(printable, names))}")
+    if names := [*dict.fromkeys(samples.facts["classes"] or ())][:LISTED]:
+        console.note(f"{'classes, in turn' if len(names) > 1 else 'class'}: {', '.join(map(printable, names))}")
     console.show_pictures(samples.images, samples.columns, caption)

@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from ..early import declared_types
+from ..errors import ConfigError
 from ..text import NameText, PathText, is_quoted, quoted, unquoted
 from .shipped import conf_dir
 
@@ -40,8 +41,11 @@ def _prepared(command: str, argument: str, sweep: bool) -> str | None:
     if not match:
         return argument
     plus, key, package, value = match.groups()
-    if value == "null" and package is None and (key == "experiment" or _has_none(key)):
-        return _without(key)
+    if value in ("null", "[]") and package is None and _is_group(key):
+        if key == "experiment" or _has_none(key):
+            return _without(key)
+        choices = ", ".join(sorted(path.stem for path in (conf_dir() / key).glob("*.yaml")))
+        raise ConfigError(f"{key}: cannot be {value}; choose one of {choices}, or leave it out")
     if package or _is_plain(value):
         return argument
     kinds = _kinds(command, key)

@@ -58,6 +58,8 @@ def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> str:
     keys = _keys(_compose(command, [a for a in arguments if not _about(a, key)]))
     written = next((a.lstrip("+~").partition("=")[0] for a in arguments if _about(a, key)), key)
     parent, _, leaf = written.rpartition(".")
+    if command == "eval" and written.partition(".")[0] == "dataset":
+        return f"{written}: is not a key of ddpm eval, which takes the dataset of the run; set root=FOLDER if it moved"
     if choices := _choices_with(parent, leaf):
         advice = " or ".join(f"{parent}={choice}" for choice in choices)
         return f"{written}: is not an option of the current choice; add {advice}"

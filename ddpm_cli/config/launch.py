@@ -29,7 +29,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from .. import console
+from .. import console, signals
 from ..build import checked, options_of
 from ..early import check_early
 from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
@@ -78,7 +78,11 @@ def _user_conf() -> Iterator[None]:
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     started, sweep = time.perf_counter(), is_sweep(arguments)
-    arguments = sorted(prepared(name, arguments), key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
+    try:
+        arguments = prepared(name, arguments)
+    except ConfigError as error:
+        return _report(name, arguments, error)
+    arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
     sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     fewer_threads = set_spin_count()
@@ -189,7 +193,9 @@ def run(name: str, job: Job) -> None:
     command = f"ddpm_cli.commands.{name}"
     check_early(f"{command}.Options", job.config)
     module = import_module(command)
-    module.run(options_of(module.Options, job.config), job)
+    options = options_of(module.Options, job.config)
+    signals.check()
+    module.run(options, job)
 
 
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..progress import Progress
-from ..text import PathText
+from ..text import PathText, home
 from .cache_file import Stored
 from .cache_key import PictureFiles
 from .cache_store import find_or_make
@@ -50,7 +50,7 @@ def load(
 def folder_of(where: Where) -> Path:
     """The folder for caches. Raises OSError if the user has no home folder."""
     if isinstance(where, str) and where != "auto":
-        return Path(where).expanduser()
+        return Path(home(where))
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         return (base if base.is_absolute() else Path.home() / ".cache") / "ddpm-cli" / "pictures"

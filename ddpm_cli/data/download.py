@@ -49,8 +49,13 @@ def matches(path: Path, md5: str | None) -> bool:
     return md5 is not None and bool(check_integrity(path, md5))
 
 
-def fetch(download: Callable[[], object], files: Files, root: Path, progress: Progress | None) -> None:
+def fetch(
+    download: Callable[[], object], files: Files, root: Path, progress: Progress | None, doing: str = "downloading"
+) -> None:
     """Run torchvision's own `download`, which puts `files` where they belong.
+
+    Args:
+        doing: what it does, for messages.
 
     Raises:
         DataError: it failed; files that it wrote are removed unless their MD5 matches.
@@ -60,7 +65,7 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
     new = [folder for folder in (files.folder, *files.folder.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _reporting(f"downloading {files.title}", progress):
+        with _reporting(f"{doing} {files.title}", progress):
             download()
     except BaseException as error:  # Ctrl-C too: the next run would take an incomplete file for a complete one
         for path, md5 in files.written:
@@ -77,7 +82,7 @@ def fetch(download: Callable[[], object], files: Files, root: Path, progress: Pr
             raise StorageError(f"{root}: cannot be written ({reason}); {advice}") from error
         advice, damaged = f"{files.advice} or set dataset.root=FOLDER", files.damaged()
         if damaged is not None and _stamp(damaged) == before[damaged]:
-            what = f"is damaged or another file, and downloading {files.title} failed ({reason})"
+            what = f"is damaged or another file, and {doing} {files.title} failed ({reason})"
             raise DataError(f"{damaged}: {what}; remove it, then {advice}") from error
         raise DataError(f"{root}: could not download {files.title} ({reason}); {advice}") from error
 

@@ -101,6 +101,10 @@ class ImageFolder(Source):
         warnings = tuple(self._warnings(decoded, images))
         return replace(images, facts=replace(facts, lines=lines, warnings=warnings))
 
+    def fingerprint(self) -> DataFacts:
+        """The number of pictures and their digest, without their values."""
+        return DataFacts.of_files(self.listing, None)
+
     def _files(self, progress: Progress | None) -> PictureFiles:
         """All files of the folder: the same object for every split, so that they are surveyed once."""
         if "_kept_files" not in self.__dict__:

@@ -56,9 +56,12 @@ def obtain(layout: Layout, root: Path, download: bool, progress: Progress | None
     if layout.present():
         return
     files = layout.files()
-    if not download and not layout.unpackable():
+    unpackable = layout.unpackable()
+    if not download and not unpackable:
+        if (damaged := files.damaged()) is not None:
+            raise DataError(f"{damaged}: is damaged or another file; remove it, then {files.advice}")
         raise DataError(f"{root}: has no {files.title}; {files.advice} or set dataset.download=true")
-    fetch(layout.download, files, root, progress)
+    fetch(layout.download, files, root, progress, "unpacking" if unpackable else "downloading")
 
 
 class ArrayLayout(Layout):

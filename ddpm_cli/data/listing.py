@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
-from ..ours import SIGNS, listed
+from ..ours import SIGNS, is_signed, listed
 from ..progress import plural
 from ..text import printable
 from .formats import format_at, missing_package
@@ -75,9 +75,13 @@ def find_pictures(root: Path) -> Found:
     found = Found(root)
     _walk(found)
     if not found.pictures:
-        left_out = "".join(f" ({line})" for line in found.lines())
-        advice = "put pictures there" if not found.lacking else "install that"
-        raise DataError(f"{root}: has no pictures that can be read{left_out}; {advice}, or set dataset.root=FOLDER")
+        left_out = ", ".join(found.lines())
+        if found.lacking:
+            raise DataError(f"{root}: has no pictures that can be read: {left_out}, or set dataset.root=FOLDER")
+        left_out = f", {left_out}" if left_out else ""
+        raise DataError(
+            f"{root}: has no pictures ({' '.join(SUFFIXES)}){left_out}; put some there or set dataset.root=FOLDER"
+        )
     found.pictures.sort(key=lambda file: file.parts)
     filled = {parts[0] for parts in found.relative if len(parts) > 1}
     found.empty = sorted(name for name in found.empty if name not in filled)
@@ -142,6 +146,8 @@ def _file(found: Found, path: Path, entry: "os.DirEntry[str]") -> None:
         found.others["broken link"] += 1
     elif not entry.is_file():
         found.others["device or pipe"] += 1
+    elif suffix == ".gif" and is_signed(path):
+        found.ours += 1
     elif suffix in SUFFIXES and suffix != ".avif":
         found.pictures.append(path)
     elif not (kind := format_at(path)):

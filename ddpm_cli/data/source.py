@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..progress import Progress
-from ..text import PathText
+from ..text import PathText, home
 from .convert import fit, split_indices
 from .images import Images
 from .mapped import Decoded
@@ -73,7 +73,7 @@ class Source:
         """`root` as a path. Raises DataError if it is not set."""
         if not self.root:
             raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
-        return Path(self.root).expanduser()
+        return Path(home(self.root))
 
     def load(self, split: Split, progress: Progress | None = None) -> Images:
         """The pictures of `split`. Raises DataError if there is no such split or it cannot be read."""

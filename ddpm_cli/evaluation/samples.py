@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..progress import Progress
 from ..sampling.generator import Generator
 from ..sampling.kept import Kept
 from ..sampling.request import Request
+
+log = logging.getLogger(__name__)
 
 
 class SampleSet(NamedTuple):
@@ -70,6 +73,8 @@ def read(samples: str, n: int | None) -> SampleSet:
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"samples: {path} cannot be read as npz; write one with numpy.savez") from error
     pixels, labels = _checked(path, arrays.get("arr_0"), arrays.get("arr_1"))
+    if (path.parent / "images").is_dir():
+        log.info("samples: reading %s; the files in images/ are not used", path)
     facts = _facts(path.parent / "sample.json", len(pixels), hashlib.sha256(path.read_bytes()).hexdigest())
     if isinstance(seeds := facts.get("seeds"), list):
         facts["seeds"] = seeds[:n]

@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..hardware.runtime import Runtime
 from ..objectives.base import Objective
 from .bounds import MOST_WEIGHTS, bounded
+from .checkpoint import Checkpoint
 
 Config = Mapping[str, Any]
 
@@ -57,6 +58,16 @@ def completed(config: Config, images: Images) -> dict[str, Any]:
     if unknown:
         statistics = channel_statistics(images)
         node |= {name: statistics[name] for name in unknown}
+    return {**config, "model": node}
+
+
+def with_statistics(config: Config, start: Checkpoint | None) -> Config:
+    """`config` with the mean and deviation of the run that is resumed, which stay whatever pictures are added to it."""
+    stored = {} if start is None else start.manifest["config"].get("model")
+    if not isinstance(stored, Mapping):
+        return config
+    node = dict(config["model"])
+    node |= {name: stored[name] for name in ("mean", "std") if name in node and node[name] is None and name in stored}
     return {**config, "model": node}
 
 

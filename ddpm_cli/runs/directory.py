@@ -24,6 +24,7 @@ from ..render.files import write_png
 from ..render.heading import headed
 from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
 from ..signals import SAVE, STOP, handled, name_of
+from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
@@ -162,6 +163,7 @@ class RunDirectory:
         point_latest(self.folder)
         self._signals.enter_context(handled(STOP, self._on_signal))
         self._signals.enter_context(handled(SAVE, self._on_save))
+        check_signals()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.reporter.stop()

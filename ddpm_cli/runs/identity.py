@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.facts import DataFacts
 from ..data.images import Images
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..files import shown, write_json
 from ..progress import plural
 from ..text import printable
@@ -16,6 +16,8 @@ from .checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 FILES = "data.json"
+DECISIVE = ("val_fraction", "split_seed", "split_rule", "size", "channels", "crop", "range", "name")
+"""Keys of a dataset that change the held-out pictures, whatever the files are."""
 LISTED = 30
 """Classes that an error lists."""
 
@@ -56,6 +58,22 @@ def check_classes(start: Checkpoint | None, images: Images, config: Mapping[str,
     )
 
 
+def check_same_classes(trained: Sequence[str], images: Images, config: Mapping[str, Any]) -> None:
+    """Raises DataError if a generator that learned the classes `trained` would be judged by images with others."""
+    known = (
+        "class_conditional" in config["model"]
+        and len(images)
+        and trained
+        and images.class_names
+        and learns_classes(config)
+    )
+    if known and tuple(trained) != tuple(images.class_names):
+        raise DataError(
+            f"root: the classes of the pictures are {_names(images.class_names)}, but the run was trained with "
+            f"{_names(trained)}; name the folder that it was trained on"
+        )
+
+
 def learns_classes(config: Mapping[str, Any]) -> bool:
     """Whether the model of a config uses the classes, if there are any."""
     model = config["model"]
@@ -70,13 +88,13 @@ def unlearned(config: Mapping[str, Any], images: Images) -> Iterator[str]:
         yield f"the {images.classes} classes are not learned; {advice}"
 
 
-def changed(start: Checkpoint | None, images: Images) -> bool:
-    """Whether the pictures are others than those of `start`, which is then logged."""
+def changed(start: Checkpoint | None, images: Images, config: Mapping[str, Any]) -> bool:
+    """Whether the pictures, or what is made of them, are others than those of `start`; that is then logged."""
     if start is None:
         return False
     facts, old = facts_of(images), start.manifest.get("about", {}).get("data")
     if not isinstance(old, Mapping) or old.get("digest") == facts.digest:
-        return False
+        return _chosen_otherwise(start, config["dataset"])
     now = f"{facts.pictures:,} now, {old.get('pictures'):,} before" if isinstance(old.get("pictures"), int) else ""
     difference = _difference(start.path.parent.parent / FILES, str(old.get("digest")), facts) or now
     log.warning(
@@ -85,6 +103,18 @@ def changed(start: Checkpoint | None, images: Images) -> bool:
         start.step, shown(start.path.parent.parent), difference,
     )  # fmt: skip
     return True
+
+
+def _chosen_otherwise(start: Checkpoint, now: Mapping[str, Any]) -> bool:
+    """Whether a key of the dataset that decides what is held out, or what its pixels are, has changed."""
+    before = start.manifest["config"].get("dataset")
+    keys = [k for k in DECISIVE if isinstance(before, Mapping) and k in before and k in now and before[k] != now[k]]
+    if keys:
+        log.warning(
+            "dataset.%s has changed since step %d; validation losses and other values from before and after cannot be "
+            "compared, and the best checkpoint is chosen from here on", " and dataset.".join(keys), start.step,
+        )  # fmt: skip
+    return bool(keys)
 
 
 def _difference(path: Path, digest: str, facts: DataFacts) -> str:

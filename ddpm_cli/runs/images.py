@@ -13,6 +13,7 @@ from ..data.source import Split
 from ..errors import DataError
 from ..progress import Progress
 from ..text import printable
+from .identity import check_same_classes
 
 log = logging.getLogger(__name__)
 DEFAULT_ROOTS = (None, "data")
@@ -23,8 +24,8 @@ NOT_FROM_ELSEWHERE = {"cache": "auto", "download": False}
 class TrainedOn(Protocol):
     """The parts of a run that locate its data.
 
-    Its config, the trusted packages, the image shape (C,H,W), whether it was trained on this machine, see `origin`, and
-    the number of images it was trained on.
+    Its config, the trusted packages, the image shape (C,H,W), the class names, whether it was trained on this machine,
+    see `origin`, the number of images it was trained on, and what else its checkpoint says about them.
     """
 
     @property
@@ -35,6 +36,12 @@ class TrainedOn(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
 
     @property
     def trained_here(self) -> bool: ...
@@ -53,6 +60,7 @@ def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed
     """
     images = split_of(run, root, split, progress)
     _warn_of_moved(run, root, split, progress)
+    _say_what_changed(run, root)
     if not len(images):
         raise DataError(f"split: the dataset has no {split} images; use split=train, or another root=FOLDER")
     return images.subset(shuffled(len(images), seed)[:n].sort().values)
@@ -74,6 +82,17 @@ def _warn_of_moved(run: TrainedOn, root: str | None, split: Split, progress: Pro
         )  # fmt: skip
 
 
+def _say_what_changed(run: TrainedOn, root: str | None) -> None:
+    """Log a line if the folder has other pictures than the run was trained on."""
+    before, fingerprint = run.about.get("data"), getattr(_source(run, root), "fingerprint", None)
+    if fingerprint is None or not isinstance(before, Mapping):
+        return
+    now = fingerprint()
+    if now.digest != before.get("digest"):
+        numbers = f"{now.pictures:,} now, {before.get('pictures')} before"
+        log.info("the pictures have changed since the run was trained: %s", numbers)
+
+
 def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:
     """All images of a split, possibly none. Raises DataError when their shape is not the model's."""
     images = _loaded(_source(run, root), split, progress)
@@ -82,6 +101,7 @@ def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress)
             f"root: its images have shape {images.shape}, but the model needs {tuple(run.shape)}; "
             "name the folder that the model was trained on"
         )
+    check_same_classes(run.class_names, images, run.config)
     return images
 
 

@@ -1,5 +1,6 @@
 """Opens a run: its manifest and tensors are read once, its objective and network are built once."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from .bounds import check_numbers
 from .checkpoint import Checkpoint, load_weights, with_prefix
 from .families import family_of
 from .origin import is_here
+
+log = logging.getLogger(__name__)
 
 Weights = Literal["ema", "raw"]
 SPARE = 10_000_000
@@ -83,10 +86,14 @@ class LoadedRun:
         return opened is None or is_here(opened.path.resolve().parent.parent, opened.manifest)
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What its checkpoint says about the images it was trained on."""
+        return {} if self.run.checkpoint is None else dict(self.run.checkpoint.manifest.get("about", {}))
+
+    @property
     def trained_images(self) -> int | None:
         """The number of images it was trained on, if that is known."""
-        about = {} if self.run.checkpoint is None else self.run.checkpoint.manifest.get("about", {})
-        number = about.get("images") if isinstance(about, Mapping) else None
+        number = self.about.get("images")
         return number if isinstance(number, int) else None
 
     @property
@@ -164,10 +171,18 @@ def _network(
     tensors = found.tensors(f"{'model' if weights == 'raw' else 'ema'}.")
     if weights == "ema" and not tensors:  # trained with trainer.ema.decay=0
         tensors, weights = found.tensors("model."), "raw"
+        if _at(config, "trainer", "ema", "decay") == 0:
+            log.info("weights: the run has no average of its weights; using the last ones")
     stored = sum(tensor.numel() for tensor in tensors.values())
     module = network(config, trusted, 2 * stored + SPARE)
     load_weights(module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), str(found.path))
     return runtime.prepare(module).eval().requires_grad_(False), weights
+
+
+def _at(node: Any, *keys: str) -> Any:
+    for key in keys:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
 
 
 def _values(found: Checkpoint) -> Values:

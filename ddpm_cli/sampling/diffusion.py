@@ -1,5 +1,6 @@
 """An opened run of a diffusion model: sampling, guidance, editing, animation, likelihood."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -29,8 +30,10 @@ from .generator import Generator
 from .guidance import ReadyGuidance, ready, settings
 from .request import Request
 from .run_guidance import RUN_GUIDANCE, RunGuidance
-from .run_sampler import RUN_SAMPLER, RunSampler, sampler_name
+from .run_sampler import RUN_SAMPLER, RunSampler, late_start, sampler_name
 from .task import Task
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("sampler", "guidance")
 CHANGED = "the run, with changes"
@@ -83,6 +86,8 @@ class DiffusionGenerator(Generator):
         if isinstance(sampler, RunSampler):
             sampler, chosen_by = sampler.of(self.config, self.trusted), "run"
         check(self.model, sampler)
+        if request.task == "plain" and (line := late_start(sampler, self.schedule)):
+            log.warning("%s", line)
         chosen, guided_by = request.guidance, "request"
         if isinstance(chosen, RunGuidance):
             chosen, guided_by = self._own_guidance(request, chosen), "run"
@@ -171,7 +176,7 @@ class DiffusionGenerator(Generator):
             raise ConfigError("label: the pictures of this run have no classes; leave it out")
         if request.names_classes and not has_classes:
             raise ConfigError(
-                "label: this model is not class-conditional; train with model.class_conditional=true, "
+                "label: this model is not class-conditional; train another run with model.class_conditional=true, "
                 "or use guidance=classifier"
             )
         return request.classes(names) if has_classes else None

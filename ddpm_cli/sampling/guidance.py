@@ -1,5 +1,6 @@
 """Prepares the guidance of a request: checks it against the model and loads its classifier if it needs one."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, Protocol
@@ -10,6 +11,8 @@ from ..errors import ConfigError
 from ..hardware.runtime import Runtime
 from ..text import PathText
 from .classifier import LoadedClassifier, load_classifier
+
+log = logging.getLogger(__name__)
 
 NAMES: dict[type, str] = {Unguided: "none", ClassifierFree: "cfg"}
 
@@ -94,6 +97,8 @@ def ready(chosen: Guidance | ClassifierGuidance, model: Guided) -> ReadyGuidance
             raise ConfigError(
                 "guidance: this model was trained without label dropout; train with objective.label_dropout=0.1"
             )
+        if chosen.scale == 0:
+            log.info("guidance.scale=0 draws without regard to the class; the labels stay in the files")
     name = NAMES.get(type(chosen), f"{type(chosen).__module__}.{type(chosen).__name__}")
     return ReadyGuidance(chosen, {"name": name} | settings(chosen))
 

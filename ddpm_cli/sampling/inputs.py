@@ -87,8 +87,7 @@ def marked(image: Image.Image) -> tuple[np.ndarray, str]:
             dark, light = (shade <= NEAR).mean(), (shade >= 255 - NEAR).mean()
             if max(dark, light) >= PLAIN:
                 return solid, f"what is {'black' if dark > light else 'white'}"
-            if dark + light < PLAIN:
-                return ~solid, "the transparent part"
+            return ~solid, "the transparent part"
     grey = np.asarray(flatten(image, 1, behind="black"))
     between = ((grey > NEAR) & (grey < 255 - NEAR)).mean()
     return grey >= 128, "the part from half of white on" if between > 1 - PLAIN else "the white part"
@@ -104,6 +103,8 @@ def _read(path: str, key: str, convert: Callable[[Image.Image], T]) -> T:
     with _readable(path, key), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with opened(Path(path)) as image:
+            if (pages := getattr(image, "n_frames", 1)) > 1:
+                log.info("%s: %s has %d pages; the first is used", key, path, pages)
             return convert(image)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..diffusion.editing import times_of
 from ..diffusion.samplers import Sampler
+from ..diffusion.schedule import Schedule
 from ..diffusion.spacing import Spacing
 from .own_choice import build_own, own_node
 
@@ -61,6 +63,17 @@ def sampler_name(sampler: Sampler) -> str:
     """Its name as in sampler=NAME, which for the samplers of this program is the name of the file that defines it."""
     kind = type(sampler)
     return kind.__module__.rpartition(".")[2] if kind.__module__.startswith(f"{SHIPPED}.") else kind.__name__.lower()
+
+
+def late_start(sampler: Sampler, schedule: Schedule) -> str:
+    """A warning if the sampler's first time has much less noise than it is given; "" if not."""
+    try:
+        first = float(times_of(sampler, schedule)[0])
+    except ValueError:  # reported elsewhere, with its key
+        return ""
+    spacing, steps = getattr(sampler, "spacing", None), getattr(sampler, "steps", None)
+    late = spacing == "leading" and first < 0.8
+    return f"sampler.spacing=leading with {steps} steps starts at t = {first:.2f}; use another spacing" if late else ""
 
 
 def without_run(sampler: Sampler | RunSampler) -> Sampler:

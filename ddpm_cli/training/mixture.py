@@ -56,7 +56,7 @@ class MixtureSession(Session):
             state = EMState(cast(GMM, self.spec.wrap(network(config))))
             start = starting_point(self.folder, self.options.resume)
             check_resumable(start, config)
-            changed(start, images)
+            changed(start, images, config)
             if start is not None:
                 state.load(start)
             if finished(state, self.plan):

@@ -13,9 +13,9 @@ from ..data.images import Images
 from ..diffusion.guidance import ClassifierFree
 from ..errors import ConfigError, Stopped
 from ..files import override, shown
-from ..progress import Progress
+from ..progress import Progress, plural
 from ..render.pixels import to_uint8
-from ..runs.assemble import ModelSpec, completed, network
+from ..runs.assemble import ModelSpec, completed, network, with_statistics
 from ..runs.checkpoint import Checkpoint, name_of
 from ..runs.directory import GridStyle, Reporter, RunDirectory
 from ..runs.identity import about, changed, check_classes, unlearned, write_files
@@ -147,7 +147,8 @@ class Session:
             config = self._completed(images, start)
             check_resumable(start, config)
             if self.plan.best_by_validation and not len(validation):
-                raise ConfigError("trainer.best_by: there are no held-out images; set dataset.val_fraction=0.1")
+                advice = "set dataset.val_fraction=0.1" if len(images) > 1 else "add pictures, this is a single one"
+                raise ConfigError(f"trainer.best_by: there are no held-out images; {advice}")
             optimizer = partial(self.options.optimizer, **rate_of(config))
             state = prepare(network(config), optimizer, self.plan, self.spec, start, images)
             state.lead = time.perf_counter() - self.job.began
@@ -159,8 +160,8 @@ class Session:
                 if start is not None and not start.path.is_relative_to(self.folder):
                     at = f"{shown(start.path)} is already at step {state.step}"
                     raise ConfigError(
-                        f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget), or set "
-                        "finetune instead of resume, for a new run from its weights"
+                        f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget; it has trained "
+                        f"for {state.seconds:.0f} s), or set finetune instead of resume, for a new run from its weights"
                     )
                 advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
@@ -175,7 +176,7 @@ class Session:
             return
         if self.source is not None:
             log.info("finetune: ignored, as this run has begun already; it resumes from its own checkpoint")
-        if changed(start, images):
+        if changed(start, images, self.job.config):
             state.best = {}
         elif state.best and not start.path.is_relative_to(self.folder):
             log.info("the best checkpoint is chosen from here on: the one so far is not in this run_dir")
@@ -189,7 +190,7 @@ class Session:
             spent = time.perf_counter() - self.job.began
             return fit(usual, self.options.optimizer, self.plan, self.spec, images, spent)
 
-        config = with_width(completed(self.job.config, images), start, self.job.sets, choose)
+        config = with_width(completed(with_statistics(self.job.config, start), images), start, self.job.sets, choose)
         scale = (config.get("guidance") or {}).get("scale")
         if isinstance(self.options.guidance, ClassifierFree) and scale is not None:
             guidance = replace(self.options.guidance, scale=float(scale))
@@ -266,4 +267,4 @@ class Session:
         parameters = sum(p.numel() for p in module.parameters())
         c, h, w = images.shape
         classes = f" in {images.classes} classes" if images.classes else ""
-        return f"{len(images):,} images of {h}x{w}x{c}{classes}, {parameters:,} parameters, {self.spec.runtime}"
+        return f"{plural(len(images), 'image')} of {h}x{w}x{c}{classes}, {parameters:,} parameters, {self.spec.runtime}"

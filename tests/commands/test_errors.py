@@ -29,7 +29,7 @@ from ..conftest import TINY, Cli
         (["logger.tensorboard=foo"], "logger.tensorboard: has no _target_"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate"),
         (["optimizer.betas=[2,3]"], "optimizer: Invalid beta parameter"),
-        (["model=null"], "command line: "),
+        (["model=null"], "model: cannot be null; choose one of auto, "),
         (["trainer.best_by=val_loss", "dataset.val_fraction=0"], "trainer.best_by: there are no held-out images"),
         (["seed="], "seed: must be a whole number, got ''"),
         (["trainer.keep_last=1"], "trainer.keep_last: must be at least 2, got 1"),
