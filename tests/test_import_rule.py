@@ -15,7 +15,7 @@ ORDER = (
     "config",
     "commands",
     "console",
-    "bench | evaluation",
+    "bench | evaluation | verification",
     "training",
     "sampling",
     "runs",

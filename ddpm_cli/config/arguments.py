@@ -30,6 +30,8 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 def prepared(command: str, arguments: Sequence[str]) -> list[str]:
     """The arguments of `command` as Hydra must see them."""
     sweep = is_sweep(arguments)
+    if command == "verify":  # `ddpm verify RUN`
+        arguments = [a if "=" in a or a.startswith(("-", "~")) else f"ckpt={a}" for a in arguments]
     return [a for argument in arguments if (a := _prepared(command, argument, sweep)) is not None]
 
 

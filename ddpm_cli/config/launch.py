@@ -178,7 +178,7 @@ def run_reserved(name: str, job: Job) -> Job:
     key = "run_dir" if name == "train" else "out"
     path = str(job.config.get(key) or "")
     default = not job.sets(key) and bool(DEFAULT_FOLDER.fullmatch(path))
-    if not default and (name in ("train", "table") or folder_of(path) != Path(home(path))):
+    if not default and (name in ("train", "table", "verify") or folder_of(path) != Path(home(path))):
         run(name, job)  # training has a lock of its own, and a single file such as a GIF needs none
         return job
     with reserved(job.folder, default) as folder:

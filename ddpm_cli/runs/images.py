@@ -134,18 +134,26 @@ def _loaded(source: Any, split: Split, progress: Progress) -> Images:
 
 
 def _source(run: TrainedOn, root: str | None) -> Any:
-    """The dataset of a run. Raises DataError if only a checkpoint that came from elsewhere names its folder.
+    """The dataset of a run. Raises DataError as `node_of` does."""
+    return build(node_of(run.config, run.trained_here, root), "dataset", trust=run.trusted)
 
-    See `origin`. Of such a checkpoint no place for a cache is used either, and nothing is downloaded.
+
+def node_of(config: Mapping[str, Any], trained_here: bool, root: str | None) -> dict[str, Any]:
+    """The node of the dataset of a run, see `origin`.
+
+    Of a checkpoint that came from elsewhere no place for a cache is used, and nothing is downloaded.
+
+    Raises:
+        DataError: only such a checkpoint names the folder.
     """
-    node = dict(run.config["dataset"])
+    node = dict(config["dataset"])
     if root is not None:
         node["root"] = root
-    elif not run.trained_here and node.get("root") not in DEFAULT_ROOTS:
+    elif not trained_here and node.get("root") not in DEFAULT_ROOTS:
         named = printable(str(node["root"]))
         raise DataError(
             f"root: the run was not trained here, and its pictures are in {named}; name their folder with root=FOLDER"
         )
-    if not run.trained_here:
+    if not trained_here:
         node |= {key: value for key, value in NOT_FROM_ELSEWHERE.items() if key in node}
-    return build(node, "dataset", trust=run.trusted)
+    return node
