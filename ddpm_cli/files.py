@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,18 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     sync_folder(path.parent)
 
 
-def remove_parts(folder: Path, names: str = "*") -> None:
-    """Remove the temporary files of `write_atomically` that a killed process left for files of these names, a pattern.
+def remove_parts(folder: Path, names: str = "*", only: Collection[str] | None = None) -> None:
+    """Remove the temporary files of `write_atomically` that a killed process left for files of these names.
 
     No other process may be writing them.
+
+    Args:
+        names: a pattern.
+        only: if given, the names themselves.
     """
     for leftover in folder.glob(f".{names}.part"):
-        if re.fullmatch(r"\..+\.\d+\.part", leftover.name) and leftover.is_file():
+        match = re.fullmatch(r"\.(.+)\.\d+\.part", leftover.name)
+        if match and leftover.is_file() and (only is None or match[1] in only):
             leftover.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import BusyError, ConfigError
-from .files import shown, write_json
+from .files import remove_parts, shown, write_json
 
 MARKER, LOCK, CLAIM, DRAWN = ".ddpm.json", ".lock", ".ddpm.new", ".drawn"
 HIDDEN = {MARKER, LOCK, CLAIM, DRAWN}
@@ -104,6 +104,9 @@ def claim(folder: Path, names: Collection[str], marker: str, key: str) -> None:
     """
     check(folder, names, key)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder, MARKER)
+    for place in {(folder / name).parent for name in names}:
+        remove_parts(place, only={Path(name).name for name in names})
     before = listed(folder, marker)
     write_json(folder / MARKER, {"program": "ddpm-cli", "of": marker, "files": sorted(before | set(names))})
     for name in sorted(before - set(names)):

@@ -9,7 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from ..files import write_atomically
+from ..files import remove_parts, write_atomically
 from ..ours import SIGNATURE
 from .gif import encode_gif
 from .pixels import as_rgb
@@ -35,6 +35,7 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         raise ValueError(f"fps: must be between {SLOWEST} and 1000, got {fps}")
     if not 0 <= hold <= LONGEST:
         raise ValueError(f"hold: must be between 0 and {LONGEST:g} seconds, got {hold}")
+    remove_parts(path.parent, only={path.name})
     if format == "gif":
         write_atomically(path, lambda p: encode_gif(p, frames, fps, hold))
     elif format == "mp4":

@@ -150,9 +150,15 @@ class RunDirectory:
             ConfigError: a logger cannot start, and the run is new.
         """
         self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
-        self._loggers = open_loggers(self._choices, self.folder, step, config)
+        is_new = not (self.folder / "config.json").exists()
+        write_json(self.folder / "config.json", self._config)  # first: it shows that all other files are ours
+        try:
+            self._loggers = open_loggers(self._choices, self.folder, step, config)
+        except BaseException:
+            if is_new:
+                (self.folder / "config.json").unlink()
+            raise
         self._opened = True
-        write_json(self.folder / "config.json", self._config)
         _truncate(self.folder / "metrics.jsonl", step)
         self._handler = _RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

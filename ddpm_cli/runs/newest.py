@@ -44,6 +44,7 @@ def _relative(folder: Path, start: Path) -> str:
 
 def _linked(target: str) -> bool:
     """Make the link, in place of an older one. Returns whether that is possible."""
+    _remove_stale()
     fresh = LATEST.with_name(f".{LATEST.name}.{os.getpid()}")
     try:
         fresh.unlink(missing_ok=True)
@@ -54,4 +55,22 @@ def _linked(target: str) -> bool:
         fresh.replace(LATEST)
     finally:
         fresh.unlink(missing_ok=True)
+    return True
+
+
+def _remove_stale() -> None:
+    """Remove the links that killed processes left before they gave them their name."""
+    for link in LATEST.parent.glob(f".{LATEST.name}.*"):
+        number = link.name.rpartition(".")[2]
+        if os.name == "posix" and number.isdecimal() and link.is_symlink() and not _runs(int(number)):
+            link.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
     return True

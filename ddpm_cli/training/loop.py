@@ -187,7 +187,7 @@ def equal_parts(size: int, part: int) -> list[slice]:
 def run_callbacks(
     state: TrainState, plan: Plan, run: RunDirectory, callbacks: Callbacks, images: int, status: StepStatus
 ) -> bool:
-    """Validate, save and draw samples, each if it is due; on a signal, only save. Returns whether it saved.
+    """Validate, draw samples and save, each if it is due; on a signal, only save. Returns whether it saved.
 
     Args:
         images: the number of training images.
@@ -201,11 +201,12 @@ def run_callbacks(
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)
+    # the picture first: if the process ends after the checkpoint, the run goes on from there and does not draw it again
+    if callbacks.sample and not status.stop and plan.sample_every and (status.done or due(plan.sample_every)):
+        run.picture(state.step, callbacks.sample())
     save = any(status) or due(plan.save_every) or state.best.get("step") == state.step
     if save:
         run.save(state, plan.keep_last, plan.best_by)
-    if callbacks.sample and not status.stop and plan.sample_every and (status.done or due(plan.sample_every)):
-        run.picture(state.step, callbacks.sample())
     return save
 
 

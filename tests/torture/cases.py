@@ -1,0 +1,104 @@
+"""The commands that are tortured, and what must be true of the folder that they leave."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddpm_cli.runs import checkpoint
+
+SMALL = ["trainer.batch_size=4", "trainer.samples=2", "trainer.eval_images=4", "trainer.device=cpu"]
+EVERY = [f"trainer.{what}_every=2" for what in ("log", "save", "sample", "eval")]
+TINY = ["model=unet_tiny", "model.channels=8", "model.multipliers=[1]", "sampler.steps=2"]
+PRIOR = ["model.latent=2", "model.prior_components=2"]
+TRAIN = ["train", "run_dir=run", "trainer.steps=6", *SMALL, *EVERY]
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    Args:
+        command: what is typed.
+        before: what is typed first, and not tortured.
+        result: the folder it writes.
+    """
+
+    name: str
+    command: list[str]
+    before: list[str] | None = None
+    result: str = "run"
+
+
+DIFFUSION = [*TRAIN, *TINY, "trainer.best_by=val_loss"]
+CASES = {
+    case.name: case
+    for case in (
+        Case("diffusion", DIFFUSION),
+        Case("autoencoder", [*TRAIN, "model=vae_conv", "model.channels=4", "model.multipliers=[1]", *PRIOR]),
+        Case("mixture", ["train", "run_dir=run", "trainer.steps=4", *EVERY[:2], "model=gmm"]),
+        Case("classifier", [*TRAIN, "model=resnet", "model.channels=4"]),
+        Case("sample", ["sample", "ckpt=run", "out=out", "n=6", "batch_size=2", "sampler.steps=2"], DIFFUSION, "out"),
+        Case(
+            "eval",
+            ["eval", "ckpt=run", "out=out", "n=6", "batch_size=2", "metrics=[memorisation,bpd]", "bpd.steps=2",
+             "bpd.ode_steps=1", "sampler.steps=2"], DIFFUSION, "out",
+        ),
+        Case("gif", ["gif", "ckpt=run", "out=out/x.gif", "n=2", "frames=3", "sampler.steps=2"], DIFFUSION, "out"),
+    )
+}  # fmt: skip
+
+
+def content(folder: Path) -> dict[str, bytes | str]:
+    """What must be equal at the end: each file by its name, times and clock readings left out."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or name == ".lock" or "tfevents" in name or path.suffix == ".log":
+            continue
+        if path.suffix == ".json":
+            found[name] = _facts(path)
+        elif path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            found[name] = str([(row["step"], row.get("loss"), row.get("val_loss")) for row in rows])
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                found[name] = b"".join(arrays[key].tobytes() for key in arrays.files)
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+CLOCK = {"seconds", "created", "digest", "size", "sha256", "images_per_second", "folder", "best", "period", "lead"}
+CLOCK |= {"checkpoint_sha256", "run_dir"}
+
+
+def _facts(path: Path) -> str:
+    def still(node: object) -> object:
+        if isinstance(node, Mapping):
+            return {k: still(v) for k, v in node.items() if k not in CLOCK}
+        return node
+
+    return json.dumps(still(json.loads(path.read_text())), sort_keys=True)
+
+
+def problem(folder: Path, expected: Mapping[str, bytes | str]) -> str:
+    """How the content of `folder` differs; "" if it does not."""
+    try:
+        found = content(folder)
+    except (OSError, ValueError, KeyError) as error:
+        return f"unreadable: {error!r}"
+    if found.keys() != expected.keys():
+        return f"files differ: {sorted(found.keys() ^ expected.keys())}"
+    different = [name for name in found if found[name] != expected[name]]
+    return f"contents differ: {different}" if different else ""
+
+
+def readable(folder: Path) -> str:
+    """Whether a reader finds a valid state between a kill and the next start; "" if it does."""
+    try:
+        checkpoint.latest(folder / "run/checkpoints")
+    except Exception as error:
+        return f"between: {error!r}"
+    return ""

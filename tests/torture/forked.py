@@ -1,0 +1,115 @@
+"""Commands in forked children of a process that has imported everything: a run costs a fraction of a second."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a forked child of a process with more threads hangs
+
+import torch
+
+from ddpm_cli.cli import _launched
+from ddpm_cli.config.shipped import commands
+
+MODULES = (
+    "ddpm_cli.config.launch",
+    *(f"ddpm_cli.commands.{name}" for name in commands()),
+    "ddpm_cli.training.diffusion", "ddpm_cli.training.autoencoder", "ddpm_cli.training.mixture",
+    "ddpm_cli.training.classifier", "ddpm_cli.sampling.diffusion", "ddpm_cli.sampling.autoencoder",
+    "ddpm_cli.data.digits", "ddpm_cli.data.image_folder", "ddpm_cli.training.muon", "ddpm_cli.verification.selftest",
+    "sklearn.datasets", "tensorboard.compat.proto.event_pb2", "torch.utils.tensorboard", "matplotlib.figure",
+)  # fmt: skip
+
+
+class Ended(NamedTuple):
+    """code: the exit code, negative for a signal; None = it had to be killed after the time limit."""
+
+    code: int | None
+    out: str
+    err: str
+    seconds: float
+
+
+def warm_up() -> None:
+    """Import what the commands import."""
+    torch.set_num_threads(1)
+    for name in MODULES:
+        import_module(name)
+
+
+class Child:
+    """A command that runs in `folder`.
+
+    Args:
+        stopped: it waits for SIGCONT before it begins.
+    """
+
+    def __init__(self, folder: Path, arguments: Sequence[str], stopped: bool = False):
+        self.folder, self.began = folder, time.monotonic()
+        self.logs = [folder.with_name(f"{folder.name}.{stream}") for stream in ("out", "err")]
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                code = self._run(arguments, stopped)
+            finally:
+                os._exit(code)
+
+    def _run(self, arguments: Sequence[str], stopped: bool) -> int:
+        os.setsid()
+        os.chdir(self.folder)
+        for number, log in zip((1, 2), self.logs, strict=True):
+            os.dup2(os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644), number)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if stopped:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        code = _launched(arguments[0], list(arguments[1:]))
+        for stream in (os.sys.stdout, os.sys.stderr):  # type: ignore[attr-defined]
+            stream.flush()
+        return code
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, limit: float = 60.0) -> Ended:
+        """Wait for the end."""
+        deadline, status = time.monotonic() + limit, None
+        while status is None and time.monotonic() < deadline:
+            pid, found = os.waitpid(self.pid, os.WNOHANG)
+            status = found if pid else None
+            time.sleep(0 if pid else 0.002)
+        if status is None:
+            self.signal(signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        out, err = (log.read_text(errors="replace") if log.exists() else "" for log in self.logs)
+        return Ended(code, out, err, time.monotonic() - self.began)
+
+
+def run(folder: Path, arguments: Sequence[str], limit: float = 60.0) -> Ended:
+    """Run a command to its end."""
+    return Child(folder, arguments).wait(limit)
+
+
+def traced(folder: Path, arguments: Sequence[str], options: Sequence[str], log: Path, limit: float = 60.0) -> Ended:
+    """Run a command under strace, which attaches before it begins. options: of strace; log: what it writes."""
+    child = Child(folder, arguments, stopped=True)
+    os.waitpid(child.pid, os.WUNTRACED)
+    strace = ["strace", "-f", "-qq", "-o", str(log), *options, "-p", str(child.pid)]
+    tracer = subprocess.Popen(strace, stderr=subprocess.DEVNULL)
+    status = Path(f"/proc/{child.pid}/status")
+    while "TracerPid:\t0" in status.read_text() and tracer.poll() is None:
+        time.sleep(0.001)
+    child.signal(signal.SIGCONT)
+    ended = child.wait(limit)
+    tracer.wait(10)
+    return ended
