@@ -55,10 +55,13 @@ lint: $(STAMP) ## ruff and the type check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+torture: $(STAMP) ## kill runs for an hour, at every system call and at random (TORTURE=10h for longer)
+	@$(BIN)/python -m tests.torture
+
 check: lint test test-avx2 ## linters, type check, tests
 
 clean: ## remove the virtual environments, caches and build results (never outputs/)
 	@rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-avx2 test-lowest lint check clean
+.PHONY: help install demo test test-avx2 test-lowest torture lint check clean
 .DEFAULT_GOAL := help

@@ -8,6 +8,7 @@ such as a GIF, has a signature in it.
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,8 +89,13 @@ def is_signed(path: Path) -> bool:
 
 def check_folder(folder: Path, marker: str, key: str) -> None:
     """Raises ConfigError if `folder` has files, and none that belong to `marker`: the output of such a command."""
-    if folder.is_dir() and any(p.name not in HIDDEN for p in folder.iterdir()) and not listed(folder, marker):
+    if folder.is_dir() and any(not _hidden(p.name) for p in folder.iterdir()) and not listed(folder, marker):
         raise ConfigError(f"{key}: {shown(folder)} has other files; name an empty or new folder")
+
+
+def _hidden(name: str) -> bool:
+    """Whether it is a hidden file of ours, or one of them as a killed process left it."""
+    return name in HIDDEN or bool(re.fullmatch(rf"\.({'|'.join(map(re.escape, HIDDEN))})\.\d+\.part", name))
 
 
 def claim(folder: Path, names: Collection[str], marker: str, key: str) -> None:

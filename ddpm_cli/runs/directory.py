@@ -3,10 +3,9 @@
 import json
 import logging
 import logging.handlers
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
-from ..files import remove_parts, write_atomically, write_json
+from ..files import remove_parts, shown, write_json
 from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
@@ -28,6 +27,7 @@ from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
+from .logs import RunLog, truncate
 from .newest import point_latest
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ class RunDirectory:
         self._about: Mapping[str, Any] = {}
         self._grid = GridStyle()
         self._opened = False
+        self._lost = set[str]()
         self._choices = loggers or {}
         self._loggers = Loggers({})
         self._lock_path = folder / ".lock"
@@ -159,8 +160,8 @@ class RunDirectory:
                 (self.folder / "config.json").unlink()
             raise
         self._opened = True
-        _truncate(self.folder / "metrics.jsonl", step)
-        self._handler = _RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
+        truncate(self.folder / "metrics.jsonl", step)
+        self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().removeHandler(self._early)
         logging.getLogger().addHandler(self._handler)
@@ -196,10 +197,23 @@ class RunDirectory:
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
         line = json.dumps({"step": step, **row})
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with self.optional("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)
+
+    @contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """A picture or a log that cannot be written does not end the run: one warning, and training goes on."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._lost:
+                self._lost.add(what)
+                reason = error.strerror or " ".join(str(error).split())
+                log.warning(
+                    "%s: cannot be written (%s); training goes on without it", shown(self.folder / what), reason
+                )
 
     def graph(self, module: nn.Module, shape: Sequence[int]) -> None:
         """Pass the graph of the network to the loggers."""
@@ -214,8 +228,9 @@ class RunDirectory:
         if self._grid.caption:
             picture = titled(picture, self._grid.caption)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
-        path.parent.mkdir(exist_ok=True)
-        write_png(path, picture)
+        with self.optional("samples"):
+            path.parent.mkdir(exist_ok=True)
+            write_png(path, picture)
         self._loggers.picture(step, "samples", picture)
         self.reporter.pictures(step, path, pixels, self._grid.columns)
 
@@ -231,8 +246,12 @@ class RunDirectory:
             "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
-        retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
+        self.prune(state, keep_last, best_by)
         return saved
+
+    def prune(self, state: State, keep_last: int, best_by: str | None) -> None:
+        """Remove the old checkpoints that `keep_last` and `best_by` do not keep."""
+        retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal makes the loop save and stop, the second stops immediately."""
@@ -250,31 +269,6 @@ class RunDirectory:
         """Whether a signal has asked for a checkpoint since the last call."""
         requested, self._save_requested = self._save_requested, False
         return requested
-
-
-class _RunLog(logging.FileHandler):
-    """Writes train.log. If it cannot be written, the run stops with a one-line error instead of a traceback."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        reason = getattr(sys.exc_info()[1], "strerror", None) or "cannot be written"
-        raise StorageError(f"{self.baseFilename}: {reason}; free some space, then run the same command again")
-
-
-def _truncate(path: Path, step: int) -> None:
-    """Drop the lines of later steps, and invalid ones, such as an incomplete last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
-            kept.append(line)
-    write_atomically(
-        path, lambda temporary: temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    )
 
 
 def _versions() -> dict[str, str]:

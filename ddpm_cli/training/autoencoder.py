@@ -62,9 +62,13 @@ class AutoencoderSession(Session):
         fit, images = self._prior(state), live.images
         if not fit.run(images, lambda: directory.stop_signal is not None):
             raise self.stopped(directory, "stopped before the prior was fitted")
+        # the map first: once the fitted prior is saved, the run is finished and would not draw it again
+        with directory.optional("samples/latent_map.png"):
+            fit.draw_map(
+                self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images
+            )
         if fit.wanted:
             directory.save(state, self.plan.keep_last, self.plan.best_by)
-        fit.draw_map(self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images)
 
     def next_step(self) -> str:
         return f"draw samples with ddpm sample {self.ckpt}"

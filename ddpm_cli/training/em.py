@@ -90,6 +90,7 @@ def fit(
         new = iterate(state.module.mixture, c, objective.floor, seed_of(seed) % 2**32, first=not state.step) + rest
         if _must_undo(state, new, objective):
             state.module.mixture.load_state_dict(before)
+            _final_callbacks(state, plan, run, callbacks)
             run.save(state, plan.keep_last, None)  # to record that it has converged
             break
         state.step, state.log_likelihood = state.step + 1, new
@@ -97,13 +98,13 @@ def fit(
         stop = run.stop_signal is not None
         row = {"loss": -new, "log_likelihood": new, "bits_per_dim": _bits(new, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
-        run.save(state, plan.keep_last, None)
         if _due(plan, plan.eval_every, state.step) and callbacks.validate:
             run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
         if _due(plan, plan.sample_every, state.step) and callbacks.sample:
             run.picture(state.step, callbacks.sample())
-    if finished(state, plan):
-        _final_callbacks(state, plan, run, callbacks)
+        if finished(state, plan):
+            _final_callbacks(state, plan, run, callbacks)
+        run.save(state, plan.keep_last, None)  # last: a run that goes on from here draws no picture of this step
     return finished(state, plan)
 
 

@@ -1,6 +1,7 @@
 """Wrong input gives one line on stderr, the right exit code, and no incomplete files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,17 +140,28 @@ def test_a_sweep_continues_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "sweep/0").exists() and (tmp_path / "sweep/1/checkpoints").is_dir()
 
 
-def test_a_full_disk_while_logging_is_a_one_line_error(cli: Cli, tmp_path: Path) -> None:
-    """logging itself would print a traceback and continue."""
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
+def test_a_log_that_cannot_be_written_does_not_end_the_run(name: str, cli: Cli, tmp_path: Path) -> None:
+    """logging itself would print a traceback."""
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/train.log").symlink_to("/dev/full")
-    result = cli("train", "run_dir=run", "trainer.steps=1", *TINY)
-    assert result.code == 6 and "Traceback" not in result.err and "Logging error" not in result.err
-    assert "train.log: No space left on device;" in result.err.splitlines()[-1]
-    (tmp_path / "run/train.log").unlink()
-    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0  # the lock was released
+    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0
+    (tmp_path / "run" / name).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddpm_cli.runs.directory.truncate", lambda path, step: None)
+        (tmp_path / "run" / name).symlink_to("/dev/full")
+        result = cli("train", "run_dir=run", "trainer.steps=3", "trainer.log_every=1", *TINY)
+    assert result.code == 0 and "Traceback" not in result.err and "Logging error" not in result.err
+    assert result.err.count(f"{name}: cannot be written (No space left on device); training goes on") == 1, result.err
+    assert "finished at step 3" in result.err
+
+
+def test_a_picture_that_cannot_be_written_does_not_end_the_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code == 0
+    shutil.rmtree(tmp_path / "run/samples")
+    (tmp_path / "run/samples").write_text("in the way")
+    result = cli("train", "run_dir=run", "trainer.steps=3", "trainer.sample_every=1", "sampler.steps=2", *TINY)
+    assert result.code == 0 and result.err.count("samples: cannot be written") == 1, result.err
 
 
 def test_a_damaged_metrics_file_does_not_stop_a_run(cli: Cli, tmp_path: Path) -> None:
