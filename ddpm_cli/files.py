@@ -42,7 +42,7 @@ def remove_parts(folder: Path, names: str = "*", only: Collection[str] | None = 
         names: a pattern.
         only: if given, the names themselves.
     """
-    for leftover in folder.glob(f".{names}.part"):
+    for leftover in folder.glob(f".{names}.*.part"):
         match = re.fullmatch(r"\.(.+)\.\d+\.part", leftover.name)
         if match and leftover.is_file() and (only is None or match[1] in only):
             leftover.unlink(missing_ok=True)

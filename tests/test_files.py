@@ -2,10 +2,11 @@
 
 import re
 import shlex
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
+from ddpm_cli import files
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.files import override
 
@@ -68,3 +69,28 @@ def test_a_path_is_quoted_for_powershell_and_hydra(path: str) -> None:
     assert str(compose_command("sample", [typed]).ckpt) == text
     if text == "C:\\new\\table":
         assert typed == "ckpt=C:\\new\\table"
+
+
+def test_only_the_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (
+        ".a.json.17.part",
+        "..hidden.18.part",
+        ".step_1.png.19.part",
+        ".a.json.part",
+        ".x.part",
+        "a.json.17.part",
+    ):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".b.json.17.part").mkdir()
+    files.remove_parts(tmp_path, "a.json")
+    files.remove_parts(tmp_path, ".hidden")
+    assert not (tmp_path / ".a.json.17.part").exists() and not (tmp_path / "..hidden.18.part").exists()
+    files.remove_parts(tmp_path, only={"other.png"})
+    assert (tmp_path / ".step_1.png.19.part").exists()
+    files.remove_parts(tmp_path, "step_*")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".a.json.part",
+        ".b.json.17.part",
+        ".x.part",
+        "a.json.17.part",
+    ]

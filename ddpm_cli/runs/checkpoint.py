@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, NonFiniteError
 from ..files import replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
@@ -87,6 +87,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     """Write the tensors, then the manifest that makes them valid.
 
     Raises:
+        NonFiniteError: a weight is NaN or infinite.
         OSError: no space or no permission; older checkpoints are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
 
     def write(temporary: Path) -> None:
         flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        _check_finite(flat, step)
         try:
             save_file(flat, temporary)
         except SafetensorError as error:  # it wraps the error of the operating system
@@ -153,6 +155,17 @@ def matches(path: Path, content: Mapping[str, Any]) -> bool:
         return path.stat().st_size == content.get("size") and digest(path) == content.get("sha256")
     except OSError:
         return False
+
+
+def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
+    """Raises NonFiniteError for weights or moments that are NaN or infinite: they would be worth nothing."""
+    for name, tensor in tensors.items():
+        weights = name.startswith(("model.", "ema.", "optimizer.")) and tensor.is_floating_point()
+        if weights and not bool(tensor.isfinite().all()):
+            raise NonFiniteError(
+                f"{name}: is NaN or infinite at step {step}, so it was not saved; a checkpoint saved earlier is "
+                "intact; lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
+            )
 
 
 def _umask() -> int:

@@ -19,7 +19,8 @@ FIXED = ("model", "schedule", "objective", "optimizer._target_")
 ADJUSTABLE = (
     "seed", "optimizer", "dataset", "trainer.steps", "trainer.epochs", "trainer.batch_size", "trainer.micro_batch_size",
     "trainer.devices", "trainer.strategy", "trainer.precision", "trainer.compile", "trainer.autotune",
-    "trainer.grad_clip", "trainer.warmup_steps", "trainer.lr_decay", "trainer.lr_milestones", "trainer.lr_factor",
+    "trainer.grad_clip", "trainer.on_nan",
+    "trainer.warmup_steps", "trainer.lr_decay", "trainer.lr_milestones", "trainer.lr_factor",
     "trainer.ema", "trainer._target_",
 )  # fmt: skip
 MOST_LISTED = 3  # keys in one message
@@ -43,6 +44,7 @@ OLD_DEFAULTS: dict[str, Any] = {
     "trainer.lr_factor": 0.1,
     "trainer.gradient_checkpointing": False,
     "trainer.autotune": False,
+    "trainer.on_nan": "stop",
 }
 # free: these can change without changing what the next step computes
 FREE = (

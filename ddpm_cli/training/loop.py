@@ -1,13 +1,14 @@
 """The training loop: one for every objective."""
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ..data.images import Batch, Images
-from ..errors import ConfigError
+from ..errors import ConfigError, NonFiniteError
 from ..hardware.runtime import follow_load
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
@@ -18,6 +19,10 @@ from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
 from .validation import Callbacks
+
+log = logging.getLogger(__name__)
+SKIPS, SHOWN = 10, 5
+"""Steps that may be skipped in a row; skipped steps that are logged."""
 
 
 def train(
@@ -41,6 +46,7 @@ def train(
     """
     device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
     rates, meter = [group["lr"] for group in state.optimizer.param_groups], Meter(device)
+    skipped = _Skipped()
     pauses = _Pauses(course, run, callbacks, images, meter, model)
     status = StepStatus(finished(state, plan, images), False, False)
     run.reporter.start(state.step, course.shown_total(images))
@@ -51,7 +57,9 @@ def train(
         factor = course.learning_rate(state.step, images)
         _set_rates(state, rates, factor)
         logs = update(objective, model, state, batch, course.plan, seed)
-        meter.add(logs, len(batch.x))
+        skipped.count(state.step, bool(logs))
+        if logs:
+            meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
         status = pauses.status_after_step()
@@ -76,6 +84,27 @@ class StepStatus(NamedTuple):
     done: bool
     stop: bool
     late: bool
+
+
+class _Skipped:
+    """Counts the steps that `trainer.on_nan=skip` left out."""
+
+    def __init__(self) -> None:
+        self.total = self.in_a_row = 0
+
+    def count(self, step: int, taken: bool) -> None:
+        """Raises NonFiniteError after too many in a row."""
+        self.in_a_row = 0 if taken else self.in_a_row + 1
+        if taken:
+            return
+        self.total += 1
+        if self.total <= SHOWN:
+            log.warning("step %d: skipped, as its loss or gradient is NaN or infinite", step)
+        if self.in_a_row >= SKIPS:
+            raise NonFiniteError(
+                f"trainer.on_nan: {SKIPS} steps in a row up to step {step} had a loss or gradient that is NaN or "
+                "infinite; a checkpoint saved earlier is intact; lower optimizer.lr"
+            )
 
 
 class _Pauses:
@@ -149,7 +178,8 @@ def update(
 ) -> dict[str, Tensor]:
     """One optimizer step. Returns the batch means of what the objective logs, and the gradient norm before clipping.
 
-    The values stay on the device.
+    The values stay on the device. With `on_nan: skip`, a step whose values are not finite changes nothing and returns
+    an empty dict.
     """
     seed_step(seed, state.step, batch.x.device)
     size = len(batch.x)
@@ -167,6 +197,10 @@ def update(
         for name, value in loss.logs.items():
             logs[name] = logs[name] + value * weight if name in logs else value * weight
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
+    if plan.on_nan == "skip" and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
+        state.optimizer.zero_grad()
+        state.step += 1
+        return {}
     if plan.grad_clip is not None:
         nn.utils.clip_grads_with_norm_(state.parameters, plan.grad_clip, norm)
     state.optimizer.step()

@@ -61,6 +61,7 @@ class Plan:
     compile: CompileSetting = "auto"
     autotune: bool = False
     grad_clip: float | None = 1.0
+    on_nan: Literal["stop", "skip"] = "stop"
     warmup_steps: int = 0
     lr_decay: Literal["auto", "constant", "cosine", "steps"] = "auto"
     lr_milestones: Sequence[float] = ()
