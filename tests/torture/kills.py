@@ -88,6 +88,10 @@ class Arena:
         ended = forked.run(place, self.case.command)
         if ended.code != 0:
             return f"exit code {ended.code}: {ended.err.strip()[-300:]}"
+        return self.differs(place)
+
+    def differs(self, place: Path) -> str:
+        """How the end in `place` differs from the undisturbed one; "" if it does not."""
         return problem(place / self.case.result, self.expected)
 
     def kill_at_random(self, g: random.Random) -> Iterator[Outcome]:
