@@ -18,7 +18,7 @@ LARGEST = 1_000_000
 LARGEST_OF_TRAINER = 10**10
 MOST_VALUES = 2**28
 """Of one image."""
-MOST_MODULES = 100_000
+MOST_PARTS = 100_000
 MOST_WEIGHTS = 2_000_000_000
 FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
 
@@ -63,19 +63,19 @@ class _Budget(TorchFunctionMode):
 
 
 @contextmanager
-def bounded(most: int = MOST_WEIGHTS) -> Iterator[None]:
-    """A module that is built inside has at most `most` values, and not more parts than any network of this program.
+def bounded(most: int = MOST_WEIGHTS, parts: int = MOST_PARTS) -> Iterator[None]:
+    """A module that is built inside has at most `most` values, and at most `parts` modules in it.
 
     Raises:
         CheckpointError: it would have more.
     """
-    thread, left = threading.get_ident(), MOST_MODULES
+    thread, left = threading.get_ident(), parts
 
     def on_module(module: nn.Module, name: str, child: Any) -> None:
         nonlocal left
         left -= threading.get_ident() == thread
         if left < 0:
-            raise CheckpointError(f"model: has more than {MOST_MODULES:,} parts, unlike the network that was saved")
+            raise CheckpointError(f"model: has more than {parts:,} parts, unlike the network that was saved")
 
     handle = register_module_module_registration_hook(on_module)
     try:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 Weights = Literal["ema", "raw"]
 SPARE = 10_000_000
 """Values that a network may use while it is built, besides twice its weights."""
+MODULES, SPARE_MODULES = 20, 1000
+"""Modules that a network may have for each of its tensors, and besides."""
 UNKNOWN_VALUES = Values()
 
 
@@ -174,7 +176,7 @@ def _network(
         if _at(config, "trainer", "ema", "decay") == 0:
             log.info("weights: the run has no average of its weights; using the last ones")
     stored = sum(tensor.numel() for tensor in tensors.values())
-    module = network(config, trusted, 2 * stored + SPARE)
+    module = network(config, trusted, 2 * stored + SPARE, MODULES * len(tensors) + SPARE_MODULES)
     load_weights(module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), str(found.path))
     return runtime.prepare(module).eval().requires_grad_(False), weights
 

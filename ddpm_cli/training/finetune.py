@@ -97,7 +97,7 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
     left_out = []
     for name, target in module.state_dict().items():
         found = tensors.get(name)
-        by_class = found is not None and old and len(found) == len(old) != 0 and target.ndim and len(target) == len(new)
+        by_class = found is not None and old and _rows(found) == len(old) and _rows(target) == len(new)
         if found is not None and by_class and list(old) != list(new) and found.shape[1:] == target.shape[1:]:
             rows = [(i, old.index(label)) for i, label in enumerate(new) if label in old]
             for i, k in rows:
@@ -107,3 +107,8 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
         else:
             left_out.append(name)
     return left_out
+
+
+def _rows(tensor: Tensor) -> int:
+    """0 for a single number, such as the count of batches that a normalisation has seen."""
+    return len(tensor) if tensor.ndim else 0
