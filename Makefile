@@ -57,8 +57,12 @@ lint: $(STAMP) ## ruff and the type check
 
 check: lint test test-avx2 ## linters, type check, tests
 
+audit: $(STAMP) ## known vulnerabilities in the installed packages (asks pypi.org)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip_audit --skip-editable --progress-spinner off
+
 clean: ## remove the virtual environments, caches and build results (never outputs/)
 	@rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-avx2 test-lowest lint check clean
+.PHONY: help install demo test test-avx2 test-lowest lint check audit clean
 .DEFAULT_GOAL := help

@@ -84,24 +84,32 @@ def _evaluated(module: str, nodes: Sequence[ast.arg | ast.AnnAssign]) -> Iterato
 
 def _value(module: str, expression: ast.expr) -> Any:
     """The type that an annotation in `module` means. Raises NameError unless it is made of plain types."""
-    code = compile(ast.Expression(expression), module, "eval")
-    return eval(code, {"__builtins__": {}}, _Names(module))
+    match expression:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            return _named(module, name)
+        case ast.Subscript(value=of, slice=inside):
+            return _value(module, of)[_value(module, inside)]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _value(module, left) | _value(module, right)
+        case ast.Tuple(elts=parts):
+            return tuple(_value(module, part) for part in parts)
+        case ast.List(elts=parts):
+            return [_value(module, part) for part in parts]
+    raise NameError(ast.unparse(expression))
 
 
-class _Names(dict[str, Any]):
-    """The plain types, and the names for combinations of them that the module defines or imports."""
-
-    def __init__(self, module: str):
-        super().__init__(KNOWN)
-        self.module = module
-
-    def __missing__(self, name: str) -> Any:
-        definition = _definitions(self.module).get(name)
-        if isinstance(definition, tuple):
-            return _Names(definition[0])[definition[1]]
-        if isinstance(definition, ast.expr):
-            return _value(self.module, definition)
-        raise KeyError(name)
+def _named(module: str, name: str) -> Any:
+    """A plain type, or the combination of them that the module defines or imports under a name."""
+    definition = KNOWN.get(name, _definitions(module).get(name))
+    if isinstance(definition, tuple):
+        return _named(*definition)
+    if isinstance(definition, ast.expr):
+        return _value(module, definition)
+    if name in KNOWN:
+        return definition
+    raise NameError(name)
 
 
 @cache

@@ -29,9 +29,20 @@ def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         most = LARGEST_OF_TRAINER if key.startswith("trainer.") and key != "trainer.batch_size" else LARGEST
         if key != "seed" and abs(number) > most:
             raise ValueError(f"{key} is {number:,}, more than {most:,}")
-    shape = about.get("shape", ())
+    shape, model = about.get("shape", ()), config.get("model")
     if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > MOST_VALUES:
         raise ValueError(f"images of shape {shape}")
+    own = _shape_of(model) if shape and isinstance(model, Mapping) else None
+    if own is not None and own != list(shape):
+        raise ValueError(f"images of shape {shape}, but a network for {own}")
+
+
+def _shape_of(model: Mapping[str, Any]) -> list[Any] | None:
+    """The shape of the images that one of our networks is for; None if its node does not tell."""
+    if not str(model.get("_target_")).startswith("ddpm_cli.") or not {"in_channels", "image_size"} <= model.keys():
+        return None
+    size = model["image_size"]
+    return [model["in_channels"], *(size if isinstance(size, list) else (size, size))]
 
 
 def _numbers(node: Any, key: str) -> Iterator[tuple[str, int]]:
