@@ -14,6 +14,7 @@ from functools import cache, partial, wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
+from .kinds import has_options, is_kind
 from .text import PathText, home
 from .trust import ALIASES, module_at, shipped_targets
 
@@ -122,8 +123,8 @@ def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., 
     defined_in = str(getattr(target, "__module__", "")).split(".")[0]
     if not known and (defined_in not in (trust or ()) or not isinstance(target, type)):
         raise ConfigError(f"{key}._target_: {path} is not a class that the package {package} defines; refused")
-    if not callable(target):
-        raise ConfigError(f"{key}._target_: {path} cannot be called; name a class or a function")
+    if not has_options(target):
+        raise ConfigError(f"{key}._target_: {path} cannot be called with options; name a class or a function")
     return target
 
 
@@ -159,7 +160,12 @@ def _hints(target: Any) -> dict[str, Any]:
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
     """`value` converted to the type `hint`. Raises ConfigError if that is not possible."""
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
-        return build(value, key, trust=trust)
+        built = build(value, key, trust=trust)
+        if not is_kind(built, hint):
+            raise ConfigError(
+                f"{key}._target_: {value['_target_']} cannot be used here; choose one of this config group"
+            )
+        return built
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, bind(hint, value, key, trust=trust), key)
     if isinstance(value, str) and value == "???":
