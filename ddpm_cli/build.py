@@ -162,9 +162,7 @@ def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> 
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
         built = build(value, key, trust=trust)
         if not is_kind(built, hint):
-            raise ConfigError(
-                f"{key}._target_: {value['_target_']} cannot be used here; choose one of this config group"
-            )
+            raise ConfigError(f"{key}._target_: {value['_target_']} cannot be used here; choose one of the group")
         return built
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, bind(hint, value, key, trust=trust), key)
@@ -243,7 +241,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     if hint is None or hint is type(None):
         return value is None, value
     if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, float) or (type(value) is int and abs(value) < 2**1023)
         return number, float(value) if number else value
     if hint in (int, bool, str):
         return type(value) is hint, value

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from .text import quoted
 
+MOST_BYTES = 2**30
+"""Of a file that is read as a whole."""
 PATIENCE = 2.0
 """Seconds that `replace` waits for other programs to close a file."""
 
@@ -63,6 +66,32 @@ def replace(temporary: Path, path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON. Raises OSError as `write_atomically` does."""
     write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+
+
+def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file that somebody else may have made.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is a pipe or a device, which could be without end, or has more bytes than `most`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+        raise ValueError(f"{path} is no file, or a very large one")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises OSError and ValueError as `read_regular` and `parse_json` do."""
+    return parse_json(read_regular(path).decode("utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON describes. Raises ValueError if it is damaged, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """Reads finished evaluations and runs of classifiers from their folders."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError
+from ..files import parse_json, read_json
 from ..objectives.classify import Classify
 from ..runs.assemble import network
 from ..runs.newest import followed
@@ -33,7 +33,7 @@ class Evaluated:
         """Raises DataError when it is damaged."""
         path = folder / "eval.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             content["protocol"].items(), content.get("figures", {}).items(), content.get("bits_per_dim", {}).items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: is damaged; run ddpm eval again") from error
@@ -65,7 +65,7 @@ class Trained:
     @staticmethod
     def at(folder: Path) -> bool:
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = read_json(folder / "config.json")
             target = str(config["objective"]["_target_"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -83,7 +83,7 @@ class Trained:
         Raises:
             ConfigError: it has neither, or its network cannot be built.
         """
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         row = _row_of(folder)
         if row is None:
             raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
@@ -105,7 +105,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):

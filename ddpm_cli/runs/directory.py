@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
-from ..files import remove_parts, write_atomically, write_json
+from ..files import parse_json, remove_parts, write_atomically, write_json
 from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
@@ -261,7 +261,7 @@ def _truncate(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
