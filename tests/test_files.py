@@ -1,13 +1,15 @@
 """Paths in advice can be typed as printed."""
 
+import errno
+import os
 import re
 import shlex
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from ddpm_cli.config.compose import compose_command
-from ddpm_cli.files import override
+from ddpm_cli.files import override, read_json, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,29 @@ def test_a_path_is_quoted_for_powershell_and_hydra(path: str) -> None:
     assert str(compose_command("sample", [typed]).ckpt) == text
     if text == "C:\\new\\table":
         assert typed == "ckpt=C:\\new\\table"
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """The system does not, and the temporary file is nobody's concern."""
+
+    def full(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "x.gif", full)
+    assert caught.value.filename == str(tmp_path / "x.gif") and not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe, or /dev/zero, would be read for ever."""
+    for value in ("[" * 100_000, "NaN,", ""):
+        (tmp_path / "x").write_text(value)
+        with pytest.raises(ValueError):
+            read_json(tmp_path / "x")
+    with pytest.raises(ValueError, match="no file"):
+        read_json(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match="no file"):
+            read_json(tmp_path / "pipe")

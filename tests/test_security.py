@@ -8,9 +8,32 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ddpm_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
-MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "codeop", "runpy"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "code",
+    "codeop",
+    "runpy",
+}
 """Modules that run what they read."""
-NAMES = {"eval", "exec", "compile", "__import__", "instantiate", "system", "popen", "unsafe_load", "execv", "posix_spawn"}
+NAMES = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "instantiate",
+    "system",
+    "popen",
+    "unsafe_load",
+    "execv",
+    "posix_spawn",
+}
 STARTS = {"bench/startup.py": "subprocess.run"}
 """The only place that starts a process: `ddpm bench what=startup` starts this program itself."""
 LOADS = {"evaluation/extractor.py": 1}

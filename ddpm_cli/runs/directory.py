@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ..errors import BusyError, StorageError
-from ..files import parse_json, remove_parts, write_atomically, write_json
+from ..files import naming, parse_json, remove_parts, write_atomically, write_json
 from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
@@ -190,7 +190,8 @@ class RunDirectory:
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
         line = json.dumps({"step": step, **row})
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "metrics.jsonl"
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)

@@ -56,7 +56,20 @@ def test_numbers(key: str, guarded: Cli, stranger: Stranger) -> None:
         check_answer(guarded(*OPENINGS["finetune" if number % 4 == 3 else "sample"]))
 
 
-WRONG: list[Any] = [None, True, -1, 1.5, "", "text", [], [[]], {}, {"a": {"b": []}}, {"_target_": None}, {"_target_": []}]
+WRONG: list[Any] = [
+    None,
+    True,
+    -1,
+    1.5,
+    "",
+    "text",
+    [],
+    [[]],
+    {},
+    {"a": {"b": []}},
+    {"_target_": None},
+    {"_target_": []},
+]
 PLACES = [
     "config", "about", "best", "period", "chosen", "versions", "created", "config.model", "config.objective",
     "config.schedule", "config.sampler", "config.guidance", "config.trainer", "config.dataset", "config.optimizer",
@@ -259,7 +272,16 @@ def test_a_manifest_of_many_gigabytes(guarded: Cli, stranger: Stranger) -> None:
     check_answer(guarded(*OPENINGS["sample"]), 4)
 
 
-CONFIGS = [b"", b"null", b"[]", b"{}", b'{"objective": 1}', b"[" * 100_000, b"\xff\xfe", b'{"objective": {"_target_": "x.Classify"}}']
+CONFIGS = [
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"objective": 1}',
+    b"[" * 100_000,
+    b"\xff\xfe",
+    b'{"objective": {"_target_": "x.Classify"}}',
+]
 
 
 @pytest.mark.parametrize("raw", CONFIGS, ids=lambda raw: ascii(raw[:12]))

@@ -170,10 +170,20 @@ def celeba(folder: Path, rows: str) -> Path:
     return base
 
 
-CELEBA = ["dataset=celeba", "dataset.download=false", "dataset.size=8", "model=unet_tiny", "logger=none", "run_dir=o", *TINY]
+CELEBA = [
+    "dataset=celeba",
+    "dataset.download=false",
+    "dataset.size=8",
+    "model=unet_tiny",
+    "logger=none",
+    "run_dir=o",
+    *TINY,
+]
 
 
-@pytest.mark.parametrize("name", ["../../../etc/passwd", "../evil.png", "/etc/passwd", "/dev/zero", "a/../../b.png", "..", "."])
+@pytest.mark.parametrize(
+    "name", ["../../../etc/passwd", "../evil.png", "/etc/passwd", "/dev/zero", "a/../../b.png", "..", "."]
+)
 def test_a_list_of_faces_that_names_other_files(name: str, guarded: Cli, tmp_path: Path) -> None:
     base = celeba(tmp_path, f"{name} 0\n" * 5)
     (base / "img_align_celeba").mkdir()
@@ -182,7 +192,9 @@ def test_a_list_of_faces_that_names_other_files(name: str, guarded: Cli, tmp_pat
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("name", ["../../escaped.txt", "/tmp/escaped-by-ddpm.txt", "img_align_celeba/../../../escaped.txt"])
+@pytest.mark.parametrize(
+    "name", ["../../escaped.txt", "/tmp/escaped-by-ddpm.txt", "img_align_celeba/../../../escaped.txt"]
+)
 def test_an_archive_of_faces_with_paths(name: str, guarded: Cli, tmp_path: Path) -> None:
     base = celeba(tmp_path, "000001.jpg 0\n")
     with zipfile.ZipFile(base / "img_align_celeba.zip", "w") as archive:

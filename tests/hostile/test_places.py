@@ -48,14 +48,18 @@ MADE: dict[str, Callable[[Path], Any]] = {
     "folder": lambda path: path.mkdir(),
     "not readable": lambda path: (path.write_text("x"), path.chmod(0)),
     "empty": lambda path: path.write_bytes(b""),
-    "hole of 1 TB": lambda path: os.truncate(path.write_bytes(b"") * 0 or path, 2**40) if path.touch() is None else None,
+    "hole of 1 TB": lambda path: (
+        os.truncate(path.write_bytes(b"") * 0 or path, 2**40) if path.touch() is None else None
+    ),
 }
 PARTS = ("checkpoints", f"checkpoints/{STEM}.json", f"checkpoints/{STEM}.safetensors", "config.json", "metrics.jsonl")
 
 
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("part", PARTS)
-def test_parts_of_a_run(part: str, kind: str, guarded: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path) -> None:
+def test_parts_of_a_run(
+    part: str, kind: str, guarded: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path
+) -> None:
     if kind == "hole of 1 TB" and part.endswith(".jsonl"):
         pytest.skip("a table reads all of its rows")
     for run in (stranger, judge):
@@ -87,16 +91,26 @@ def test_what_the_user_names(name: str, kind: str, guarded: Cli, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["outputs/latest"])
-@pytest.mark.parametrize("text", ["run: /etc\n", "run: ../../..\n", "run: \x00\n", "run: \x1b[31m\n", "run: " + "x/" * 5000 + "\n"])
+@pytest.mark.parametrize(
+    "text", ["run: /etc\n", "run: ../../..\n", "run: \x00\n", "run: \x1b[31m\n", "run: " + "x/" * 5000 + "\n"]
+)
 def test_latest_as_a_text_file(name: str, text: str, guarded: Cli, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / name).write_text(text)
     check_answer(guarded("sample", "n=1", "out=o"), 2, 4)
 
 
-@pytest.mark.parametrize("root", ["/etc", "../../etc", "/", "/proc/self", "/dev", "~", "~root", "data/../..", "\x00", "a" * 5000])
+@pytest.mark.parametrize(
+    "root", ["/etc", "../../etc", "/", "/proc/self", "/dev", "~", "~root", "data/../..", "\x00", "a" * 5000]
+)
 def test_a_folder_of_pictures_that_a_manifest_names(root: str, guarded: Cli, stranger: Stranger) -> None:
-    node = {"_target_": "ddpm_cli.data.image_folder.ImageFolder", "root": root, "name": "folder", "size": 8, "cache": root}
+    node = {
+        "_target_": "ddpm_cli.data.image_folder.ImageFolder",
+        "root": root,
+        "name": "folder",
+        "size": 8,
+        "cache": root,
+    }
     stranger.set("config.dataset", node)
     for opening in ("sample", "finetune"):
         check_answer(guarded(*OPENINGS[opening]), 0)
@@ -104,7 +118,9 @@ def test_a_folder_of_pictures_that_a_manifest_names(root: str, guarded: Cli, str
     check_answer(result, 2, 3, 4)
 
 
-@pytest.mark.parametrize("key", ["dataset.cache", "dataset.download", "trainer.features", "guidance.classifier", "run_dir"])
+@pytest.mark.parametrize(
+    "key", ["dataset.cache", "dataset.download", "trainer.features", "guidance.classifier", "run_dir"]
+)
 def test_other_places_that_a_manifest_names(key: str, guarded: Cli, stranger: Stranger, tmp_path: Path) -> None:
     outside = tmp_path.parent / "outside"
     stranger.set(f"config.{key}", str(outside))
@@ -124,7 +140,9 @@ def test_a_classifier_that_a_manifest_names_is_the_users_choice(
 
 
 @pytest.mark.parametrize("out", ["o", "o/x.gif"])
-def test_outputs_never_follow_links_out_of_their_folder(out: str, guarded: Cli, stranger: Stranger, tmp_path: Path) -> None:
+def test_outputs_never_follow_links_out_of_their_folder(
+    out: str, guarded: Cli, stranger: Stranger, tmp_path: Path
+) -> None:
     """A folder that a stranger sent, with links where files would be written."""
     victim = tmp_path / "victim"
     victim.write_text("mine")

@@ -22,7 +22,15 @@ from .strangers import Stranger, check_answer, put, watched
 LEFT_OUT = {"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter", "lib2to3", "test", "__main__"}
 """Modules of the standard library that do something when they are imported."""
 WITH_FUNCTIONS = ("os", "posix", "subprocess", "builtins", "shutil", "torch", "torch.hub", "ddpm_cli.files")
-OTHERS = ("torch", "numpy", "torch.optim", "torch.utils.data", "torch.utils.cpp_extension", "torch.hub", "numpy.lib.format")
+OTHERS = (
+    "torch",
+    "numpy",
+    "torch.optim",
+    "torch.utils.data",
+    "torch.utils.cpp_extension",
+    "torch.hub",
+    "numpy.lib.format",
+)
 OWN_PLACES = {"trainer.ema": {"ddpm_cli.training.ema.Decay"}, "guidance": {"ddpm_cli.diffusion.guidance.ByClassifier"}}
 """Targets of earlier versions, which still load."""
 
@@ -45,7 +53,9 @@ def shipped() -> dict[str, set[str]]:
 
 
 SHIPPED = shipped()
-KEYS = sorted({*SHIPPED, "objective.weighting", "objective.times", "trainer.ema", "optimizer.lr", "seed", "ckpt", "hydra"})
+KEYS = sorted(
+    {*SHIPPED, "objective.weighting", "objective.times", "trainer.ema", "optimizer.lr", "seed", "ckpt", "hydra"}
+)
 
 
 def modules() -> Iterator[Any]:
@@ -164,7 +174,9 @@ def test_odd_targets(path: str, imported: list[str]) -> None:
     assert not imported and set(sys.modules) == before
 
 
-@pytest.mark.parametrize("key", ["", ".", "..", "sampler/../model", "../conf/sampler", "*", "x.*", "a b", "sampler\x00"])
+@pytest.mark.parametrize(
+    "key", ["", ".", "..", "sampler/../model", "../conf/sampler", "*", "x.*", "a b", "sampler\x00"]
+)
 def test_odd_keys_name_nothing(key: str) -> None:
     assert trust.shipped_targets(key) == frozenset()
 

@@ -143,7 +143,9 @@ FACED = ("safetensors", "json", "pt", "pth", "ckpt", "npz", "bin", "png")
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_instead_of_tensors(name: str, guarded: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path) -> None:
+def test_a_bomb_instead_of_tensors(
+    name: str, guarded: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path
+) -> None:
     for run in (stranger, judge):
         run.put_tensors(BOMBS[name])
     for arguments in (OPENINGS["sample"], OPENINGS["finetune"], JUDGED["eval"]):
