@@ -40,7 +40,8 @@ def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         if key != "seed" and abs(number) > most:
             raise ValueError(f"{key} is more than {most:,}")
     shape, model = about.get("shape", ()), config.get("model")
-    if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > MOST_VALUES:
+    wrong = any(type(n) is not int or n < 1 for n in shape) or ("shape" in about and len(shape) != 3)
+    if wrong or math.prod(shape) > MOST_VALUES:
         raise ValueError(f"images of shape {shape}")
     names = about.get("class_names", ())
     if shape and isinstance(model, Mapping) and _classes_of(model) not in (None, len(names)):

@@ -51,7 +51,7 @@ NUMBERS: dict[str, list[Any]] = {
 def test_numbers(key: str, guarded: Cli, stranger: Stranger) -> None:
     original = stranger.content()
     for number, value in enumerate(NUMBERS[key]):
-        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))  # noqa: B023
+        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))
         stranger.set(key, value)
         check_answer(guarded(*OPENINGS["finetune" if number % 4 == 3 else "sample"]))
 
@@ -82,7 +82,7 @@ PLACES = [
 def test_wrong_types(key: str, guarded: Cli, stranger: Stranger) -> None:
     original = stranger.content()
     for number, value in enumerate(WRONG):
-        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))  # noqa: B023
+        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))
         stranger.set(key, value)
         opening = ("sample", "sample", "gif", "finetune")[(number + len(key)) % 4]
         check_answer(guarded(*OPENINGS[opening]))
@@ -96,7 +96,7 @@ def test_wrong_types_of_a_classifier(key: str, guarded: Cli, stranger: Stranger,
     original = judge.content()
     config = (judge.folder / "config.json").read_text()
     for number, value in enumerate([*WRONG, HUGE, 10**400, math.nan]):
-        judge.change(lambda content: content.update(json.loads(json.dumps(original))))  # noqa: B023
+        judge.change(lambda content: content.update(json.loads(json.dumps(original))))
         judge.set(key, value)
         (judge.folder / "config.json").write_text(config)
         if key.startswith("config."):
@@ -212,7 +212,7 @@ def test_names_of_a_classifier_are_escaped(name: str, guarded: Cli, stranger: St
 def test_other_texts_are_escaped(place: str, guarded: Cli, stranger: Stranger) -> None:
     original = stranger.content()
     for name in ("\x1b[31mred", "\x9b31m", "a\nb\u2028c", "[/]", "\ud800", "\x00", "x" * 10**6):
-        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))  # noqa: B023
+        stranger.change(lambda content: content.update(json.loads(json.dumps(original))))
         stranger.set(place, name)
         for opening in ("sample", "eval"):
             result = guarded(*OPENINGS[opening])

@@ -17,7 +17,7 @@ from ddpm_cli.errors import ConfigError
 
 from ..conftest import Cli
 from .conftest import JUDGED, OPENINGS
-from .strangers import Stranger, check_answer, put, watched
+from .strangers import Stranger, check_answer, watched
 
 LEFT_OUT = {"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter", "lib2to3", "test", "__main__"}
 """Modules of the standard library that do something when they are imported."""
