@@ -3,8 +3,8 @@
 import gzip
 import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             if len(head) < start or tuple(head[:4]) != (0, 0, _UBYTE, dimensions):
                 raise DataError(f"{path}: is not an idx file with {dimensions} dimensions; {advice}")
             shape = tuple(int(n) for n in np.frombuffer(head, ">i4", dimensions, 4))
-            data = _bytes(file, math.prod(shape))
+            data = _bytes(file.read, math.prod(shape))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
     if data is None or min(shape) < 0:
@@ -42,9 +42,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _bytes(file: IO[bytes], n: int) -> bytearray | None:
+def _bytes(read: Callable[[int], bytes], n: int) -> bytearray | None:
     """The rest of a file; None unless it has n bytes. No more is unpacked, and no memory is taken on trust."""
     data = bytearray()
-    while block := file.read(min(_BLOCK, n + 1 - len(data))) if n >= len(data) else b"":
+    while block := read(min(_BLOCK, n + 1 - len(data))) if n >= len(data) else b"":
         data += block
     return data if len(data) == n else None

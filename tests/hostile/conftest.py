@@ -1,13 +1,25 @@
 """Fixtures: strangers' runs, and commands that are watched while they open them."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+
+from ddpm_cli import console
+from ddpm_cli.config import launch
+from ddpm_cli.config.arguments import prepared
+from ddpm_cli.config.compose import compose_command
+from ddpm_cli.config.shipped import shipped_choices
+from ddpm_cli.console.lines import LogHandler
+from ddpm_cli.runs.job import Job
 
 from ..conftest import Cli, Result
 from .strangers import Stranger, watched
@@ -48,19 +60,64 @@ def judge(tmp_path: Path) -> Stranger:
     return Stranger.of("resnet", tmp_path / "judge")
 
 
+@cache
+def composed(command: str, arguments: tuple[str, ...]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The config of a command line and the keys that it sets; Hydra takes longer than the command itself."""
+    config = compose_command(command, prepared(command, arguments))
+    given = launch.keys_of(config.hydra.overrides.task)
+    return launch.plain(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])), given
+
+
 @pytest.fixture
-def guarded(cli: Cli, tmp_path: Path) -> Cli:
-    """`cli`, which fails if the command starts a process, opens a socket, unpickles, or writes outside `tmp_path`."""
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """`cli` without Hydra."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console.out, "_width", 120)
+    logger, handler = logging.getLogger("ddpm_cli"), LogHandler()
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
     def run(command: str, *arguments: str) -> Result:
+        capsys.readouterr()
+        values, given = composed(command, arguments)
+        folder = Path(str(values.get("run_dir") or values.get("out") or "nowhere"))
+        folder = folder.parent if folder.suffix == ".gif" else folder
+        code = 0
+        try:
+            launch.run_reserved(command, Job(deepcopy(values), folder, given, choices=shipped_choices))
+        except Exception as error:
+            code = launch._report(command, arguments, error)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    yield run
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+def guard(run: Cli, folder: Path) -> Cli:
+    """`run`, which fails if the command starts a process, opens a socket, unpickles, or writes outside `folder`."""
+
+    def guarded(command: str, *arguments: str) -> Result:
         began = time.process_time()
-        with watched(tmp_path) as watch, limited():
-            result = cli(command, *arguments)
+        with watched(folder) as watch, limited():
+            result = run(command, *arguments)
         assert not watch.seen, watch.seen
         assert time.process_time() - began < SLOW, (command, arguments)
         return result
 
-    return run
+    return guarded
+
+
+@pytest.fixture
+def guarded(quick: Cli, tmp_path: Path) -> Cli:
+    return guard(quick, tmp_path)
+
+
+@pytest.fixture
+def real(cli: Cli, tmp_path: Path) -> Cli:
+    """The whole command, with Hydra."""
+    return guard(cli, tmp_path)
 
 
 OPENINGS: dict[str, tuple[str, ...]] = {

@@ -210,24 +210,22 @@ def turn(number: int, n: int = 3) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("opening", OPENINGS)
-def test_a_denoiser_names_other_code(
-    opening: str, group: str, guarded: Cli, stranger: Stranger, tmp_path: Path
-) -> None:
+def test_a_denoiser_names_other_code(opening: str, group: str, real: Cli, stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "my_model.py").write_text("open('ran', 'w')")
-    for node in turn(GROUPS.index(group) + len(opening)):
+    for node in turn(GROUPS.index(group) + len(opening), 2):
         stranger.set(f"config.{group}", node)
-        check_answer(guarded(*OPENINGS[opening]))
+        check_answer(real(*OPENINGS[opening]))
         assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("group", ["model", "objective", "optimizer", "trainer", "dataset"])
 @pytest.mark.parametrize("opening", JUDGED)
 def test_a_classifier_names_other_code(
-    opening: str, group: str, guarded: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path
+    opening: str, group: str, real: Cli, stranger: Stranger, judge: Stranger, tmp_path: Path
 ) -> None:
     (tmp_path / "my_model.py").write_text("open('ran', 'w')")
-    for node in turn(GROUPS.index(group) + len(opening), 2):
+    for node in turn(GROUPS.index(group) + len(opening), 1):
         judge.set(f"config.{group}", node)
         judge.put_config(group, node)
-        check_answer(guarded(*JUDGED[opening]))
+        check_answer(real(*JUDGED[opening]))
         assert not (tmp_path / "ran").exists()
