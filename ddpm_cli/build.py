@@ -39,6 +39,8 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     target = locate(str(node["_target_"]), key, trust)
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
+        if key != "optimizer":
+            raise ConfigError(f"{key}._partial_: is not an option; only an optimizer gets its last argument later")
         return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
     return construct(target, bind(target, options, key, trust=trust, **given), key)
 
@@ -249,11 +251,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
         return _fit_sequence(value, origin, args)
     if isinstance(value, Mapping):  # nodes with a _target_ are built before, so this is a plain dict
         return origin in (dict, Mapping) or hint in (dict, Mapping), value
-    return (isinstance(value, hint), value) if _is_plain_class(hint) else (not isinstance(value, str), value)
-
-
-def _is_plain_class(hint: Any) -> bool:
-    return isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    return is_kind(value, hint) and (not isinstance(value, str) or hint is str), value
 
 
 def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:

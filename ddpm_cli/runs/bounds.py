@@ -43,7 +43,9 @@ def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     wrong = any(type(n) is not int or n < 1 for n in shape) or ("shape" in about and len(shape) != 3)
     if wrong or math.prod(shape) > MOST_VALUES:
         raise ValueError(f"images of shape {shape}")
-    names = about.get("class_names", ())
+    names = about.get("class_names", [])
+    if not isinstance(names, list):
+        raise ValueError("names of classes that are no list")
     if shape and isinstance(model, Mapping) and _classes_of(model) not in (None, len(names)):
         raise ValueError(f"{len(names)} names of classes, but a network for {_classes_of(model)}")
     own = _shape_of(model) if shape and isinstance(model, Mapping) else None
