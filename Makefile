@@ -60,8 +60,12 @@ torture: $(STAMP) ## kill runs for an hour, at every system call and at random (
 
 check: lint test test-avx2 ## linters, type check, tests
 
+audit: $(STAMP) ## known vulnerabilities in the installed packages (asks the package index)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip_audit --skip-editable --progress-spinner off
+
 clean: ## remove the virtual environments, caches and build results (never outputs/)
 	@rm -rf $(VENV) $(LOWEST) dist build .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-avx2 test-lowest torture lint check clean
+.PHONY: help install demo test test-avx2 test-lowest torture lint check audit clean
 .DEFAULT_GOAL := help

@@ -14,6 +14,7 @@ from functools import cache, partial, wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
+from .kinds import has_options, is_kind
 from .text import PathText, home
 from .trust import ALIASES, module_at, shipped_targets
 
@@ -38,6 +39,8 @@ def build(node: Node, key: str, *, trust: Collection[str] | None = None, **given
     target = locate(str(node["_target_"]), key, trust)
     options = {k: v for k, v in node.items() if k not in ("_target_", "_partial_")}
     if node.get("_partial_"):
+        if key != "optimizer":
+            raise ConfigError(f"{key}._partial_: is not an option; only an optimizer gets its last argument later")
         return partial(target, **bind(target, options, key, trust=trust, partial=True, **given))
     return construct(target, bind(target, options, key, trust=trust, **given), key)
 
@@ -122,8 +125,8 @@ def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., 
     defined_in = str(getattr(target, "__module__", "")).split(".")[0]
     if not known and (defined_in not in (trust or ()) or not isinstance(target, type)):
         raise ConfigError(f"{key}._target_: {path} is not a class that the package {package} defines; refused")
-    if not callable(target):
-        raise ConfigError(f"{key}._target_: {path} cannot be called; name a class or a function")
+    if not has_options(target):
+        raise ConfigError(f"{key}._target_: {path} cannot be called with options; name a class or a function")
     return target
 
 
@@ -159,7 +162,10 @@ def _hints(target: Any) -> dict[str, Any]:
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
     """`value` converted to the type `hint`. Raises ConfigError if that is not possible."""
     if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
-        return build(value, key, trust=trust)
+        built = build(value, key, trust=trust)
+        if not is_kind(built, hint):
+            raise ConfigError(f"{key}._target_: {value['_target_']} cannot be used here; choose one of the group")
+        return built
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, bind(hint, value, key, trust=trust), key)
     if isinstance(value, str) and value == "???":
@@ -237,7 +243,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
     if hint is None or hint is type(None):
         return value is None, value
     if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, float) or (type(value) is int and abs(value) < 2**1023)
         return number, float(value) if number else value
     if hint in (int, bool, str):
         return type(value) is hint, value
@@ -245,11 +251,7 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
         return _fit_sequence(value, origin, args)
     if isinstance(value, Mapping):  # nodes with a _target_ are built before, so this is a plain dict
         return origin in (dict, Mapping) or hint in (dict, Mapping), value
-    return (isinstance(value, hint), value) if _is_plain_class(hint) else (not isinstance(value, str), value)
-
-
-def _is_plain_class(hint: Any) -> bool:
-    return isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    return is_kind(value, hint) and (not isinstance(value, str) or hint is str), value
 
 
 def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:

@@ -4,13 +4,17 @@ import json
 import os
 import re
 import shlex
+import stat
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .text import quoted
 
+MOST_BYTES = 2**30
+"""Of a file that is read as a whole."""
 PATIENCE = 2.0
 """Seconds that `replace` waits for other programs to close a file."""
 
@@ -23,14 +27,27 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        replace(temporary, path)
+        with naming(path, temporary):
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Errors of the system inside name `path`: that of a full disk names no file, and nobody knows a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
 
 
 def remove_parts(folder: Path, names: str = "*", only: Collection[str] | None = None) -> None:
@@ -68,6 +85,32 @@ def replace(temporary: Path, path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON. Raises OSError as `write_atomically` does."""
     write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+
+
+def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file that somebody else may have made.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is a pipe or a device, which could be without end, or has more bytes than `most`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+        raise ValueError(f"{path} is no file, or a very large one")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises OSError and ValueError as `read_regular` and `parse_json` do."""
+    return parse_json(read_regular(path).decode("utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON describes. Raises ValueError if it is damaged, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ writes leaves no files of unknown origin. A name that ends in a slash is a folde
 such as a GIF, has a signature in it.
 """
 
-import json
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import BusyError, ConfigError
-from .files import remove_parts, shown, write_json
+from .files import read_json, remove_parts, shown, write_json
 
 MARKER, LOCK, CLAIM, DRAWN = ".ddpm.json", ".lock", ".ddpm.new", ".drawn"
 HIDDEN = {MARKER, LOCK, CLAIM, DRAWN}
@@ -132,8 +131,8 @@ def _texts(value: Any) -> Iterator[str]:
 def _json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

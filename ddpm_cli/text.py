@@ -36,7 +36,14 @@ def unquoted(value: str) -> str:
     return inner[: len(inner) - trailing // 2] if trailing else inner
 
 
-def printable(name: str) -> str:
-    """A name of a file or class for a message: line breaks, escape codes and bytes that are no text as escapes."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def printable(name: str, kept: str = "") -> str:
+    """A name of a file or class for a message: line breaks, escape codes and bytes that are no text as escapes.
+
+    Args:
+        kept: characters that stay as they are.
+    """
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair, as JSON can have it
+        text = name
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in text)

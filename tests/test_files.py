@@ -1,5 +1,7 @@
 """Paths in advice can be typed as printed."""
 
+import errno
+import os
 import re
 import shlex
 from pathlib import Path, PureWindowsPath
@@ -8,7 +10,7 @@ import pytest
 
 from ddpm_cli import files
 from ddpm_cli.config.compose import compose_command
-from ddpm_cli.files import override
+from ddpm_cli.files import override, read_json, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,29 @@ def test_only_the_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> N
         ".x.part",
         "a.json.17.part",
     ]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """The system does not, and the temporary file is nobody's concern."""
+
+    def full(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "x.gif", full)
+    assert caught.value.filename == str(tmp_path / "x.gif") and not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe, or /dev/zero, would be read for ever."""
+    for value in ("[" * 100_000, "NaN,", ""):
+        (tmp_path / "x").write_text(value)
+        with pytest.raises(ValueError):
+            read_json(tmp_path / "x")
+    with pytest.raises(ValueError, match="no file"):
+        read_json(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match="no file"):
+            read_json(tmp_path / "pipe")

@@ -25,7 +25,7 @@ ORDER = (
     "build",
     "ours",
     "errors | files | progress | signals",
-    "text | trust",
+    "kinds | text | trust",
 )
 """Each unit may import the units in later lines. Units joined by | may not import each other."""
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units.split(" | ")}

@@ -67,7 +67,7 @@ class Stopwatch(NamedTuple):
             self.measure(workload, self.warmup)
         windows: dict[str, list[Window]] = {name: [] for name in workloads}
         for i in range(self.windows):
-            for name in Random(i).sample(list(workloads), len(workloads)):
+            for name in Random(i).sample(list(workloads), len(workloads)):  # noqa: S311 (an order, no secret)
                 windows[name].append(self.measure(workloads[name], self.seconds))
             progress("measuring", i + 1, self.windows)
         return windows

@@ -93,7 +93,7 @@ def _compose(command: str, arguments: Sequence[str]) -> DictConfig | None:
     for attempt in (overrides, []):  # if the rest is wrong as well, suggest from the defaults
         try:
             return compose_command(command, attempt)
-        except Exception:
+        except Exception:  # noqa: S112 (it is the error that is being explained)
             continue
     return None
 

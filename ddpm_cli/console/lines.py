@@ -10,13 +10,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from ..text import printable
+
+LONGEST = 5000
+"""Characters of an error; the longest path has 4096."""
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 def encodable(text: str) -> str:
-    """The text, with bytes of file names that are no text as escapes: a stream cannot encode them."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The text, with escape codes and bytes that are no text as escapes: names in it may be a stranger's."""
+    return printable(text, kept="\n\t")
 
 
 def escape(text: str) -> str:
@@ -45,6 +49,8 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Print the error of a failed command, as one line on stderr."""
     one_line = encodable(" ".join(text.split()))
+    if len(one_line) > LONGEST:
+        one_line = f"{one_line[: LONGEST // 2]} ... {one_line[-LONGEST // 2 :]}"
     # in a file one line; on a terminal it is broken between words
     err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=not err.is_terminal)
 

@@ -87,7 +87,7 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    pixels = np.load(path, mmap_mode="r")
+    pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     contents = {
         "stem": key.stem,
         "root": str(source.root.resolve()),

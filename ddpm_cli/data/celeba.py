@@ -1,5 +1,6 @@
 """CelebA's aligned faces through torchvision's layout, ROOT/celeba/."""
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from ..errors import DataError
 from ..files import replace
 from ..progress import Progress
+from ..text import printable
 from .cache import Where, load
 from .cache_key import PictureFiles
 from .decode import Decoder
@@ -106,6 +108,8 @@ class _Layout(Layout):
         code, path = ("0" if self.train else "2"), self.base / _PARTITION
         try:
             rows: list[Any] = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            if strange := next((name for name, _ in rows if not re.fullmatch(r"\w[\w.-]*", name)), None):
+                raise ValueError(f"{printable(strange)} is not the name of a picture")
             return [self.base / _PICTURES / name for name, split in rows if split == code]
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: is damaged ({error}); remove it and run again") from error

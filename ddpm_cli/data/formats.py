@@ -22,6 +22,8 @@ STARTS = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 PORTABLE = re.compile(rb"P[1-6](\s|#)[\s\d#]")
+OPENED = ("JPEG", "MPO", "PNG", "GIF", "TIFF", "JPEG2000", "WEBP", "BMP", "PPM", "AVIF", "HEIF")
+"""The formats that Pillow may open. For others it starts programs (EPS: Ghostscript), or guesses from few bytes."""
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 AVIF, HEIF = {b"avif", b"avis"}, {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
@@ -82,7 +84,13 @@ def register() -> None:
             pillow_heif.register_avif_opener()
 
 
+@cache
+def _known() -> frozenset[str]:
+    Image.init()
+    return frozenset(Image.OPEN)
+
+
 def opened(path: Path) -> Image.Image:
     """The picture at `path`, whose pixels are not read yet. Raises what Pillow raises."""
     register()
-    return Image.open(path)
+    return Image.open(path, formats=[name for name in OPENED if name in _known()])

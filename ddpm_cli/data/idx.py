@@ -1,7 +1,9 @@
 """The idx format of the MNIST family, plain or gzipped."""
 
 import gzip
+import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from ..errors import DataError
 
 _UBYTE = 8  # the format's code for unsigned bytes, the only one these sets use
+_BLOCK = 2**24
 
 
 def find_idx(path: Path) -> Path | None:
@@ -24,15 +27,24 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises:
         DataError: the file is truncated, or not in gzip or idx format.
     """
-    advice = "remove it and run again"
+    advice, start = "remove it and run again", 4 + 4 * dimensions
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(start)
+            if len(head) < start or tuple(head[:4]) != (0, 0, _UBYTE, dimensions):
+                raise DataError(f"{path}: is not an idx file with {dimensions} dimensions; {advice}")
+            shape = tuple(int(n) for n in np.frombuffer(head, ">i4", dimensions, 4))
+            data = _bytes(file.read, math.prod(shape))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
-    start = 4 + 4 * dimensions
-    if len(data) < start or tuple(data[:4]) != (0, 0, _UBYTE, dimensions):
-        raise DataError(f"{path}: is not an idx file with {dimensions} dimensions; {advice}")
-    shape = np.frombuffer(data, ">i4", dimensions, 4).astype(np.int64)
-    if len(data) != start + int(shape.prod()):
+    if data is None or min(shape) < 0:
         raise DataError(f"{path}: is truncated or too long for its header; {advice}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(tuple(shape.tolist())).copy()  # bytes are read-only
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _bytes(read: Callable[[int], bytes], n: int) -> bytearray | None:
+    """The rest of a file; None unless it has n bytes. No more is unpacked, and no memory is taken on trust."""
+    data = bytearray()
+    while block := read(min(_BLOCK, n + 1 - len(data))) if n >= len(data) else b"":
+        data += block
+    return data if len(data) == n else None

@@ -1,16 +1,19 @@
 """Reads finished evaluations and runs of classifiers from their folders."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, OutOfMemoryError, explain
+from ..files import parse_json, read_json
 from ..objectives.classify import Classify
 from ..runs.assemble import network
+from ..runs.bounds import check_numbers
 from ..runs.newest import followed
 
+MOST = 10**15
+"""The largest whole number in an evaluation or a row of metrics."""
 WILD = "*?["
 EVALUATE = "run ddpm eval ckpt={} and name its out folder"
 NOT_DATA = ("_target_", "root", "download", "flip")
@@ -33,8 +36,8 @@ class Evaluated:
         """Raises DataError when it is damaged."""
         path = folder / "eval.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content["protocol"].items(), content.get("figures", {}).items(), content.get("bits_per_dim", {}).items()
+            content = read_json(path)
+            _check(content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: is damaged; run ddpm eval again") from error
         return cls(name, content)
@@ -48,6 +51,26 @@ class Evaluated:
     def figures(self) -> Mapping[str, Any]:
         figures: Mapping[str, Any] = self.content.get("figures", {})
         return figures
+
+
+def _check(content: Any) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError if an evaluation has a value of a wrong kind."""
+    protocol, figures, bits = content["protocol"], content.get("figures", {}), content.get("bits_per_dim", {})
+    numbers = [protocol["n"]] if bits else []
+    for figure in bits.values():
+        numbers += [figure["mean"], figure["error"]]
+    for figure in figures.values():
+        figure["protocol"].keys(), [figure["protocol"][name] for name in ("n", "n_real", "split", "data")]
+        numbers += [figure["value"], figure.get("spread")]
+    protocol.get("bpd", {}).keys()
+    if bits and not {"dataset", "split"} <= protocol.keys():
+        raise ValueError("protocol")
+    if not all(number is None or _is_number(number) for number in numbers):
+        raise ValueError("a number")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < MOST)
 
 
 @dataclass(frozen=True)
@@ -65,7 +88,7 @@ class Trained:
     @staticmethod
     def at(folder: Path) -> bool:
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = read_json(folder / "config.json")
             target = str(config["objective"]["_target_"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -83,14 +106,20 @@ class Trained:
         Raises:
             ConfigError: it has neither, or its network cannot be built.
         """
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         row = _row_of(folder)
         if row is None:
             raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
-        module = network(dict(config), trust=frozenset(trust))
-        data = {k: v for k, v in config["dataset"].items() if k not in NOT_DATA}
+        try:
+            check_numbers(config, {})
+            module = network(dict(config), trust=frozenset(trust))
+            data = {k: v for k, v in config["dataset"].items() if k not in NOT_DATA}
+            noisy = bool(config["objective"].get("noisy", True))
+        except (ArithmeticError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            if explain(error)[1] == OutOfMemoryError.code:
+                raise
+            raise DataError(f"{folder / 'config.json'}: describes no classifier; restore it or leave it out") from error
         parameters = sum(p.numel() for p in module.parameters())
-        noisy = bool(config["objective"].get("noisy", True))
         accuracies = row.get("val_accuracy"), row.get("test_accuracy")
         return cls(name, type(module).__name__, noisy, data, *accuracies, parameters)
 
@@ -105,11 +134,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):
-            rows.append(row)
+            rows.append({k: v for k, v in row.items() if not k.endswith("accuracy") or v is None or _is_number(v)})
     return rows
 
 

@@ -1,8 +1,8 @@
 """The samples to evaluate: drawn from a checkpoint, or read from files."""
 
 import hashlib
-import json
 import logging
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..files import read_json
 from ..progress import Progress
 from ..sampling.generator import Generator
 from ..sampling.kept import Kept
@@ -68,9 +69,12 @@ def read(samples: str, n: int | None) -> SampleSet:
     if not path.is_file():
         raise DataError(f"samples: there is no {path}; name an out folder of ddpm sample or an npz file")
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("arr_0", "arr_1") if name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            arrays = {name: np.asarray(file[name]) for name in ("arr_0", "arr_1") if name in file.files}
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile and NumPy raise nearly anything
         raise DataError(f"samples: {path} cannot be read as npz; write one with numpy.savez") from error
     pixels, labels = _checked(path, arrays.get("arr_0"), arrays.get("arr_1"))
     if (path.parent / "images").is_dir():
@@ -79,6 +83,20 @@ def read(samples: str, n: int | None) -> SampleSet:
     if isinstance(seeds := facts.get("seeds"), list):
         facts["seeds"] = seeds[:n]
     return SampleSet(pixels[:n], None if labels is None else labels[:n], facts)
+
+
+def _check_sizes(path: Path) -> None:
+    """Raises ValueError if an array says that it is larger than the archive says that its file is."""
+    with zipfile.ZipFile(path) as archive:
+        for name in ("arr_0.npy", "arr_1.npy"):
+            if name not in archive.namelist():
+                continue
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, kind = head(file)
+            if math.prod(shape) * kind.itemsize > archive.getinfo(name).file_size:
+                raise ValueError(f"{name} is smaller than its shape {shape}")
 
 
 def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
@@ -96,7 +114,7 @@ def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -
 def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
     """The facts from the sample.json beside the samples, if it describes as many samples; and their digest."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
     except (OSError, ValueError):
         facts = {}
     matches = isinstance(facts, dict) and facts.get("n") == count

@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from .caption import BASELINE, INK, LINE, SIZE, SPACE, canvas
 
 ELLIPSIS = "…"
+LONGEST = 300
+"""Characters of a name of which it is tried how many fit."""
 
 
 def headings(classes: Sequence[str], labels: Sequence[int]) -> list[str]:
@@ -57,9 +59,11 @@ def _write(picture: np.ndarray, name: str, left: int, right: int) -> None:
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The text, or its beginning and an ellipsis, no wider than `width`; empty if not even one character fits."""
-    if font.getlength(text) <= width:
+    if len(text) <= LONGEST and font.getlength(text) <= width:
         return text
-    kept = next((n for n in range(len(text) - 1, 0, -1) if font.getlength(text[:n] + ELLIPSIS) <= width), 0)
+    kept = next(
+        (n for n in range(min(len(text) - 1, LONGEST), 0, -1) if font.getlength(text[:n] + ELLIPSIS) <= width), 0
+    )
     return text[:kept].rstrip() + ELLIPSIS if kept else ""
 
 

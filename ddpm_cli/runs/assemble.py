@@ -17,18 +17,20 @@ from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
 from ..hardware.runtime import Runtime
 from ..objectives.base import Objective
-from .bounds import MOST_WEIGHTS, bounded
+from .bounds import MOST_PARTS, MOST_WEIGHTS, bounded
 from .checkpoint import Checkpoint
 
 Config = Mapping[str, Any]
 
 
-def network(config: Config, trust: Collection[str] | None = None, most: int = MOST_WEIGHTS) -> nn.Module:
+def network(
+    config: Config, trust: Collection[str] | None = None, most: int = MOST_WEIGHTS, parts: int = MOST_PARTS
+) -> nn.Module:
     """The module described by the model node. Its initial weights are a function of the seed.
 
     Args:
         trust: see `build`.
-        most: if the config is a stored one, the most values that the network may have.
+        most, parts: if the config is a stored one, the most values and the most modules that the network may have.
 
     If the number of classes is not known yet, see `completed`, it is taken as 1, which is enough to check the node.
 
@@ -41,7 +43,7 @@ def network(config: Config, trust: Collection[str] | None = None, most: int = MO
         node["num_classes"] = 1
     with torch.random.fork_rng(devices=[]):  # opening a run must not seed the caller's process
         torch.default_generator.manual_seed(int(config["seed"]))
-        with nullcontext() if trust is None else bounded(most):
+        with nullcontext() if trust is None else bounded(most, parts):
             module: nn.Module = build(node, "model", trust=trust)
     return module
 

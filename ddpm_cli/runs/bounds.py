@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +18,19 @@ LARGEST = 1_000_000
 LARGEST_OF_TRAINER = 10**10
 MOST_VALUES = 2**28
 """Of one image."""
-MOST_MODULES = 100_000
+MOST_PARTS = 100_000
+SPARE = 10_000_000
+"""Values that a network may use while it is built, besides twice its weights."""
+MODULES, SPARE_MODULES = 20, 1000
+"""Modules that a network may have for each of its tensors, and besides."""
 MOST_WEIGHTS = 2_000_000_000
 FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
+
+
+def limits(shapes: Iterable[Sequence[int]]) -> tuple[int, int]:
+    """The most values, and the most modules, of a network whose tensors have these shapes while it is built."""
+    sizes = [math.prod(shape) for shape in shapes]
+    return 2 * sum(sizes) + SPARE, MODULES * len(sizes) + SPARE_MODULES
 
 
 def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -28,10 +38,34 @@ def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     for key, number in _numbers(config, ""):
         most = LARGEST_OF_TRAINER if key.startswith("trainer.") and key != "trainer.batch_size" else LARGEST
         if key != "seed" and abs(number) > most:
-            raise ValueError(f"{key} is {number:,}, more than {most:,}")
-    shape = about.get("shape", ())
-    if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > MOST_VALUES:
+            raise ValueError(f"{key} is more than {most:,}")
+    shape, model = about.get("shape", ()), config.get("model")
+    wrong = any(type(n) is not int or n < 1 for n in shape) or ("shape" in about and len(shape) != 3)
+    if wrong or math.prod(shape) > MOST_VALUES:
         raise ValueError(f"images of shape {shape}")
+    names = about.get("class_names", [])
+    if not isinstance(names, list):
+        raise ValueError("names of classes that are no list")
+    if shape and isinstance(model, Mapping) and _classes_of(model) not in (None, len(names)):
+        raise ValueError(f"{len(names)} names of classes, but a network for {_classes_of(model)}")
+    own = _shape_of(model) if shape and isinstance(model, Mapping) else None
+    if own is not None and own != list(shape):
+        raise ValueError(f"images of shape {shape}, but a network for {own}")
+
+
+def _classes_of(model: Mapping[str, Any]) -> int | None:
+    """The number of classes that one of our networks learns; None if its node does not tell."""
+    ours = str(model.get("_target_")).startswith("ddpm_cli.") and model.get("class_conditional", True) is not False
+    number = model.get("num_classes") if ours else None
+    return number if type(number) is int else None
+
+
+def _shape_of(model: Mapping[str, Any]) -> list[Any] | None:
+    """The shape of the images that one of our networks is for; None if its node does not tell."""
+    if not str(model.get("_target_")).startswith("ddpm_cli.") or not {"in_channels", "image_size"} <= model.keys():
+        return None
+    size = model["image_size"]
+    return [model["in_channels"], *(size if isinstance(size, list) else (size, size))]
 
 
 def _numbers(node: Any, key: str) -> Iterator[tuple[str, int]]:
@@ -63,19 +97,19 @@ class _Budget(TorchFunctionMode):
 
 
 @contextmanager
-def bounded(most: int = MOST_WEIGHTS) -> Iterator[None]:
-    """A module that is built inside has at most `most` values, and not more parts than any network of this program.
+def bounded(most: int = MOST_WEIGHTS, parts: int = MOST_PARTS) -> Iterator[None]:
+    """A module that is built inside has at most `most` values, and at most `parts` modules in it.
 
     Raises:
         CheckpointError: it would have more.
     """
-    thread, left = threading.get_ident(), MOST_MODULES
+    thread, left = threading.get_ident(), parts
 
     def on_module(module: nn.Module, name: str, child: Any) -> None:
         nonlocal left
         left -= threading.get_ident() == thread
         if left < 0:
-            raise CheckpointError(f"model: has more than {MOST_MODULES:,} parts, unlike the network that was saved")
+            raise CheckpointError(f"model: has more than {parts:,} parts, unlike the network that was saved")
 
     handle = register_module_module_registration_hook(on_module)
     try:

@@ -197,7 +197,8 @@ class RunDirectory:
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
         line = json.dumps({"step": step, **row})
-        with self.optional("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "metrics.jsonl"
+        with self.optional("metrics.jsonl"), path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)

@@ -1,6 +1,5 @@
 """Whether a resumed run still learns from the pictures that it began with."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from ..data.facts import DataFacts
 from ..data.images import Images
 from ..errors import ConfigError, DataError
-from ..files import shown, write_json
+from ..files import read_json, shown, write_json
 from ..progress import plural
 from ..text import printable
 from .checkpoint import Checkpoint
@@ -120,7 +119,7 @@ def _chosen_otherwise(start: Checkpoint, now: Mapping[str, Any]) -> bool:
 def _difference(path: Path, digest: str, facts: DataFacts) -> str:
     """ "2 added, 1 removed, 0 edited", or "" if it is not known."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         before = dict(content["files"])
         if content["digest"] != digest:
             return ""

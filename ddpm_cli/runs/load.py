@@ -9,23 +9,21 @@ from torch import nn
 
 from ..build import checked, locate
 from ..data.survey import Values
-from ..errors import CheckpointError, OutOfMemoryError, explain
+from ..errors import CheckpointError
 from ..files import shown
 from ..hardware.options import Precision
 from ..hardware.runtime import Runtime, choose_runtime
 from ..text import PathText
 from . import checkpoint
 from .assemble import Config, ModelSpec, network
-from .bounds import check_numbers
-from .checkpoint import Checkpoint, load_weights, with_prefix
+from .bounds import check_numbers, limits
+from .checkpoint import Checkpoint, describing, load_weights, with_prefix
 from .families import family_of
 from .origin import is_here
 
 log = logging.getLogger(__name__)
 
 Weights = Literal["ema", "raw"]
-SPARE = 10_000_000
-"""Values that a network may use while it is built, besides twice its weights."""
 UNKNOWN_VALUES = Values()
 
 
@@ -135,20 +133,13 @@ def load(
     """
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     chosen = runtime or choose_runtime(device, precision)
-    try:
+    with describing(found):
         config, trusted = dict(found.manifest["config"]), frozenset(trust)
         check_numbers(config, found.manifest.get("about", {}))
         spec = ModelSpec.of(config, chosen, trusted)
         module, used = _network(found, config, weights, trusted, spec.runtime)
         model = spec.wrap(module)
         return _opened(RunModel(found, model, module, spec, config, trusted, used, *_about(found), _values(found)))
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
-        if explain(error)[1] == OutOfMemoryError.code:
-            raise
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{found.manifest_path}: does not describe a model ({reason}); restore it or use another checkpoint"
-        ) from error
 
 
 def untrained(config: Config, spec: ModelSpec, shape: tuple[int, ...], class_names: tuple[str, ...]) -> LoadedRun:
@@ -173,8 +164,7 @@ def _network(
         tensors, weights = found.tensors("model."), "raw"
         if _at(config, "trainer", "ema", "decay") == 0:
             log.info("weights: the run has no average of its weights; using the last ones")
-    stored = sum(tensor.numel() for tensor in tensors.values())
-    module = network(config, trusted, 2 * stored + SPARE)
+    module = network(config, trusted, *limits(tensor.shape for tensor in tensors.values()))
     load_weights(module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), str(found.path))
     return runtime.prepare(module).eval().requires_grad_(False), weights
 

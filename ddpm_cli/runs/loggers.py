@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import secrets
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
@@ -20,7 +21,7 @@ from torch import nn
 
 from ..build import Node, build
 from ..errors import ConfigError
-from ..files import shown, write_json
+from ..files import naming, shown, write_json
 from ..models.classifier_layers import Classifier
 from ..text import NameText
 
@@ -59,7 +60,18 @@ class TensorBoard:
     def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
         from torch.utils.tensorboard import SummaryWriter  # half a second to import
 
-        return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
+        threading.excepthook = _quiet
+        with naming(folder / "tensorboard"):
+            return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
+
+
+_excepthook = threading.excepthook
+
+
+def _quiet(arguments: threading.ExceptHookArgs) -> None:
+    """No traceback of a thread that writes event files: TensorBoard raises its error again in the next call."""
+    if not type(arguments.thread).__module__.startswith("tensorboard."):
+        _excepthook(arguments)
 
 
 class _TensorBoard:

@@ -1,11 +1,10 @@
 """train.log and metrics.jsonl."""
 
-import json
 import logging
 import sys
 from pathlib import Path
 
-from ..files import write_atomically
+from ..files import parse_json, write_atomically
 
 log = logging.getLogger(__name__)
 LOST = "%s: cannot be written (%s); training goes on without it"
@@ -34,7 +33,7 @@ def truncate(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import write_atomically
+from ..files import parse_json, read_regular, write_atomically
 
 FORMAT = 2
 """Since format 2 a manifest has a digest of its own."""
@@ -33,11 +33,9 @@ def read(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is none.
         ValueError: it is damaged. A newer format is not: it is returned without further checks.
     """
-    if path.stat().st_size > LARGEST:
-        raise ValueError("larger than any manifest")
-    raw = path.read_bytes().replace(b"\r\n", b"\n")  # Git may have changed the line ends
+    raw = read_regular(path, LARGEST).replace(b"\r\n", b"\n")  # Git may have changed the line ends
     try:
-        content = json.loads(raw)
+        content = parse_json(raw)
         kind = content["format"]
         if type(kind) is int and kind > FORMAT:
             return dict(content)
@@ -46,7 +44,7 @@ def read(path: Path) -> dict[str, Any]:
         if kind > 1 and _digest(raw, content["digest"]) != content["digest"]:
             raise ValueError("digest")
         _check(content)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
     return dict(content)
 

@@ -9,9 +9,11 @@ import os
 import re
 from pathlib import Path
 
-from ..files import write_atomically
+from ..files import read_regular, write_atomically
 
 LATEST = Path("outputs", "latest")
+LONGEST = 2**16
+"""The most bytes of the text file."""
 log = logging.getLogger(__name__)
 
 
@@ -30,9 +32,16 @@ def followed(path: Path) -> Path:
     """`path` with the run that the text file outputs/latest names in its place; other paths as they are."""
     for part in (path, *path.parents):
         if part.name == LATEST.name and part.is_file():
-            match = re.fullmatch(r"run: (.+)\n", part.read_text(encoding="utf-8", errors="replace"))
+            match = re.fullmatch(r"run: (.+)\n", _text(part))
             return part.parent / match[1] / path.relative_to(part) if match else path
     return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, LONGEST).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
 
 
 def _relative(folder: Path, start: Path) -> str:

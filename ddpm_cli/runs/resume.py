@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..files import shown
 from . import checkpoint
 from .checkpoint import Checkpoint
+from .newest import followed
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,11 @@ def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
             )
         return None
     found = checkpoint.latest(folder)
-    return checkpoint.find(resume) if found is None and isinstance(resume, str) else found
+    if found is not None or not isinstance(resume, str):
+        return found
+    if not followed(Path(resume)).exists():
+        raise CheckpointError(f"resume: there is no run at {resume}; set true, false or the path of a run")
+    return checkpoint.find(resume)
 
 
 def check_resumable(start: Checkpoint | None, config: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Stopped, StorageError
-from ..files import override, shown, write_atomically, write_json
+from ..files import override, read_json, shown, write_atomically, write_json
 from ..ours import DRAWN
 from ..progress import plural
 from ..signals import interruptible
@@ -179,6 +179,6 @@ def _digest(request: Mapping[str, Any]) -> str:
 
 def _digest_at(path: Path) -> str | None:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["digest"])
+        return str(read_json(path)["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,13 +1,12 @@
 """Training a classifier: its graph is logged at the start, the accuracy of the best checkpoint at the end."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, cast
 
 from ..data.images import Images
 from ..errors import CheckpointError
-from ..files import override, shown
+from ..files import override, parse_json, shown
 from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.checkpoint import load_weights, with_prefix
@@ -76,7 +75,7 @@ def _has_row(path: Path, step: int) -> bool:
     """Whether the best checkpoint was already evaluated when the run was at `step`."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict) and row.get("step") == step and "best_step" in row:

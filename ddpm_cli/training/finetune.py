@@ -18,7 +18,9 @@ from ..errors import CheckpointError
 from ..files import shown
 from ..progress import plural
 from ..runs import checkpoint
-from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.assemble import network
+from ..runs.bounds import check_numbers, limits
+from ..runs.checkpoint import Checkpoint, describing, with_prefix
 from ..runs.job import Job
 from ..text import printable
 from .options import TrainOptions
@@ -35,21 +37,18 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
 
     Raises:
         ConfigError: one of its nodes cannot be built, or is not trusted.
+        CheckpointError: it describes no network.
     """
     stored: Mapping[str, Any] = source.manifest["config"]
     trust = frozenset(options.trust)
     config = dict(job.config)
     if not job.sets("model") and isinstance(stored.get("model"), Mapping):
+        network({**stored, "seed": 0}, trust, *limits(source.shapes().values()))  # raises what is wrong with it
         model = dict(stored["model"])
         own = config["model"]
         model |= {name: own[name] for name in OF_DATA if name in model and name in own}
         if model.get("class_conditional"):
             model["class_conditional"] = None  # if the new dataset has classes
-        build(
-            {**model, "num_classes": model.get("num_classes") or 1} if "num_classes" in model else model,
-            "model",
-            trust=trust,
-        )
         config["model"] = model
         options = replace(options, model=model)
     for name in ("schedule", "objective"):
@@ -61,7 +60,12 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
 
 def find_source(options: TrainOptions) -> Checkpoint | None:
     """The checkpoint that `finetune` names. Raises CheckpointError if it has no valid one."""
-    return None if options.finetune is None else checkpoint.find(options.finetune)
+    if options.finetune is None:
+        return None
+    found = checkpoint.find(options.finetune)
+    with describing(found):
+        check_numbers(found.manifest["config"], found.manifest.get("about", {}))
+    return found
 
 
 def take_weights(state: TrainState, source: Checkpoint, class_names: Sequence[str]) -> None:
@@ -97,7 +101,7 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
     left_out = []
     for name, target in module.state_dict().items():
         found = tensors.get(name)
-        by_class = found is not None and old and len(found) == len(old) != 0 and target.ndim and len(target) == len(new)
+        by_class = found is not None and old and _rows(found) == len(old) and _rows(target) == len(new)
         if found is not None and by_class and list(old) != list(new) and found.shape[1:] == target.shape[1:]:
             rows = [(i, old.index(label)) for i, label in enumerate(new) if label in old]
             for i, k in rows:
@@ -107,3 +111,8 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
         else:
             left_out.append(name)
     return left_out
+
+
+def _rows(tensor: Tensor) -> int:
+    """0 for a single number, such as the count of batches that a normalisation has seen."""
+    return len(tensor) if tensor.ndim else 0

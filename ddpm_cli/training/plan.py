@@ -85,6 +85,8 @@ class Plan:
         for name, least in at_least.items():
             if getattr(self, name) != "epoch" and getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
+        if self.epochs == math.inf:
+            raise ValueError("epochs: must be a number; to train until it is stopped, set trainer.max_seconds")
         for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "save_seconds", "eval_images"):
             value = getattr(self, name)
             if value not in (None, "auto") and not value > 0:
@@ -103,7 +105,7 @@ class Plan:
                 raise ValueError("lr_decay: steps cannot be combined with a budget; use cosine or constant")
         if self.lr_decay == "auto":
             object.__setattr__(self, "lr_decay", "constant" if self.budget is None else "cosine")
-        if self.lr_factor <= 0:
+        if not self.lr_factor > 0:
             raise ValueError(f"lr_factor: must be positive, got {self.lr_factor}")
         if self.lr_decay == "steps" and min(self.lr_milestones, default=0) <= 0:
             raise ValueError(

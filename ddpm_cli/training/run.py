@@ -10,6 +10,7 @@ from ..files import shown
 from ..hardware.runtime import choose_runtime
 from ..ours import is_run
 from ..runs.assemble import ModelSpec, network
+from ..runs.checkpoint import describing
 from ..runs.directory import Reporter
 from ..runs.families import family_of
 from ..runs.job import Job
@@ -28,7 +29,8 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
     """
     source = find_source(options)
     if source is not None:
-        options, job = adopted(options, job, source)
+        with describing(source):
+            options, job = adopted(options, job, source)
     plan = options.trainer
     runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")
     spec = ModelSpec(options.objective, options.schedule, runtime)

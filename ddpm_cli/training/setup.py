@@ -46,7 +46,7 @@ def prepare(
     ema = EMA(module, plan.ema) if plan.ema.decay > 0 else None
     try:
         chosen = optimizer(module.parameters())
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
     times = getattr(objective, "times", None)
     state = TrainState(module, chosen, ema, times if isinstance(times, nn.Module) else None)

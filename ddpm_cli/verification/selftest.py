@@ -43,7 +43,7 @@ class SelfTest:
     """
 
     def __init__(self, folder: Path, kills: int, seed: int = 0):
-        self.folder, self.kills, self.random = folder, kills, random.Random(seed)
+        self.folder, self.kills, self.random = folder, kills, random.Random(seed)  # noqa: S311 (no secret)
         self.duration = 5.0
 
     def __call__(self, progress: Progress) -> Iterator[Check]:
@@ -66,7 +66,7 @@ class SelfTest:
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "ddpm_cli", "train", *RUN, f"run_dir={run.name}"]
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 (our own program)
             command, cwd=run.parent, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 

@@ -1,7 +1,10 @@
 """Wrong input gives one line on stderr, the right exit code, and no incomplete files."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +31,25 @@ from ..conftest import TINY, Cli
         (["run_dir="], "run_dir: is empty"),
         (["logger=foo"], "logger: there is no 'foo'; choose one of none, tensorboard, trackio, wandb"),
         (["logger.tensorboard=foo"], "logger.tensorboard: has no _target_"),
-        (["optimizer.lr=-1"], "optimizer: Invalid learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr: must be a positive number, got -1"),
+        (["optimizer.lr=0"], "optimizer.lr: must be a positive number, got 0"),
+        (["optimizer.lr=-0.0"], "optimizer.lr: must be a positive number, got -0.0"),
+        (["optimizer.lr=inf"], "optimizer.lr: must be a positive number, got inf"),
+        (["optimizer.lr=nan"], "optimizer.lr: must be a positive number, got nan"),
+        (["optimizer=muon", "optimizer.lr=abc"], "optimizer.lr: must be a positive number, got 'abc'"),
+        (["trainer.epochs=inf"], "trainer.epochs: must be a number; to train until it is stopped"),
+        (["trainer.epochs=nan"], "trainer.epochs: must be positive or null, got nan"),
+        (["trainer.lr_factor=nan"], "trainer.lr_factor: must be positive, got nan"),
+        (["dataset._target_=builtins.dict"], "dataset._target_: builtins.dict cannot be called with options"),
+        (
+            ["+dataset.x=1", "dataset._target_=collections.Counter"],
+            "dataset._target_: collections.Counter cannot be used",
+        ),
+        (["+optimizer.lrr=1"], "optimizer.lrr: is not an option; did you mean 'lr'?"),
+        (
+            ["optimizer=sgd", "+optimizer.momentums=1"],
+            "optimizer.momentums: is not an option; did you mean 'momentum'?",
+        ),
         (["optimizer.betas=[2,3]"], "optimizer: Invalid beta parameter"),
         (["model=null"], "model: cannot be null; choose one of auto, "),
         (["trainer.best_by=val_loss", "dataset.val_fraction=0"], "trainer.best_by: there are no held-out images"),
@@ -58,6 +79,46 @@ def test_wrong_config(arguments: list[str], message: str, cli: Cli, tmp_path: Pa
     assert result.err.startswith(f"ddpm: error: {message}"), result.err
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_from_what_is_no_run(cli: Cli) -> None:
+    one_error(
+        cli, 4, "resume: there is no run at maybe; set true, false or", "train", "resume=maybe", "run_dir=r", *TINY
+    )
+
+
+def test_an_account_without_a_name(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under an arbitrary number."""
+    if not hasattr(os, "getuid"):
+        pytest.skip("accounts with numbers")
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert cli("train", "run_dir=r", "trainer.steps=1", *TINY).code == 0
+    assert cli("sample", "ckpt=r", "n=1", "out=s", "sampler.steps=1").code == 0
+    one_error(cli, 4, "~/r: does not exist", "sample", "ckpt=~/r", "out=t")
+
+
+def test_typos_are_reported_without_torch(tmp_path: Path) -> None:
+    """Importing it takes seconds."""
+    code = (
+        "import sys; from ddpm_cli.config.launch import launch\n"
+        "codes = {launch('train', [a]) for a in sys.argv[1:]}\n"
+        "sys.exit(codes != {2} or 'torch' in sys.modules)"
+    )
+    typos = [
+        "+optimizer.lrr=1",
+        "+schedule.stepz=1",
+        "+model.chanels=3",
+        "optimizer.lr=x",
+        "schedule.steps=x",
+        "model.x=1",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, *typos]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ddpm: error: ") == len(typos)
 
 
 def one_error(cli: Cli, code: int, message: str, *arguments: str) -> None:

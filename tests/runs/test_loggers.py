@@ -1,5 +1,6 @@
 """Loggers: TensorBoard and its graph, trackio, a fake Weights & Biases, several together, one that fails."""
 
+import errno
 import json
 import re
 import shutil
@@ -185,3 +186,19 @@ def test_a_missing_logger_package_is_a_one_line_error(
 def test_help_marks_every_chosen_logger(cli: Cli) -> None:
     out = cli("train", "--help", "logger=[tensorboard,trackio]").out
     assert "*tensorboard" in out and "*trackio" in out and "logger.trackio.project" in out
+
+
+def test_a_full_disk_at_the_start_of_tensorboard(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread would print a traceback."""
+    from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "_write", full)
+    result = cli("train", "run_dir=run", "trainer.steps=1", *TINY)
+    if result.code == 0:  # the thread was slower than the run
+        assert "logger.tensorboard: failed" in result.err
+    else:
+        assert result.code == 6 and "run/tensorboard: No space left on device;" in result.err
+    assert "Traceback" not in result.err

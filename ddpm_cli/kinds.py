@@ -1,0 +1,32 @@
+"""Whether an object can be built from options, and is of the kind that a type hint asks for."""
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, Union, get_args, get_origin
+
+
+def is_kind(value: Any, hint: Any) -> bool:
+    """Whether `value` is of the class, has the methods of the protocol, or can be called, as `hint` says.
+
+    Hints of other sorts are not checked.
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_kind(value, choice) for choice in get_args(hint))
+    if get_origin(hint) is Callable:
+        return callable(value)
+    if hint is Any or get_origin(hint) is not None or not isinstance(hint, type):
+        return True
+    if not getattr(hint, "_is_protocol", False):
+        return isinstance(value, hint)
+    names = {name for base in hint.__mro__ for name, member in vars(base).items() if inspect.isfunction(member)}
+    return all(hasattr(value, name) for name in names if name == "__call__" or not name.startswith("_"))
+
+
+def has_options(target: Any) -> bool:
+    """Whether `target` can be called, and says with what: some classes that are written in C do not."""
+    try:
+        inspect.signature(target)
+    except (TypeError, ValueError):
+        return False
+    return True
