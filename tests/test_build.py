@@ -69,8 +69,23 @@ def test_a_missing_key_is_named() -> None:
 )
 def test_a_checkpoint_cannot_name_other_code(target: str) -> None:
     """The module that defines the object decides, not the path, so names imported into our modules are refused too."""
-    with pytest.raises(ConfigError, match="refused|trust="):
+    with pytest.raises(ConfigError, match="refused|trust=|may not name"):
         build({"_target_": target}, "model", trust={"ddpm_cli"})
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("model", "torch.optim.Adam"),
+        ("optimizer", "torch.optim.LBFGS"),
+        ("sampler", "ddpm_cli.models.unet.UNet"),
+        ("objective.target", "ddpm_cli.objectives.weighting.Simple"),
+        ("trainer", "ddpm_cli.files.write_json"),
+    ],
+)
+def test_a_checkpoint_names_only_what_conf_names_in_the_same_place(key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}._target_: a stored config may not name {target} here"):
+        build({"_target_": target}, key, trust=())
 
 
 def test_trust_admits_a_named_package() -> None:

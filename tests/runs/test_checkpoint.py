@@ -128,7 +128,10 @@ def test_a_save_syncs_and_renames_in_order(tmp_path: Path, monkeypatch: pytest.M
         write(tmp_path, 1)
     tensors, end = "step_00000001.safetensors", f".{os.getpid()}.part"
     expected: list[tuple[str, ...]] = []
-    for part, name in ((f"..{tensors}.new{end}", f".{tensors}.new"), (f".step_00000001.json{end}", "step_00000001.json")):
+    for part, name in (
+        (f"..{tensors}.new{end}", f".{tensors}.new"),
+        (f".step_00000001.json{end}", "step_00000001.json"),
+    ):
         expected += [("sync", part), ("rename", part, name), ("sync", tmp_path.name)]
     assert calls == [*expected, ("rename", f".{tensors}.new", tensors), ("sync", tmp_path.name)]
 

@@ -8,8 +8,39 @@ from typing import Any
 from .lines import RUNS
 from .server import GOLDEN, Case
 
-VALUES: list[Any] = [None, True, False, -1, 0, 1, 3, 10**9, 2**63, 10**30, 0.5, -0.0, 1e300, "", "x", "null", "../x", "/proc/x"]
-VALUES += [[], [1], [1, 2, 3], [[]], {}, {"a": 1}, {"_target_": "builtins.dict"}, "\x1b[31mx", "[red]x", "é", "(deleted)"]
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    3,
+    10**9,
+    2**63,
+    10**30,
+    0.5,
+    -0.0,
+    1e300,
+    "",
+    "x",
+    "null",
+    "../x",
+    "/proc/x",
+]
+VALUES += [
+    [],
+    [1],
+    [1, 2, 3],
+    [[]],
+    {},
+    {"a": 1},
+    {"_target_": "builtins.dict"},
+    "\x1b[31mx",
+    "[red]x",
+    "é",
+    "(deleted)",
+]
 VALUES += ["(deleted)", float("nan"), float("inf"), "torch.optim.SGD", "ddpm_cli.models.unet.UNet", "x" * 5000]
 NAMES = ("checkpoints/step_00000004.json", "checkpoints/step_00000004.safetensors", "config.json", "metrics.jsonl")
 USES = {
@@ -24,7 +55,9 @@ def generate(rng: Random) -> Case:
     edits = [e for _ in range(rng.choices((1, 2, 3), (6, 2, 1))[0]) for e in _edits(rng, run)]
     if rng.random() < 0.4:
         name = rng.choice(sorted(USES))
-        end = rng.choice(["", "", "/checkpoints", "/checkpoints/step_00000004.json", "/checkpoints/step_00000004.safetensors"])
+        end = rng.choice(
+            ["", "", "/checkpoints", "/checkpoints/step_00000004.json", "/checkpoints/step_00000004.safetensors"]
+        )
         return Case((name, f"ckpt={run}{end}", *USES[name]), runs=(run,), edits=tuple(edits))
     if rng.random() < 0.15:
         return Case(("table", f"of=[{run}]"), runs=(run,), edits=tuple(edits))
@@ -50,7 +83,9 @@ def _edits(rng: Random, run: str) -> Iterator[tuple[Any, ...]]:
         yield _bytes(rng, name)
     elif kind == "set":
         target = f"{run}/{NAMES[0]}" if rng.random() < 0.85 else f"{run}/config.json"
-        places = list(_places(run)) if target.endswith("4.json") else [p[1:] for p in _places(run) if p[:1] == ("config",)]
+        places = (
+            list(_places(run)) if target.endswith("4.json") else [p[1:] for p in _places(run) if p[:1] == ("config",)]
+        )
         yield ("set", target, list(rng.choice([p for p in places if p])), rng.choice(VALUES))
     elif kind == "sealed":
         tensors = f"{run}/{NAMES[1]}"
@@ -64,7 +99,11 @@ def _edits(rng: Random, run: str) -> Iterator[tuple[Any, ...]]:
             "swap": ("swap", name, rng.choice(others)),
             "copy": ("copy", name, rng.choice([*others, f"{run}/checkpoints/step_00000009.json"])),
             "folder": ("folder", rng.choice([name, f"{run}/checkpoints/step_00000009.json", f"{run}/samples/x"])),
-            "write": ("write", name, rng.choice(["", "{}", "[]", "null", "1", "[" * 2000, "\x00", "{\"step\": 1}\n", "é"])),
+            "write": (
+                "write",
+                name,
+                rng.choice(["", "{}", "[]", "null", "1", "[" * 2000, "\x00", '{"step": 1}\n', "é"]),
+            ),
         }[what]
 
 

@@ -1,9 +1,9 @@
 """Wrong inputs by the thousand: each must end as a valid run, or as one line with an exit code of the contract.
 
-    python -m tests.torture.fuzz kind=lines|yaml|checkpoints|pictures n=5000 seed=0    random cases
-    python -m tests.torture.fuzz kind=lines seed=0 case=1234                          one of them again
-    python -m tests.torture.fuzz kept                                                 those that once failed
-    python -m tests.torture.fuzz short                                                some of each kind
+python -m tests.torture.fuzz kind=lines|yaml|checkpoints|pictures n=5000 seed=0    random cases
+python -m tests.torture.fuzz kind=lines seed=0 case=1234                          one of them again
+python -m tests.torture.fuzz kept                                                 those that once failed
+python -m tests.torture.fuzz short                                                some of each kind
 """
 
 import random
@@ -106,7 +106,8 @@ def main(arguments: list[str]) -> int:
             return int(bool(failed))
         if "case" in options:
             outcome = server.one(case(options["kind"], seed, int(options["case"])))
-            say(f"{outcome.case.line()}\nexit code {outcome.code}, {outcome.seconds:.2f} s, {outcome.problem}\n{outcome.err}")
+            say(outcome.case.line())
+            say(f"exit code {outcome.code}, {outcome.seconds:.2f} s, {outcome.problem}\n{outcome.err}")
             return int(bool(outcome.problem))
         kinds = list(KINDS) if "short" in arguments else [options["kind"]]
         n = int(options.get("n", SHORT))

@@ -27,17 +27,88 @@ RUNS = ("digits", "gmm", "resnet", "unet_classifier", "vae_conv")
 NUMBERS = ["-1", "0", "1", "2", "3", "4", "0.5", "1.5", "-0.0", "1e-3", "1e999", "nan", "inf", "-inf", "1_000", "0x10"]
 LARGE = ["9223372036854775808", "100000000000000000000000000", "4611686018427387904", "1e30", "1000000000"]
 WORDS = ["true", "false", "null", "none", "auto", "epoch", "yes", "''", '""', "many", "cpu", "cuda", "fp32", "bf16"]
-SHAPES = ["[]", "[1,2]", "[[1],2]", "{}", "{a:1}", "[a,b]", "[-1,4]", "[null]", "{_target_:builtins.dict}", "[1,", "{a:"]
-PATHS = ["here", "a/b", "a b", "~/x", "../work/y", "/proc/nope", "digits", "x.gif", "x.mp4", "é", "2026_09_25", ".", "a=b"]
-TEXTS = ["${nothing}", "${seed}", "${oc.env:HOME}", "${oc.env:NOPE}", "${", "$", "${a.b:", "???", "\\", "a,b", "a;b", "(x)"]
+SHAPES = [
+    "[]",
+    "[1,2]",
+    "[[1],2]",
+    "{}",
+    "{a:1}",
+    "[a,b]",
+    "[-1,4]",
+    "[null]",
+    "{_target_:builtins.dict}",
+    "[1,",
+    "{a:",
+]
+PATHS = [
+    "here",
+    "a/b",
+    "a b",
+    "~/x",
+    "../work/y",
+    "/proc/nope",
+    "digits",
+    "x.gif",
+    "x.mp4",
+    "é",
+    "2026_09_25",
+    ".",
+    "a=b",
+]
+TEXTS = [
+    "${nothing}",
+    "${seed}",
+    "${oc.env:HOME}",
+    "${oc.env:NOPE}",
+    "${",
+    "$",
+    "${a.b:",
+    "???",
+    "\\",
+    "a,b",
+    "a;b",
+    "(x)",
+]
 SWEEPS = ["1,2", "choice(1,2)", "range(1,3)", "range(1,3,0)", "interval(0,1)", "glob(*)", "shuffle(1,2)", "sort(b,a)"]
 SWEEPS += ["choice()", "range()", "range(a)", "tag(x,1,2)", "int(1.5)", "float(x)", "str(1)", "json_str({})", "cast(1)"]
 GARBAGE = ["=", "==", "'", '"', "[", "]", "{", "}", "@", "~", "+", "++", "-", "--", ":", ",", ";", "#", "%", "\\", " "]
-GARBAGE += ["\t", "\n", "\x00a"[1:], "\x1b[31m", "[red]x", "%s", "{0}", "é", "漢", "🙂", "\u202e", "\ufeff", "0", "a"]
+GARBAGE += [
+    "\udcff",
+    "\t",
+    "\n",
+    "\x00a"[1:],
+    "\x1b[31m",
+    "[red]x",
+    "%s",
+    "{0}",
+    "é",
+    "漢",
+    "🙂",
+    "\u202e",
+    "\ufeff",
+    "0",
+    "a",
+]
 FLAGS = ["--cfg", "--info", "--help", "-m", "-p", "-x", "--", "-", "--resolve", "--cfg=job", "--cfg=all", "--cfg=nope"]
 FLAGS += ["--info=nope", "--info=defaults", "--info=searchpath", "--config-dir", "--config-dir=nowhere", "--package"]
-FLAGS += ["--config-name=sample", "--config-name=nope", "--config-path=x", "--multirun", "--run", "-c", "-h", "--version"]
-HYDRA = ["hydra.verbose=true", "hydra.job.name=x", "hydra.run.dir=here", "hydra/job_logging=none", "hydra=nope", "hydra.x=1"]
+FLAGS += [
+    "--config-name=sample",
+    "--config-name=nope",
+    "--config-path=x",
+    "--multirun",
+    "--run",
+    "-c",
+    "-h",
+    "--version",
+]
+HYDRA = [
+    "hydra.verbose=true",
+    "hydra.job.name=x",
+    "hydra.run.dir=here",
+    "hydra/job_logging=none",
+    "hydra=nope",
+    "hydra.x=1",
+]
 HYDRA += ["hydra/launcher=nope", "hydra/sweeper=basic", "hydra.sweep.subdir=x", "hydra/output=x", "hydra.mode=MULTIRUN"]
 
 
@@ -100,7 +171,9 @@ def _value(rng: Random, default: Any) -> str:
     value = rng.choice(pool)
     if kind > 0.92:
         value = _mutated(rng, value)
-    return rng.choice([f"'{value}'", f'"{value}"', f"[{value}]", f"[{value},{value}]"]) if rng.random() < 0.12 else value
+    return (
+        rng.choice([f"'{value}'", f'"{value}"', f"[{value}]", f"[{value},{value}]"]) if rng.random() < 0.12 else value
+    )
 
 
 def _like(rng: Random, default: Any) -> str:

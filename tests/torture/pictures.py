@@ -28,11 +28,15 @@ def generate(rng: Random) -> Case:
     if rng.random() < 0.25:
         key = rng.choice(("init={}", "init={} mask=good.png", "init=good.png mask={}", "between=[good.png,{}]"))
         files = {f"bad.{end}": picture, "good.png": text_of(_original("PNG", "L", 1))}
-        return Case(("sample", "ckpt=digits", "n=1", "sampler.steps=2", *key.format(f"bad.{end}").split()), files, ("digits",))
+        return Case(
+            ("sample", "ckpt=digits", "n=1", "sampler.steps=2", *key.format(f"bad.{end}").split()), files, ("digits",)
+        )
     files = {f"pics/{i}.png": text_of(_original("PNG", "RGB", 1)) for i in range(3)} | {f"pics/bad.{end}": picture}
     more = [a for a in ("dataset.skip_damaged=true", "dataset.cache=here", "dataset.channels=1") if rng.random() < 0.25]
     if rng.random() < 0.1:
-        more.append(rng.choice(("dataset.range=[0,100]", "dataset.range=full", "dataset.crop=none", "dataset.size=[8,16]")))
+        more.append(
+            rng.choice(("dataset.range=[0,100]", "dataset.range=full", "dataset.crop=none", "dataset.size=[8,16]"))
+        )
     if not any("size" in m for m in more):
         more.append("dataset.size=8")
     small = ("model=unet_tiny", "model.channels=8", "dataset.val_fraction=0")
@@ -52,7 +56,11 @@ def _original(format_: str, mode: str, frames: int) -> bytes:
     else:
         pages = [p.convert(mode) for p in pages]
     file = io.BytesIO()
-    many = {"save_all": True, "append_images": pages[1:]} if frames > 1 and format_ in ("GIF", "TIFF", "WEBP", "PNG") else {}
+    many = (
+        {"save_all": True, "append_images": pages[1:]}
+        if frames > 1 and format_ in ("GIF", "TIFF", "WEBP", "PNG")
+        else {}
+    )
     pages[0].save(file, format_, **many)
     return file.getvalue()
 
@@ -100,7 +108,9 @@ def _sealed(rng: Random, raw: bytes) -> bytes:
         j = rng.randrange(len(body))
         chunks[i] = (name, body[:j] + bytes([rng.randrange(256)]) + body[j + 1 :])
     else:
-        name = rng.choice((b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"IEND"))
+        name = rng.choice(
+            (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"IEND")
+        )
         chunks.insert(i, (name, bytes(rng.randrange(256) for _ in range(rng.choice((0, 4, 26))))))
     packed = (struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks)
     return raw[:8] + b"".join(packed)

@@ -6,7 +6,9 @@ used torch's threads: `python -m tests.torture.fuzz`, not inside pytest.
 
 import base64
 import contextlib
+import copy
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -85,7 +87,10 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="ddpm-torture-"))
         _prepare_environment(self.folder)
         _import_all()
+        _keep_shipped_yaml()
         _make_runs(self.folder / "runs")
+        gc.collect()
+        gc.freeze()  # forks do not touch, and so not copy, what is there already
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -246,16 +251,40 @@ def _prepare_environment(folder: Path) -> None:
 
 
 def _import_all() -> None:
+    """All that a command imports or derives from the source of the program, so that no fork does it again."""
     import torch
+    import torch._dynamo  # the first optimizer imports it
     from sklearn.datasets import load_digits
 
     import ddpm_cli
+    from ddpm_cli.early import _definitions
 
     torch.set_num_threads(1)
     load_digits()
     for module in pkgutil.walk_packages(ddpm_cli.__path__, "ddpm_cli."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+        _definitions(module.name)
+
+
+def _keep_shipped_yaml() -> None:
+    """Parse the files of conf/ once; files of other content are parsed as always."""
+    import yaml
+    from omegaconf._utils import get_yaml_loader
+
+    original: Any = yaml.load
+    paths = (ROOT / "conf").rglob("*.yaml")
+    known = {text: original(text, get_yaml_loader()) for text in (p.read_text(encoding="utf-8") for p in paths)}
+
+    def load(stream: Any, *arguments: Any, **options: Any) -> Any:
+        if hasattr(stream, "seek"):
+            at, text = stream.tell(), stream.read()
+            if text in known:
+                return copy.deepcopy(known[text])
+            stream.seek(at)
+        return original(stream, *arguments, **options)
+
+    yaml.load = load
 
 
 def _make_runs(folder: Path) -> None:

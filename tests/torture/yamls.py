@@ -7,10 +7,56 @@ from .lines import CONF, NETWORK, TINY, groups
 from .server import Case, text_of
 
 VALUES = ["null", "true", "[]", "{}", "[1, 2]", "{a: 1}", "-1", "0", "1e3", "1.5", ".nan", ".inf", "x", "''", "???"]
-VALUES += ["${nothing}", "${seed}", "&a x", "*a", "!!python/object:os.x {}", "!!int x", "2026-01-01", "0o17", "1:30", "|", ">"]
-VALUES += ["builtins.dict", "collections.OrderedDict", "math.sqrt", "ddpm_cli.nothing.X", "torch.optim.Adam", "no", "@", "%"]
-JUNK = ["\t", "- x", "a: b: c", "---", "...", "<<: *a", "? a", "defaults: [x]", "defaults:", "  - _self_", "# @package _group_"]
-JUNK += ["_target_: builtins.dict", "x: 1", ": ", "{", "]", "'", '"', "\ufeff", "%YAML 9", "_partial_: maybe", "é: ü", "1: 2"]
+VALUES += [
+    "${nothing}",
+    "${seed}",
+    "&a x",
+    "*a",
+    "!!python/object:os.x {}",
+    "!!int x",
+    "2026-01-01",
+    "0o17",
+    "1:30",
+    "|",
+    ">",
+]
+VALUES += [
+    "builtins.dict",
+    "collections.OrderedDict",
+    "math.sqrt",
+    "ddpm_cli.nothing.X",
+    "torch.optim.Adam",
+    "no",
+    "@",
+    "%",
+]
+JUNK = [
+    "\t",
+    "- x",
+    "a: b: c",
+    "---",
+    "...",
+    "<<: *a",
+    "? a",
+    "defaults: [x]",
+    "defaults:",
+    "  - _self_",
+    "# @package _group_",
+]
+JUNK += [
+    "_target_: builtins.dict",
+    "x: 1",
+    ": ",
+    "{",
+    "]",
+    "'",
+    '"',
+    "\ufeff",
+    "%YAML 9",
+    "_partial_: maybe",
+    "é: ü",
+    "1: 2",
+]
 
 
 def generate(rng: Random) -> Case:
@@ -55,7 +101,9 @@ def _changed(rng: Random, text: str) -> str:
     elif kind == "value":
         lines[at] = re.sub(r":\s.*|- .*", lambda m: m[0][:2] + rng.choice(VALUES), lines[at], count=1)
     elif kind == "key":
-        lines[at] = re.sub(r"[\w/]+", lambda m: rng.choice([m[0] + "x", "x", "1", "null", "", "a.b", "_x_"]), lines[at], 1)
+        lines[at] = re.sub(
+            r"[\w/]+", lambda m: rng.choice([m[0] + "x", "x", "1", "null", "", "a.b", "_x_"]), lines[at], count=1
+        )
     elif kind == "junk":
         lines.insert(at, rng.choice(["", "  "]) + rng.choice(JUNK))
     elif kind == "swap":
