@@ -76,14 +76,15 @@ def bind(
     Raises:
         ConfigError: an unknown or missing key, or a wrong type.
     """
-    signature, hints, prefix = inspect.signature(target), _hints(target), f"{key}." if key else ""
+    signature, hints, prefix = _signature(target, key), _hints(target), f"{key}." if key else ""
     arguments = dict(given)
     for name, value in options.items():
         if name not in signature.parameters or name in given:
-            if _accepts_any_keyword(signature) and name not in given:
+            if _accepts_any_keyword(signature) and name not in given and isinstance(name, str):
                 arguments[name] = value
                 continue
-            raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, _options(signature, given))}")
+            options_left = [n for n in signature.parameters if n not in given and n != "self"]
+            raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, options_left)}")
         arguments[name] = _convert(value, hints.get(name, Any), f"{prefix}{name}", trust)
     if not partial:
         for name, p in signature.parameters.items():
@@ -91,10 +92,6 @@ def bind(
             if required and name not in arguments:
                 raise ConfigError(f"{prefix}{name}: is missing; set it")
     return arguments
-
-
-def _options(signature: inspect.Signature, given: Collection[str]) -> list[str]:
-    return [n for n in signature.parameters if n not in given and n != "self"]
 
 
 def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
@@ -138,10 +135,17 @@ def _refusal(path: str, package: str, key: str) -> str:
 
 def suggest(name: str, allowed: Sequence[str]) -> str:
     """`; did you mean 'steps'?` or `; allowed: ...`."""
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
+
+
+def _signature(target: Callable[..., Any], key: str) -> inspect.Signature:
+    try:
+        return inspect.signature(target)
+    except ValueError as error:  # some classes that are not written in Python
+        raise ConfigError(f"{key}._target_: {error}, so its options cannot be checked; name another class") from error
 
 
 def _accepts_any_keyword(signature: inspect.Signature) -> bool:

@@ -1,5 +1,7 @@
 """Building objects from config nodes: every key is bound to the signature, every error names its key."""
 
+from typing import Any
+
 import pytest
 
 from ddpm_cli.build import bind, build
@@ -101,3 +103,14 @@ def test_bind_checks_plain_functions() -> None:
         bind(command, {"n": "3", "out": None}, config={})
     with pytest.raises(ConfigError, match=r"^m: is not an option; allowed: n, out$"):
         bind(command, {"n": 3, "m": 1, "out": None}, config={})
+
+
+def test_a_key_that_is_a_number_is_no_option() -> None:
+    node: dict[Any, Any] = {"_target_": "ddpm_cli.diffusion.samplers.ddim.DDIM", 1: True}
+    with pytest.raises(ConfigError, match=r"^sampler\.1: is not an option"):
+        build(node, "sampler")
+
+
+def test_a_class_without_a_signature_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^guidance\._target_: no signature found .*; name another class$"):
+        build({"_target_": "collections.OrderedDict"}, "guidance")

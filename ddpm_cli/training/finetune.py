@@ -97,7 +97,9 @@ def _copy(module: nn.Module, tensors: Mapping[str, Tensor], old: Sequence[str], 
     left_out = []
     for name, target in module.state_dict().items():
         found = tensors.get(name)
-        by_class = found is not None and found.ndim and target.ndim and (len(found), len(target)) == (len(old), len(new))
+        by_class = (
+            found is not None and found.ndim and target.ndim and (len(found), len(target)) == (len(old), len(new))
+        )
         if found is not None and by_class and list(old) != list(new) and found.shape[1:] == target.shape[1:]:
             rows = [(i, old.index(label)) for i, label in enumerate(new) if label in old]
             for i, k in rows:

@@ -20,10 +20,10 @@ class Counted:
     """The least that can be saved."""
 
     seconds = 0.0
-    best: Mapping[str, Any] = {}
 
-    def __init__(self, step: int):
+    def __init__(self, step: int, best: int | None = None):
         self.step = step
+        self.best: Mapping[str, Any] = {} if best is None else {"step": best}
 
     def notes(self) -> dict[str, Any]:
         return {}
@@ -55,3 +55,11 @@ def test_older_checkpoints_are_removed_after_the_new_one_is_valid(
     names = [name for _, *names in calls for name in names]
     assert names.index("step_00000001.safetensors") > names.index("step_00000003.json")
     assert names[-1] == "step_00000001.json"
+
+
+@pytest.mark.parametrize(("best_by", "left"), [("val_loss", {1, 3, 4}), (None, {3, 4})])
+def test_the_best_checkpoint_stays(best_by: str | None, left: set[int], tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        for step in (1, 2, 3, 4):
+            run.save(Counted(step, best=1), 2, best_by)
+        assert checkpoint.steps_in(run.checkpoints) == left

@@ -31,7 +31,7 @@ CODE = ("test_build.py::test_a_checkpoint_cannot_name_other_code",)
 PLACE = ("test_build.py::test_a_checkpoint_names_only_what_conf_names_in_the_same_place",)
 FOREIGN = ("test_ours.py::test_no_command_touches_the_files_of_others",)
 FIXED = ("commands/test_train.py::test_settings_that_cannot_change_on_resume",)
-BEST = ("commands/test_train.py::test_best_by_keeps_the_best",)
+BEST = ("runs/test_directory.py::test_the_best_checkpoint_stays",)
 
 FAULTS = [
     # how files are written
@@ -105,6 +105,7 @@ FAULTS = [
         ("runs/test_directory.py::test_older_checkpoints_are_removed_after_the_new_one_is_valid",),
     ),
     Fault("the best one is pruned", RETENTION, "if step != keep:", "if step != -1:", BEST),
+    Fault("the best step is not told", DIRECTORY, 'state.best.get("step") if best_by else None', "None", BEST),
     Fault(
         "pruning counts damaged ones",
         RETENTION,
@@ -301,7 +302,7 @@ FAULTS = [
         "data/cache_key.py",
         '"/".join(file.parts[depth:])), size, time)',
         '"/".join(file.parts[depth:])), 0, time)',
-        ("data/test_cache.py::test_changed_pictures_are_decoded_again_and_replace_the_old_cache",),
+        ("data/test_cache.py::test_a_cache_is_for_files_of_the_same_size_and_time",),
     ),
     Fault(
         "held-out pictures by number",

@@ -20,9 +20,9 @@ from .shrink import kind_of, shrunk
 
 KINDS = {"lines": lines, "yaml": yamls, "checkpoints": checkpoints, "pictures": pictures}
 KEPT = Path(__file__).parent / "kept"
-SHORT = 100
+SHORT = 25
 """Cases of each kind in the ordinary tests."""
-SAME = 3
+SAME = 1
 """Failures of one kind that are shrunk and shown; more are only counted."""
 
 
@@ -81,7 +81,7 @@ def run(kind: str, seed: int, numbers: range, server: Server) -> Tally:
         if outcome.problem and tally.failed[kind_of(outcome)] <= SAME:
             failed.append((number, outcome))
             say(f"failed: case={number}: {outcome.problem}")
-        if tally.codes.total() % 500 == 0:
+        if tally.codes.total() % 250 == 0:
             say(f"{kind}: {tally}")
     say(f"{kind}: {tally}")
     for number, outcome in failed:
@@ -98,7 +98,7 @@ def say(line: str) -> None:
 def main(arguments: list[str]) -> int:
     options = dict(a.split("=", 1) for a in arguments if "=" in a)
     seed = int(options.get("seed", 0))
-    with Server() as server:
+    with Server(int(options.get("at_once", 2))) as server:
         if "kept" in arguments:
             failed = [o for o in server.outcomes(kept()) if o.problem]
             for outcome in failed:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .server import Case, Outcome, bytes_of, text_of
 
-MOST = 150
+MOST = 80
 """Runs that a case is worth."""
 
 
