@@ -162,7 +162,8 @@ def _hints(target: Any) -> dict[str, Any]:
 
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
     """`value` converted to the type `hint`. Raises ConfigError if that is not possible."""
-    if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
+    base = is_dataclass(hint) and inspect.isabstract(hint)  # the value must name a class that derives from it
+    if isinstance(value, Mapping) and get_origin(hint) is not Mapping and ("_target_" in value or base):
         return build(value, key, trust=trust)
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, bind(hint, value, key, trust=trust), key)
@@ -249,11 +250,8 @@ def _fit(value: Any, hint: Any) -> tuple[bool, Any]:
         return _fit_sequence(value, origin, args)
     if isinstance(value, Mapping):  # nodes with a _target_ are built before, so this is a plain dict
         return origin in (dict, Mapping) or hint in (dict, Mapping), value
-    return (isinstance(value, hint), value) if _is_plain_class(hint) else (not isinstance(value, str), value)
-
-
-def _is_plain_class(hint: Any) -> bool:
-    return isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    plain_class = isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    return (isinstance(value, hint), value) if plain_class else (not isinstance(value, str), value)
 
 
 def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:

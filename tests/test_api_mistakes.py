@@ -84,7 +84,7 @@ def test_numbers_of_numpy_and_paths_are_fine(run: Generator) -> None:
     other = run.sample(n=np.int64(2), seed=np.uint8(3), label=np.int32(1), **FEW)
     assert np.array_equal(plain.pixels, other.pixels)
     assert ddpm_cli.load(Path("run")).path == run.path
-    assert ddpm_cli.load("run", trust=("mine",)).trusted == {"ddpm_cli", "mine"}
+    assert ddpm_cli.load("run", trust=("mine",)).trusted == {"mine"}
 
 
 def test_derivatives_are_on_where_they_are_needed(run: Generator) -> None:

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, out_of_memory
 from ..files import replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
@@ -255,6 +255,20 @@ def steps_in(folder: Path) -> set[int]:
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, which is removed."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Raises CheckpointError for an error inside: a value is missing, unknown or of another kind than a run saves."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path}: does not have what this run saves ({reason}); restore it or use another checkpoint"
+        ) from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

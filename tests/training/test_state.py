@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from ddpm_cli.diffusion.target import V
+from ddpm_cli.errors import CheckpointError
 from ddpm_cli.objectives.denoising import Denoising
 from ddpm_cli.objectives.times import Importance
 from ddpm_cli.runs import checkpoint
@@ -41,3 +43,17 @@ def test_all_that_changes_is_saved_and_restored(tmp_path: Path) -> None:
     assert one.steps(2) == two.steps(2)
     before, after = one.state.tensors(), two.state.tensors()
     assert all(before[name].equal(after[name]) for name in before)
+
+
+@pytest.mark.parametrize("change", ["name", "period"])
+def test_a_checkpoint_with_other_values_is_one_line(change: str, tmp_path: Path) -> None:
+    """Only a stranger writes one: its digests fit."""
+    state = training().state
+    tensors, notes = dict(state.tensors()), state.notes()
+    if change == "name":
+        tensors["optimizer.nothing.exp_avg"] = torch.zeros(1)
+    else:
+        notes["period"] = {"totals": 0.0}
+    saved = checkpoint.save(tmp_path, 1, tensors, {"seconds": 0.0, "config": {}, **notes})
+    with pytest.raises(CheckpointError, match="does not have what this run saves"):
+        state.load(saved)
