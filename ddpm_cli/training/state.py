@@ -81,8 +81,12 @@ class TrainState:
             self._load_optimizer(with_prefix(tensors, "optimizer."))
             self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
             self.best = dict(checkpoint.manifest.get("best", {}))
-            self.period = Period(**checkpoint.manifest.get("period", {}))
+            if self.best:
+                self.best |= {"step": int(self.best["step"]), "value": float(self.best["value"])}
+            period = checkpoint.manifest.get("period", {})
+            self.period = Period(float(period.get("total", 0.0)), int(period.get("steps", 0)))
             self.chosen = dict(checkpoint.manifest.get("chosen", {}))
+            int(self.chosen.get("micro_batch_size") or 0)
 
     def choose_best_by(self, measured_by: str | None) -> None:
         """Forget a best checkpoint that was chosen by another metric: the values cannot be compared."""

@@ -171,8 +171,9 @@ def verdict(case: Case, code: int, out: str, err: str, parts: list[str]) -> str 
         return f"{len(lines)} lines of error for exit code {code}: {_last(err)}"
     if not code and lines:
         return f"exit code 0 with an error: {lines[0]}"
-    if any(kind in err for kind in ("Warning: ", "RuntimeWarning", "UserWarning")):
-        return f"a warning of a library: {next(line for line in err.splitlines() if 'Warning' in line)}"
+    warned = [line for line in err.splitlines() if "Warning: " in line and "hydra" not in line]  # Hydra may advise
+    if warned:
+        return f"a warning of a library: {warned[0]}"
     return f"leaves {parts[0]}" if parts else None
 
 

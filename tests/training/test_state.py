@@ -1,6 +1,7 @@
 """Everything that changes while a model trains is in its checkpoints."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,15 +46,23 @@ def test_all_that_changes_is_saved_and_restored(tmp_path: Path) -> None:
     assert all(before[name].equal(after[name]) for name in before)
 
 
-@pytest.mark.parametrize("change", ["name", "period"])
-def test_a_checkpoint_with_other_values_is_one_line(change: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"period": {"total": {}}},
+        {"best": {"step": 1}},
+        {"best": {"step": 1, "value": []}},
+        {"chosen": {"micro_batch_size": "x"}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_other_values_is_one_line(change: dict[str, Any], tmp_path: Path) -> None:
     """Only a stranger writes one: its digests fit."""
     state = training().state
-    tensors, notes = dict(state.tensors()), state.notes()
-    if change == "name":
+    tensors, notes = dict(state.tensors()), state.notes() | change
+    if not change:
         tensors["optimizer.nothing.exp_avg"] = torch.zeros(1)
-    else:
-        notes["period"] = {"totals": 0.0}
     saved = checkpoint.save(tmp_path, 1, tensors, {"seconds": 0.0, "config": {}, **notes})
     with pytest.raises(CheckpointError, match="does not have what this run saves"):
         state.load(saved)
