@@ -14,7 +14,7 @@ from functools import cache, partial, wraps
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
-from .kinds import has_options, is_kind
+from .kinds import described, has_options, is_kind
 from .text import PathText, home
 from .trust import ALIASES, module_at, shipped_targets
 
@@ -79,14 +79,15 @@ def bind(
     Raises:
         ConfigError: an unknown or missing key, or a wrong type.
     """
-    signature, hints, prefix = inspect.signature(target), _hints(target), f"{key}." if key else ""
+    signature, hints, prefix = _signature(target, key), _hints(target), f"{key}." if key else ""
     arguments = dict(given)
     for name, value in options.items():
         if name not in signature.parameters or name in given:
-            if _accepts_any_keyword(signature) and name not in given:
+            if _accepts_any_keyword(signature) and name not in given and isinstance(name, str):
                 arguments[name] = value
                 continue
-            raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, _options(signature, given))}")
+            options_left = [n for n in signature.parameters if n not in given and n != "self"]
+            raise ConfigError(f"{prefix}{name}: is not an option{suggest(name, options_left)}")
         arguments[name] = _convert(value, hints.get(name, Any), f"{prefix}{name}", trust)
     if not partial:
         for name, p in signature.parameters.items():
@@ -94,10 +95,6 @@ def bind(
             if required and name not in arguments:
                 raise ConfigError(f"{prefix}{name}: is missing; set it")
     return arguments
-
-
-def _options(signature: inspect.Signature, given: Collection[str]) -> list[str]:
-    return [n for n in signature.parameters if n not in given and n != "self"]
 
 
 def locate(path: str, key: str, trust: Collection[str] | None) -> Callable[..., Any]:
@@ -141,10 +138,17 @@ def _refusal(path: str, package: str, key: str) -> str:
 
 def suggest(name: str, allowed: Sequence[str]) -> str:
     """`; did you mean 'steps'?` or `; allowed: ...`."""
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
+
+
+def _signature(target: Callable[..., Any], key: str) -> inspect.Signature:
+    try:
+        return inspect.signature(target)
+    except ValueError as error:  # some classes that are not written in Python
+        raise ConfigError(f"{key}._target_: {error}, so its options cannot be checked; name another class") from error
 
 
 def _accepts_any_keyword(signature: inspect.Signature) -> bool:
@@ -161,7 +165,8 @@ def _hints(target: Any) -> dict[str, Any]:
 
 def _convert(value: Any, hint: Any, key: str, trust: Collection[str] | None) -> Any:
     """`value` converted to the type `hint`. Raises ConfigError if that is not possible."""
-    if isinstance(value, Mapping) and "_target_" in value and get_origin(hint) is not Mapping:
+    base = is_dataclass(hint) and inspect.isabstract(hint)  # the value must name a class that derives from it
+    if isinstance(value, Mapping) and get_origin(hint) is not Mapping and ("_target_" in value or base):
         built = build(value, key, trust=trust)
         if not is_kind(built, hint):
             raise ConfigError(f"{key}._target_: {value['_target_']} cannot be used here; choose one of the group")
@@ -177,7 +182,7 @@ def fitted(value: Any, hint: Any, key: str) -> Any:
     """A plain `value` converted to the type `hint`. Raises ConfigError, naming `key`, if that is not possible."""
     fits, result = _fit(value, hint)
     if not fits:
-        raise ConfigError(f"{key}: must be {_describe(hint)}, got {value!r}")
+        raise ConfigError(f"{key}: must be {described(hint)}, got {value!r}")
     return result
 
 
@@ -263,26 +268,6 @@ def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool,
     hints = args if fixed else [args[0] if args else Any] * len(value)
     fitted = [_fit(v, h) for v, h in zip(value, hints, strict=True)]
     return all(ok for ok, _ in fitted), (list if origin is list else tuple)(v for _, v in fitted)
-
-
-def _describe(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _describe(args[0])
-    if origin is Literal:
-        return " or ".join(repr(a) if isinstance(a, str) else str(a) for a in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(a) for a in args)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    if hint in names:
-        return names[hint]
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return f"a list of {len(args)} ({_describe(args[0])} each)"
-    if origin is not None:
-        return f"a list ({_describe(args[0])} each)" if args else "a list"
-    if is_dataclass(hint):
-        return f"a group of keys ({', '.join(f.name for f in fields(hint))})"
-    return getattr(hint, "__name__", str(hint))
 
 
 def check_seed(seed: int) -> None:

@@ -30,3 +30,24 @@ def has_options(target: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def described(hint: Any) -> str:
+    """The type `hint` in words, for messages."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return described(args[0])
+    if origin is Literal:
+        return " or ".join(repr(a) if isinstance(a, str) else str(a) for a in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(described(a) for a in args)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if hint in names:
+        return names[hint]
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"a list of {len(args)} ({described(args[0])} each)"
+    if origin is not None:
+        return f"a list ({described(args[0])} each)" if args else "a list"
+    if is_dataclass(hint):
+        return f"a group of keys ({', '.join(f.name for f in fields(hint))})"
+    return getattr(hint, "__name__", str(hint))

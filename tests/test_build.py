@@ -1,5 +1,7 @@
 """Building objects from config nodes: every key is bound to the signature, every error names its key."""
 
+from typing import Any
+
 import pytest
 
 from ddpm_cli.build import bind, build
@@ -69,8 +71,23 @@ def test_a_missing_key_is_named() -> None:
 )
 def test_a_checkpoint_cannot_name_other_code(target: str) -> None:
     """The module that defines the object decides, not the path, so names imported into our modules are refused too."""
-    with pytest.raises(ConfigError, match="refused|trust="):
+    with pytest.raises(ConfigError, match="refused|trust=|may not name"):
         build({"_target_": target}, "model", trust={"ddpm_cli"})
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("model", "torch.optim.Adam"),
+        ("optimizer", "torch.optim.LBFGS"),
+        ("sampler", "ddpm_cli.models.unet.UNet"),
+        ("objective.target", "ddpm_cli.objectives.weighting.Simple"),
+        ("trainer", "ddpm_cli.files.write_json"),
+    ],
+)
+def test_a_checkpoint_names_only_what_conf_names_in_the_same_place(key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}._target_: a stored config may not name {target} here"):
+        build({"_target_": target}, key, trust=())
 
 
 def test_trust_admits_a_named_package() -> None:
@@ -86,3 +103,14 @@ def test_bind_checks_plain_functions() -> None:
         bind(command, {"n": "3", "out": None}, config={})
     with pytest.raises(ConfigError, match=r"^m: is not an option; allowed: n, out$"):
         bind(command, {"n": 3, "m": 1, "out": None}, config={})
+
+
+def test_a_key_that_is_a_number_is_no_option() -> None:
+    node: dict[Any, Any] = {"_target_": "ddpm_cli.diffusion.samplers.ddim.DDIM", 1: True}
+    with pytest.raises(ConfigError, match=r"^sampler\.1: is not an option"):
+        build(node, "sampler")
+
+
+def test_a_class_without_a_signature_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^guidance\._target_: no signature found .*; name another class$"):
+        build({"_target_": "collections.OrderedDict"}, "guidance")

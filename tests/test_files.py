@@ -1,4 +1,4 @@
-"""Paths in advice can be typed as printed."""
+"""Files are complete or absent, and paths in advice can be typed as printed."""
 
 import errno
 import os
@@ -11,6 +11,8 @@ import pytest
 from ddpm_cli import files
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.files import override, read_json, write_atomically
+
+from .writes import recorded_writes
 
 
 @pytest.mark.parametrize(
@@ -122,3 +124,28 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(ValueError, match="no file"):
             read_json(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_a_file_is_synced_then_renamed_then_its_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut can leave an empty file under the final name, or take the name back."""
+    with recorded_writes(monkeypatch, tmp_path) as calls:
+        files.write_atomically(tmp_path / "x", lambda path: path.write_text("new"))
+    part = f".x.{os.getpid()}.part"
+    assert calls == [("sync", part), ("rename", part, "x"), ("sync", tmp_path.name)]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_json(tmp_path / "x.json", [1])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_json(tmp_path / "x.json", [2])
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_text() == "[\n  1\n]\n"

@@ -242,11 +242,15 @@ def _kept(arguments: Sequence[str]) -> set[Path]:
         folder_of(unquoted(value)) for key, _, value in assigned if key.lstrip("+") in ("run_dir", "out") and value
     )
     folders = {parent.absolute() for path in (*named, Path("outputs")) for parent in (path, *path.parents)}
-    return {Path.cwd(), *(folder for folder in folders if folder.exists())}
+    return {Path.cwd(), *(folder for folder in folders if _exists(folder))}
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110, Path.exists raises for a name that is too long
 
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
     """Remove the output folder if it is empty, and its empty parents: Hydra creates it before the command runs."""
-    while folder not in kept and folder.is_dir() and not any(folder.iterdir()):
+    while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

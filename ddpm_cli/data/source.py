@@ -1,5 +1,6 @@
 """The base class of every dataset: its YAML fields, their checks and its folder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(ABC):
     """The fields that every dataset has. Subclasses implement `load`.
 
     Args:
@@ -75,9 +76,9 @@ class Source:
             raise DataError("dataset.root: is not set; set dataset.root=FOLDER")
         return Path(home(self.root))
 
+    @abstractmethod
     def load(self, split: Split, progress: Progress | None = None) -> Images:
         """The pictures of `split`. Raises DataError if there is no such split or it cannot be read."""
-        raise NotImplementedError
 
     def chosen(self, n: int, split: Split) -> Tensor:
         """The (M,) int64 ascending indices of the pictures of `split` among the n that are not official test pictures.

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .spacing import Spacing, karras_noise, table_times, with_zero
 
+MOST_STEPS = 1_000_000
+
 
 class Schedule(Protocol):
     """The interface of a noise schedule for samplers, targets and networks."""
@@ -76,8 +78,8 @@ class DiscreteSchedule:
     zero_terminal_snr: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: must be at least 1, got {self.steps}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps: must be at least 1 and at most {MOST_STEPS:,}, got {self.steps}")
         check_shift(self.shift)
         if self.zero_terminal_snr and self.steps < 2:
             raise ValueError(f"zero_terminal_snr: needs at least 2 steps, got {self.steps}")

@@ -19,6 +19,7 @@ from ..hardware.runtime import Runtime
 from ..objectives.base import Objective
 from .bounds import MOST_PARTS, MOST_WEIGHTS, bounded
 from .checkpoint import Checkpoint
+from .identity import learns_classes
 
 Config = Mapping[str, Any]
 
@@ -52,15 +53,34 @@ def completed(config: Config, images: Images) -> dict[str, Any]:
     """`config` with the values that depend on the data: number of classes, mean and standard deviation per channel.
 
     They are needed to build the model from a checkpoint.
+
+    Raises:
+        ConfigError: the user has set one of those that follow from the dataset, and it does not fit.
     """
     node = dict(config["model"])
     if "num_classes" in node and node["num_classes"] is None:
         node["num_classes"] = images.classes
+    _check_fit(config, node, images)
     unknown = [name for name in ("mean", "std") if name in node and node[name] is None]
     if unknown:
         statistics = channel_statistics(images)
         node |= {name: statistics[name] for name in unknown}
     return {**config, "model": node}
+
+
+def _check_fit(config: Config, node: Mapping[str, Any], images: Images) -> None:
+    channels, *sides = images.shape
+    size = node.get("image_size", sides)
+    wrong = {
+        "in_channels": node.get("in_channels", channels) != channels,
+        "image_size": (list(size) if isinstance(size, list | tuple) else [size, size]) != sides,
+        "num_classes": node.get("num_classes", images.classes) < images.classes and learns_classes(config),
+    }
+    for name in (name for name in wrong if wrong[name]):
+        facts = {"in_channels": channels, "image_size": sides, "num_classes": images.classes}
+        raise ConfigError(
+            f"model.{name}: is {node[name]}, but the dataset has {facts[name]}; leave it out, the dataset sets it"
+        )
 
 
 def with_statistics(config: Config, start: Checkpoint | None) -> Config:

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, NonFiniteError, OutOfMemoryError, explain
+from ..errors import CheckpointError, NonFiniteError
 from ..files import replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
@@ -269,24 +269,6 @@ def steps_in(folder: Path) -> set[int]:
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, which is removed."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-@contextmanager
-def describing(found: Checkpoint) -> Iterator[None]:
-    """What the manifest of `found` describes is built inside.
-
-    Raises:
-        CheckpointError: it describes no model, in whatever way.
-    """
-    try:
-        yield
-    except (ArithmeticError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        if explain(error)[1] == OutOfMemoryError.code:
-            raise
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{found.manifest_path}: does not describe a model ({reason}); restore it or use another checkpoint"
-        ) from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..data.images import Images
 from ..diffusion.ode import dequantized
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..models.gmm import GMM
 from ..models.mixture import Mixture
 from .randomness import seed_of
@@ -48,9 +48,17 @@ def set_basis(module: GMM, x: Tensor) -> None:
 
 
 def start_of(mixture: Mixture) -> dict[str, Any]:
-    """Arguments that start scikit-learn's EM from `mixture`. Weights of 0, which have no logarithm, become tiny."""
+    """Arguments that start scikit-learn's EM from `mixture`. Weights of 0, which have no logarithm, become tiny.
+
+    Raises:
+        CheckpointError: it is no mixture that was fitted: a covariance cannot be inverted, or a value is not finite.
+    """
     weights = mixture.weights.cpu().double().clamp(min=1e-12)
-    precisions = torch.cholesky_inverse(mixture.factors.cpu().double())
+    factors = mixture.factors.cpu().double()
+    finite = all(bool(v.isfinite().all()) for v in (weights, mixture.means, factors))
+    if not finite or (factors.diagonal(dim1=-2, dim2=-1) <= 0).any():
+        raise CheckpointError("checkpoint: its mixture was never fitted or is damaged; use another checkpoint")
+    precisions = torch.cholesky_inverse(factors)
     return {
         "weights_init": (weights / weights.sum()).numpy(),
         "means_init": mixture.means.cpu().double().numpy(),

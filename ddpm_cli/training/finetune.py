@@ -20,8 +20,9 @@ from ..progress import plural
 from ..runs import checkpoint
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers, limits
-from ..runs.checkpoint import Checkpoint, describing, with_prefix
+from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.job import Job
+from ..runs.misfits import describing
 from ..text import printable
 from .options import TrainOptions
 from .state import TrainState

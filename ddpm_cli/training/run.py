@@ -10,10 +10,10 @@ from ..files import shown
 from ..hardware.runtime import choose_runtime
 from ..ours import is_run
 from ..runs.assemble import ModelSpec, network
-from ..runs.checkpoint import describing
 from ..runs.directory import Reporter
 from ..runs.families import family_of
 from ..runs.job import Job
+from ..runs.misfits import describing
 from .finetune import adopted, find_source
 from .options import TrainOptions
 from .session import Monitor, Outcome, Session

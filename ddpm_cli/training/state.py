@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
+from ..runs.misfits import fitting
 from .ema import EMA
 from .meter import Period
 
@@ -76,12 +77,17 @@ class TrainState:
             load_weights(self.ema.module, with_prefix(tensors, "ema.") or with_prefix(tensors, "model."), path)
         if self.times:
             load_weights(self.times, with_prefix(tensors, "times."), path)
-        self._load_optimizer(with_prefix(tensors, "optimizer."))
         self.resumed_from = checkpoint.path
-        self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
-        self.best = dict(checkpoint.manifest.get("best", {}))
-        self.period = Period(**checkpoint.manifest.get("period", {}))
-        self.chosen = dict(checkpoint.manifest.get("chosen", {}))
+        with fitting(checkpoint.path):
+            self._load_optimizer(with_prefix(tensors, "optimizer."))
+            self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
+            self.best = dict(checkpoint.manifest.get("best", {}))
+            if self.best:
+                self.best |= {"step": int(self.best["step"]), "value": float(self.best["value"])}
+            period = checkpoint.manifest.get("period", {})
+            self.period = Period(float(period.get("total", 0.0)), int(period.get("steps", 0)))
+            self.chosen = dict(checkpoint.manifest.get("chosen", {}))
+            int(self.chosen.get("micro_batch_size") or 0)
 
     def choose_best_by(self, measured_by: str | None) -> None:
         """Forget a best checkpoint that was chosen by another metric: the values cannot be compared."""

@@ -50,6 +50,14 @@ from ..conftest import TINY, Cli
             ["optimizer=sgd", "+optimizer.momentums=1"],
             "optimizer.momentums: is not an option; did you mean 'momentum'?",
         ),
+        (["~dataset._target_"], "dataset: has no _target_; choose one of the options of this config group"),
+        (["model.in_channels=3"], "model.in_channels: is 3, but the dataset has 1; leave it out"),
+        (["model.image_size=4"], "model.image_size: is 4, but the dataset has [8, 8]; leave it out"),
+        (["model.num_classes=3"], "model.num_classes: is 3, but the dataset has 10; leave it out"),
+        (["trainer.epochs=1e308"], "trainer.epochs: must be at most 1,000,000,000, got 1e+308"),
+        (["trainer.batch_size=1000000000000"], "trainer.batch_size: must be at most 1,000,000, got 1000000000000"),
+        (["trainer.samples=1000000000"], "trainer.samples: must be at most 1,000,000, got 1000000000"),
+        (["schedule.steps=1000000000"], "schedule.steps: must be at least 1 and at most 1,000,000, got 1000000000"),
         (["optimizer.betas=[2,3]"], "optimizer: Invalid beta parameter"),
         (["model=null"], "model: cannot be null; choose one of auto, "),
         (["trainer.best_by=val_loss", "dataset.val_fraction=0"], "trainer.best_by: there are no held-out images"),
@@ -57,7 +65,7 @@ from ..conftest import TINY, Cli
         (["trainer.keep_last=1"], "trainer.keep_last: must be at least 2, got 1"),
         (["trainer.ema.decay=1"], "trainer.ema.decay: must be in [0, 1), got 1"),
         (["trainer.device=tpu"], "trainer.device: there is no device 'tpu'"),
-        (["schedule.steps=0"], "schedule.steps: must be at least 1, got 0"),
+        (["schedule.steps=0"], "schedule.steps: must be at least 1 and at most 1,000,000, got 0"),
         (["sampler.steps=2000"], "sampler.steps: must be between 1 and the schedule's 1000, got 2000"),
         (
             ["dataset.size=9"],
@@ -169,6 +177,12 @@ def test_a_failed_download_names_the_files_and_the_folder(
 def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     one_error(cli, 6, "file", "train", "run_dir=file/run")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000], ids=["name", "path"])
+def test_a_name_that_is_too_long(name: str, cli: Cli, tmp_path: Path) -> None:
+    one_error(cli, 6, "File name too long", "train", f"run_dir={name}")
+    one_error(cli, 6, "File name too long", "sample", f"ckpt={name}")
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:

@@ -85,8 +85,11 @@ def test_four_steps_equal_two_steps_and_two_resumed_steps(more: list[str], cli: 
     assert not same_tensors(tmp_path / "parts" / name, tmp_path / "parts/checkpoints/step_00000002.safetensors")
 
 
-def test_validation_and_samples_do_not_change_training(cli: Cli, tmp_path: Path) -> None:
-    assert cli("train", "run_dir=plain", "trainer.steps=4", *TINY, *QUIET, "model.dropout=0.2").code == 0
+@pytest.mark.parametrize("decay", [0.9, 0])
+def test_validation_and_samples_do_not_change_training(decay: float, cli: Cli, tmp_path: Path) -> None:
+    """Without an average, the network in training is also the one that is validated and draws samples."""
+    common = ["trainer.steps=4", *TINY, *QUIET, "model.dropout=0.2", f"trainer.ema.decay={decay}"]
+    assert cli("train", "run_dir=plain", *common).code == 0
     often = [
         "trainer.sample_every=1",
         "trainer.eval_every=1",
@@ -95,7 +98,7 @@ def test_validation_and_samples_do_not_change_training(cli: Cli, tmp_path: Path)
         "sampler=ddpm",
         "sampler.steps=3",
     ]
-    assert cli("train", "run_dir=validated", "trainer.steps=4", *TINY, *often, "model.dropout=0.2").code == 0
+    assert cli("train", "run_dir=validated", *common, *often).code == 0
     name = "checkpoints/step_00000004.safetensors"
     assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "validated" / name).read_bytes()
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ddpm_cli.data import cache, cache_file, cache_store, parallel
+from ddpm_cli.data.cache_key import PictureFiles
 from ddpm_cli.data.celeba import CelebA
 from ddpm_cli.data.decode import Decoder
 from ddpm_cli.data.image_folder import ImageFolder
@@ -157,6 +158,20 @@ def test_changed_pictures_are_decoded_again_and_replace_the_old_cache(
     assert len(folder.files()) == 2 and folder.files(".npy") != [path]
     again = torch.cat(list(old.raw(10)))  # a run that uses the old cache can still read it
     assert again.equal(before)
+
+
+def test_a_cache_is_for_files_of_the_same_size_and_time(tmp_path: Path) -> None:
+    """Only the first bytes of some files are read; the others count by their sizes and times."""
+    for i in range(40):
+        picture(tmp_path / f"{i:02}.png", i)
+    files = sorted(tmp_path.iterdir())
+    stat = files[1].stat()
+    keys = [PictureFiles(tmp_path, files, Decoder((8, 8), 3)).key()]
+    for size, time in ((1, 0), (0, 1)):
+        files[1].write_bytes(files[1].read_bytes() + bytes(size))
+        os.utime(files[1], ns=(0, stat.st_mtime_ns + time))
+        keys.append(PictureFiles(tmp_path, files, Decoder((8, 8), 3)).key())
+    assert len(set(keys)) == 3 and len({key.place for key in keys}) == 1
 
 
 def test_folders_whose_files_have_the_same_sizes_and_times_have_different_caches(folder: Folder) -> None:

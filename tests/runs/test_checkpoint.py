@@ -17,6 +17,8 @@ from ddpm_cli.errors import CheckpointError, ConfigError
 from ddpm_cli.runs import checkpoint, manifest, retention
 from ddpm_cli.runs.resume import compare
 
+from ..writes import recorded_writes
+
 MANIFEST = {"seconds": 1.0, "config": {}}
 
 
@@ -119,6 +121,38 @@ def test_a_save_that_is_killed_at_any_call_leaves_a_valid_state(
     assert values[0] == (0.0 if again else None) and values[-1] == 1.0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_a_save_syncs_and_renames_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is renamed is on the disk before, and each rename before the next one."""
+    with recorded_writes(monkeypatch, tmp_path) as calls:
+        write(tmp_path, 1)
+    tensors, end = "step_00000001.safetensors", f".{os.getpid()}.part"
+    expected: list[tuple[str, ...]] = []
+    for part, name in (
+        (f"..{tensors}.new{end}", f".{tensors}.new"),
+        (f".step_00000001.json{end}", "step_00000001.json"),
+    ):
+        expected += [("sync", part), ("rename", part, name), ("sync", tmp_path.name)]
+    assert calls == [*expected, ("rename", f".{tensors}.new", tensors), ("sync", tmp_path.name)]
+
+
+def test_a_manifest_cannot_say_that_it_has_no_digest(tmp_path: Path) -> None:
+    """A changed manifest does not pass as one of the format that had no digest."""
+    saved = write(tmp_path, 1)
+    changed = {**saved.manifest, "format": 1, "seconds": 2.0}
+    saved.manifest_path.write_text(json.dumps(changed))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.load(saved.manifest_path)
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    for path in (saved.path, saved.manifest_path):
+        path.rename(path.with_name(path.name.replace("1", "9")))
+    with pytest.raises(CheckpointError, match="step_00000009.json: is damaged"):
+        checkpoint.latest(tmp_path)
+
+
 @pytest.mark.parametrize("bit", range(8))
 def test_every_flip_of_a_manifest_is_found(bit: int, tmp_path: Path) -> None:
     file = write(tmp_path, 1).manifest_path
@@ -195,6 +229,7 @@ def test_only_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
     write(tmp_path, 1)
     for mine in (".tmpdir", ".tmpnotes.txt", ".x.part"):
         (tmp_path / mine).mkdir()
+    (tmp_path / ".my_step_notes.part").write_text("mine as well")
     kept = sorted(tmp_path.iterdir())
     (tmp_path / ".tmpZEniK").write_bytes(b"half of the tensors")
     (tmp_path / ".step_00000002.json.17.part").write_text("{")

@@ -41,6 +41,7 @@ def test_an_added_picture_moves_no_other(tmp_path: Path) -> None:
     mk(tmp_path / "d", "red", 100)
     before, trained = held(tmp_path / "d"), source(tmp_path / "d").load("train")
     mk(tmp_path / "d", "red", 60, first=100)
+    mk(tmp_path / "d", "red", 7, first=-9)  # their names come first
     after = held(tmp_path / "d")
     assert before <= after and len(before) >= 2
     now = {bytes(p.numpy().tobytes()) for p in source(tmp_path / "d").load("train").pixels}

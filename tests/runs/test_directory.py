@@ -1,0 +1,65 @@
+"""A run directory is used by one process, and loses nothing while it saves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpm_cli.errors import BusyError
+from ddpm_cli.runs import checkpoint
+from ddpm_cli.runs.directory import RunDirectory
+
+from ..training.test_loop import Quiet
+from ..writes import recorded_writes
+
+
+class Counted:
+    """The least that can be saved."""
+
+    seconds = 0.0
+
+    def __init__(self, step: int, best: int | None = None):
+        self.step = step
+        self.best: Mapping[str, Any] = {} if best is None else {"step": best}
+
+    def notes(self) -> dict[str, Any]:
+        return {}
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        return {"model.w": torch.full((2,), float(self.step))}
+
+
+def test_a_folder_is_used_by_one_run(tmp_path: Path) -> None:
+    with (
+        RunDirectory(tmp_path / "run", Quiet(-1)),
+        pytest.raises(BusyError, match="another process is training here"),
+        RunDirectory(tmp_path / "run", Quiet(-1)),
+    ):
+        pass
+    with RunDirectory(tmp_path / "run", Quiet(-1)):  # the lock ends with its holder
+        pass
+
+
+def test_older_checkpoints_are_removed_after_the_new_one_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        for step in (1, 2):
+            run.save(Counted(step), 2, None)
+        with recorded_writes(monkeypatch, tmp_path) as calls:
+            run.save(Counted(3), 2, None)
+        assert checkpoint.steps_in(run.checkpoints) == {2, 3}
+    names = [name for _, *names in calls for name in names]
+    assert names.index("step_00000001.safetensors") > names.index("step_00000003.json")
+    assert names[-1] == "step_00000001.json"
+
+
+@pytest.mark.parametrize(("best_by", "left"), [("val_loss", {1, 3, 4}), (None, {3, 4})])
+def test_the_best_checkpoint_stays(best_by: str | None, left: set[int], tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        for step in (1, 2, 3, 4):
+            run.save(Counted(step, best=1), 2, best_by)
+        assert checkpoint.steps_in(run.checkpoints) == left
