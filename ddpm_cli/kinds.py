@@ -3,7 +3,8 @@
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, Union, get_args, get_origin
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 def is_kind(value: Any, hint: Any) -> bool:
