@@ -46,7 +46,7 @@ def check_early(target: str, config: Node, key: str = "") -> None:
     # the model last: it copies values of dataset and objective, whose errors must be reported under their own keys
     for name, value in sorted(config.items(), key=lambda item: item[0] == "model"):
         path = f"{key}.{name}" if key else str(name)
-        if names is not None and name not in names:
+        if key and names is not None and name not in names:
             raise ConfigError(f"{path}: is not an option{suggest(str(name), [n for n in names if n not in GIVEN])}")
         if path == RATE:
             _check_rate(value)

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from ddpm_cli.build import build
-from ddpm_cli.early import check_early
+from ddpm_cli.early import _names, check_early
 from ddpm_cli.errors import ConfigError
+from ddpm_cli.trust import conf_dir
 
 WRONG = [
     ("ddpm_cli.training.plan.Plan", "steps", "many"),
@@ -68,11 +70,10 @@ def test_an_interpolated_value_is_reported_under_the_key_that_it_comes_from() ->
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        ("torch.optim.Adam", "lr"),  # another package's source is not read
+        ("torch.optim.Adam", "lr"),  # the type is one of torch
         ("my_package.Thing", "size"),
         ("ddpm_cli.nowhere.Thing", "size"),
         ("ddpm_cli.models.unet.NoSuchNet", "channels"),
-        ("ddpm_cli.models.unet.UNet", "chanels"),  # unknown keys are reported by `build`
         ("ddpm_cli.objectives.denoising.Denoising", "target"),  # its type is a class
         ("nothing", "size"),
         ("ddpm_cli.diffusion.guidance.ByClassifier", "classifier"),  # a path of older versions
@@ -80,3 +81,27 @@ def test_an_interpolated_value_is_reported_under_the_key_that_it_comes_from() ->
 )
 def test_values_that_the_source_cannot_check_are_accepted(target: str, name: str) -> None:
     check_early("ddpm_cli.commands.train.Options", {"node": {"_target_": target, name: "x"}})
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "meant"),
+    [
+        ("ddpm_cli.models.unet.UNet", "chanels", "channels"),
+        ("ddpm_cli.diffusion.schedule.LinearSchedule", "stepz", "steps"),
+        ("ddpm_cli.diffusion.samplers.heun.Heun", "s_chrun", "s_churn"),  # a field of the class in between
+        ("ddpm_cli.training.muon.Muon", "momentums", "momentum"),
+        ("torch.optim.SGD", "momentums", "momentum"),
+    ],
+)
+def test_an_unknown_option_is_reported_as_when_building(target: str, name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^node.{name}: is not an option; did you mean '{meant}'\?$"):
+        check_early("ddpm_cli.commands.train.Options", {"node": {"_target_": target, name: 1}})
+
+
+def test_every_shipped_option_is_known() -> None:
+    """The source is read as Python reads it: no option of conf/ is refused."""
+    for path in sorted(conf_dir().glob("*/*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        if isinstance(node, dict) and "_target_" in node:
+            known = _names(str(node["_target_"]))
+            assert known is None or {*node} - {"_target_", "_partial_", "defaults"} <= {*known}, path

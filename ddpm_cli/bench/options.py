@@ -12,7 +12,7 @@ from ..diffusion.samplers import Sampler
 from ..diffusion.schedule import Schedule
 from ..objectives.base import Objective
 from ..runs.loggers import LoggerChoice, choices_of
-from ..sampling.run_sampler import without_run
+from ..sampling.run_sampler import RunSampler, without_run
 from ..text import NameText, PathText
 from ..training.plan import Plan
 from .windows import Stopwatch
@@ -32,7 +32,7 @@ class ComposedOptions:
     schedule: Schedule
     weighting: Node
     times: Node
-    sampler: Sampler
+    sampler: Sampler | RunSampler
     guidance: Node
     trainer: Plan
     model: Node

@@ -37,8 +37,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             data = _bytes(file.read, math.prod(shape))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
-    if data is None or min(shape) < 0:
-        raise DataError(f"{path}: is truncated or too long for its header; {advice}")
+    if data is None or min(shape) < 1:
+        raise DataError(f"{path}: is empty, truncated or too long for its header; {advice}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 

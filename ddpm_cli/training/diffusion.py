@@ -10,6 +10,8 @@ from torch import Tensor
 from ..data.images import Images
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.generate import generate
+from ..diffusion.guidance import Guidance
+from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
 from ..render.heading import headings
 from ..render.pixels import columns_by_class
@@ -28,10 +30,18 @@ class DiffusionSession(Session):
     name = "a diffusion model"
     draws = True
 
+    @property
+    def _sampler(self) -> Sampler:
+        return cast(Sampler, self.options.sampler)  # the options have put one in the place of sampler=run
+
+    @property
+    def _guidance(self) -> Guidance:
+        return cast(Guidance, self.options.guidance)
+
     def check(self) -> None:
         model = cast(Denoiser, self.model)
-        check(model, self.options.sampler)
-        chosen = self.options.guidance
+        check(model, self._sampler)
+        chosen = self._guidance
         if self.job.sets("guidance") and chosen != usable(chosen, self._can_be_guided(model)):
             raise ConfigError(
                 "guidance: cfg needs a class-conditional model with objective.label_dropout above 0; use guidance=none"
@@ -39,7 +49,7 @@ class DiffusionSession(Session):
 
     def started(self, directory: RunDirectory, state: TrainState, images: Images) -> None:
         guided = self._can_be_guided(cast(Denoiser, self.spec.wrap(state.weights)))
-        if self.options.guidance != usable(self.options.guidance, guided):
+        if self._guidance != usable(self._guidance, guided):
             log.info("guidance: none, as this model does not learn classes")
 
     def labels(self, live: LiveRun, n: int) -> Tensor | None:
@@ -67,8 +77,8 @@ class DiffusionSession(Session):
         return f"draw samples with ddpm sample {self.ckpt}{' sampler=ddpm sampler.variance=learned' if learned else ''}"
 
     def _generate(self, live: LiveRun, n: int, labels: Tensor | None, batch_size: int) -> Tensor:
-        model, sampler, shape = cast(Denoiser, live.model), self.options.sampler, live.images.shape
-        guidance = usable(self.options.guidance, self._can_be_guided(model))
+        model, sampler, shape = cast(Denoiser, live.model), self._sampler, live.images.shape
+        guidance = usable(self._guidance, self._can_be_guided(model))
         drawn = generate(model, sampler, shape, range(n), labels, batch_size=batch_size, guidance=guidance)
         return torch.cat(list(drawn))
 

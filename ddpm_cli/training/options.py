@@ -16,8 +16,9 @@ from ..errors import ConfigError
 from ..objectives.base import Objective
 from ..runs.job import Job
 from ..runs.loggers import LoggerChoice, choices_of
-from ..sampling.run_guidance import in_training
-from ..sampling.run_sampler import without_run
+from ..sampling.guidance import ClassifierGuidance
+from ..sampling.run_guidance import RunGuidance, in_training
+from ..sampling.run_sampler import RunSampler, without_run
 from ..text import NameText, PathText
 from .plan import Plan
 
@@ -39,11 +40,11 @@ class TrainOptions:
     schedule: Schedule
     weighting: Node
     times: Node
-    sampler: Sampler
+    sampler: Sampler | RunSampler
     trainer: Plan
     model: Node
     dataset: Source
-    guidance: Guidance = field(default_factory=Unguided)
+    guidance: Guidance | ClassifierGuidance | RunGuidance = field(default_factory=Unguided)
     logger: Mapping[str, Node] = field(default_factory=dict)
     trust: list[NameText] = field(default_factory=list)
     debug: bool = False
