@@ -34,7 +34,7 @@ NAMES = {
     "execv",
     "posix_spawn",
 }
-STARTS = {"bench/startup.py": "subprocess.run"}
+STARTS = {"bench/startup.py": "subprocess.run", "verification/selftest.py": "subprocess.Popen"}
 """The only place that starts a process: `ddpm bench what=startup` starts this program itself."""
 LOADS = {"evaluation/extractor.py": 1}
 """The only `torch.load`: of weights whose digest is known, with weights_only=True."""

@@ -58,8 +58,7 @@ def train(
         _set_rates(state, rates, factor)
         logs = update(objective, model, state, batch, course.plan, seed)
         skipped.count(state.step, bool(logs))
-        if logs:
-            meter.add(logs, len(batch.x))
+        meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
         status = pauses.status_after_step()

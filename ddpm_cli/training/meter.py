@@ -24,7 +24,9 @@ class Meter:
         self._since = time.perf_counter()
 
     def add(self, logs: Mapping[str, Tensor], images: int) -> None:
-        """Add the values of a step; every step must have the same names."""
+        """Add the values of a step; every step must have the same names, or none if it was skipped."""
+        if not logs:
+            return
         values = torch.stack([v.detach().float() for v in logs.values()])
         self.sums, self.names = (self.sums + values if self.steps else values), list(logs)
         self.steps += 1
