@@ -113,7 +113,6 @@ def test_a_key_that_is_a_number_is_no_option() -> None:
 
 def test_a_class_without_a_signature_is_refused() -> None:
     with pytest.raises(
-        ConfigError,
-        match=r"^guidance\._target_: collections.OrderedDict cannot be called with options; name a class or a function$",
+        ConfigError, match=r"^guidance\._target_: collections.OrderedDict cannot be called with options"
     ):
         build({"_target_": "collections.OrderedDict"}, "guidance")
