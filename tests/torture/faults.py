@@ -117,8 +117,8 @@ FAULTS = [
     Fault(
         "the .part files of others are removed",
         "files.py",
-        'r"\\..+\\.\\d+\\.part", leftover.name) and leftover.is_file()',
-        'r".*", leftover.name)',
+        'r"\\.(.+)\\.\\d+\\.part", leftover.name)',
+        'r".(.*)", leftover.name)',
         LEFTOVERS,
     ),
     # what a checkpoint is worth
@@ -283,7 +283,7 @@ FAULTS = [
     ),
     Fault(
         "rows beyond the checkpoint stay",
-        DIRECTORY,
+        "runs/logs.py",
         'and row["step"] <= step:',
         "and True:",
         ("commands/test_train.py::test_metrics_beyond_the_checkpoint_are_dropped",),

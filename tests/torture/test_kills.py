@@ -19,9 +19,9 @@ def torture(*arguments: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
 def test_kills_at_random_lose_nothing() -> None:
-    assert " 0 wrong" in torture("what=random", "n=4", "cases=diffusion,sample")
+    assert " 0 wrong" in torture("what=random", "n=3", "cases=diffusion,sample")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_kills_at_system_calls_lose_nothing() -> None:
-    assert "4 trials, 4 killed, 0 wrong" in torture("what=calls", "n=2", "cases=diffusion,sample", "seed=1")
+    assert "2 trials, 2 killed, 0 wrong" in torture("what=calls", "n=1", "cases=diffusion,sample", "seed=1")
