@@ -79,7 +79,7 @@ def bind(
     Raises:
         ConfigError: an unknown or missing key, or a wrong type.
     """
-    signature, hints, prefix = _signature(target, key), _hints(target), f"{key}." if key else ""
+    signature, hints, prefix = inspect.signature(target), _hints(target), f"{key}." if key else ""
     arguments = dict(given)
     for name, value in options.items():
         if name not in signature.parameters or name in given:
@@ -142,13 +142,6 @@ def suggest(name: str, allowed: Sequence[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; allowed: {', '.join(sorted(allowed))}" if allowed else ""
-
-
-def _signature(target: Callable[..., Any], key: str) -> inspect.Signature:
-    try:
-        return inspect.signature(target)
-    except ValueError as error:  # some classes that are not written in Python
-        raise ConfigError(f"{key}._target_: {error}, so its options cannot be checked; name another class") from error
 
 
 def _accepts_any_keyword(signature: inspect.Signature) -> bool:

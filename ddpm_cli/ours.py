@@ -81,9 +81,13 @@ def check_signed(path: Path, key: str) -> None:
         raise ConfigError(f"{key}: {shown(path)} was not written by this program; name another file")
 
 
-def is_signed(path: Path) -> bool:
-    """Whether the file has our signature. Raises OSError."""
-    return SIGNATURE in path.read_bytes()
+def is_signed(path: Path, most: int = -1) -> bool:
+    """Whether the file, or its first `most` bytes, have our signature. A file that cannot be read has none."""
+    try:
+        with path.open("rb") as file:
+            return SIGNATURE in file.read(most)
+    except OSError:
+        return False
 
 
 def check_folder(folder: Path, marker: str, key: str) -> None:

@@ -18,6 +18,8 @@ SUFFIXES = (
 )  # fmt: skip
 """Files with these suffixes are meant to be pictures; of others, the first bytes decide."""
 _IGNORED = {"__MACOSX", "Icon\r", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
+HEAD_OF_GIF = 4096
+"""Bytes in which a GIF of ours has its signature: it follows the colours of the first frame."""
 _NAMED = 3
 """Names in one line."""
 
@@ -146,7 +148,7 @@ def _file(found: Found, path: Path, entry: "os.DirEntry[str]") -> None:
         found.others["broken link"] += 1
     elif not entry.is_file():
         found.others["device or pipe"] += 1
-    elif suffix == ".gif" and is_signed(path):
+    elif suffix == ".gif" and is_signed(path, HEAD_OF_GIF):
         found.ours += 1
     elif suffix in SUFFIXES and suffix != ".avif":
         found.pictures.append(path)

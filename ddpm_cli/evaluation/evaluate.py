@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..data.images import Images, pixels_sha256
 from ..errors import ConfigError, DataError
 from ..progress import Progress
-from ..runs.images import held_out, split_of
+from ..runs.images import RealImages
 from ..sampling.bits import Bits, BitsEvaluator
 from ..sampling.kept import Kept
 from ..sampling.request import Request
@@ -98,7 +99,11 @@ class Evaluator:
         return self.results
 
     def _real(self, n: int | None) -> Images:
-        return held_out(self.subject.data, self.options.root, self.options.split, n, self.options.seed, self.progress)
+        return self._images.held_out(self.options.split, n, self.options.seed)
+
+    @cached_property
+    def _images(self) -> RealImages:
+        return RealImages(self.subject.data, self.options.root, self.progress)
 
     def _accuracy(self) -> Measure | None:
         classifier, options = self.subject.classifier, self.options
@@ -138,7 +143,7 @@ class Evaluator:
         options, subject = self.options, self.subject
         images = self._real(options.real)
         ready = self._pending(images)
-        train, unseen = (split_of(subject.data, options.root, split, self.progress) for split in ("train", "val"))
+        train, unseen = self._images.split("train"), self._images.split("val")
         check_feasible(metrics, ready, images, unseen, subject.extractor, options.neighbours)
 
         def measure() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from ..files import write_json
 from ..ours import check_folder, claim, complete, listed
 from ..render.files import write_png
-from ..render.heading import headings
 from ..render.plots.bound import plot_bound
 from ..sampling.bits import Bits
 from ..sampling.folder import columns_of_samples, picture_of_samples
@@ -104,8 +103,8 @@ def sample_pictures(samples: SampleSet) -> dict[str, Callable[[Path], None]]:
     """A grid of the first samples."""
     pixels, labels = samples.pixels[:TILES], None if samples.labels is None else samples.labels[:TILES]
     columns = columns_of_samples(labels, len(pixels), interpolated=False)
-    names = None if samples.classes is None or labels is None else headings(samples.classes[:TILES], labels.tolist())
-    return {"samples.png": lambda path: write_png(path, picture_of_samples(pixels, columns, {}, names))}
+    names = None if samples.classes is None else samples.classes[:TILES]
+    return {"samples.png": lambda path: write_png(path, picture_of_samples(pixels, columns, {}, names, labels))}
 
 
 def scalars(bits: Bits | None, results: Mapping[str, MetricResult]) -> dict[str, float]:

@@ -58,7 +58,7 @@ def check_classes(start: Checkpoint | None, images: Images, config: Mapping[str,
 
 
 def check_same_classes(trained: Sequence[str], images: Images, config: Mapping[str, Any]) -> None:
-    """Raises DataError if a generator that learned the classes `trained` would be judged by images with others."""
+    """Raises DataError if images have other classes than those that a generator has learned, `trained`."""
     known = (
         "class_conditional" in config["model"]
         and len(images)

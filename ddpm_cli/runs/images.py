@@ -50,70 +50,86 @@ class TrainedOn(Protocol):
     def trained_images(self) -> int | None: ...
 
 
-def held_out(run: TrainedOn, root: str | None, split: Split, n: int | None, seed: int, progress: Progress) -> Images:
-    """`n` random images of a split of the run's dataset, chosen by `seed`; all if there are fewer or n is None.
+class RealImages:
+    """The images of the dataset that a run was trained on. The dataset is listed once, and each split is read once.
 
-    They keep the order of the dataset, so that with all images the result does not depend on the seed.
+    Args:
+        root: the folder of the dataset; None = that of the run.
 
     Raises:
-        DataError: there are none, or their shape is not the model's.
+        DataError: as `node_of`.
     """
-    images = split_of(run, root, split, progress)
-    _warn_of_moved(run, root, split, progress)
-    _say_what_changed(run, root)
-    if not len(images):
-        raise DataError(f"split: the dataset has no {split} images; use split=train, or another root=FOLDER")
-    return images.subset(shuffled(len(images), seed)[:n].sort().values)
 
+    def __init__(self, run: TrainedOn, root: str | None, progress: Progress):
+        self.run, self.progress = run, progress
+        self._source: Any = build(node_of(run.config, run.trained_here, root), "dataset", trust=run.trusted)
+        self._read: dict[Split, Images] = {}
+        self._compared = False
 
-def _warn_of_moved(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> None:
-    """Log a warning if the run's rule holds out other pictures now, because there are more or fewer of them."""
-    dataset, before = run.config["dataset"], run.trained_images
-    folder = str(dataset.get("_target_", "")).endswith(".ImageFolder")
-    by_number = dataset.get("split_rule", "shuffle") == "shuffle" or dataset.get("split_seed") is not None
-    if split != "val" or not (folder and by_number) or before is None:
-        return
-    now = len(split_of(run, root, "train", progress))
-    if before != now:
-        log.warning(
-            "split: the run was trained on %s pictures, and would be on %s now; its rule of the split (%s) moves "
-            "pictures when their number changes, so it was trained on many of those that are held out now",
-            f"{before:,}", f"{now:,}", "split_seed" if dataset.get("split_seed") is not None else "split_rule=shuffle",
-        )  # fmt: skip
+    def held_out(self, split: Split, n: int | None, seed: int) -> Images:
+        """`n` random images of a split, chosen by `seed`; all if there are fewer or n is None.
 
+        They keep the order of the dataset, so that with all images the result does not depend on the seed.
 
-def _say_what_changed(run: TrainedOn, root: str | None) -> None:
-    """Log a line if the folder has other pictures than the run was trained on."""
-    before, fingerprint = run.about.get("data"), getattr(_source(run, root), "fingerprint", None)
-    if fingerprint is None or not isinstance(before, Mapping):
-        return
-    now = fingerprint()
-    if now.digest != before.get("digest"):
-        numbers = f"{now.pictures:,} now, {before.get('pictures')} before"
-        log.info("the pictures have changed since the run was trained: %s", numbers)
+        Raises:
+            DataError: there are none, or their shape or classes are not the model's.
+        """
+        images = self.split(split)
+        if not self._compared:
+            self._compared = True
+            self._warn_of_moved(split)
+            self._say_what_changed()
+        if not len(images):
+            raise DataError(f"split: the dataset has no {split} images; use split=train, or another root=FOLDER")
+        return images.subset(shuffled(len(images), seed)[:n].sort().values)
 
+    def split(self, split: Split) -> Images:
+        """All images of a split, possibly none. Raises DataError when their shape or classes are not the model's."""
+        if split not in self._read:
+            images = _loaded(self._source, split, self.progress)
+            if len(images) and images.shape != tuple(self.run.shape):
+                raise DataError(
+                    f"root: its images have shape {images.shape}, but the model needs {tuple(self.run.shape)}; "
+                    "name the folder that the model was trained on"
+                )
+            check_same_classes(self.run.class_names, images, self.run.config)
+            self._read[split] = images
+        return self._read[split]
 
-def split_of(run: TrainedOn, root: str | None, split: Split, progress: Progress) -> Images:
-    """All images of a split, possibly none. Raises DataError when their shape is not the model's."""
-    images = _loaded(_source(run, root), split, progress)
-    if len(images) and images.shape != tuple(run.shape):
-        raise DataError(
-            f"root: its images have shape {images.shape}, but the model needs {tuple(run.shape)}; "
-            "name the folder that the model was trained on"
-        )
-    check_same_classes(run.class_names, images, run.config)
-    return images
+    def examples(self, n: int, seed: int) -> Images:
+        """At most `n` random held-out images, chosen by `seed`; training images if fewer are held out."""
+        images = _loaded(self._source, "val", self.progress)
+        if len(images) < n:
+            images = _loaded(self._source, "train", self.progress)
+        if not len(images):
+            raise DataError("dataset: has no images; set root=FOLDER")
+        return images.subset(shuffled(len(images), seed)[:n])
 
+    def _warn_of_moved(self, split: Split) -> None:
+        """Log a warning if the run's rule holds out other pictures now, because there are more or fewer of them."""
+        dataset, before = self.run.config["dataset"], self.run.trained_images
+        folder = str(dataset.get("_target_", "")).endswith(".ImageFolder")
+        by_number = dataset.get("split_rule", "shuffle") == "shuffle" or dataset.get("split_seed") is not None
+        if split != "val" or not (folder and by_number) or before is None:
+            return
+        now = len(self.split("train"))
+        if before != now:
+            rule = "split_seed" if dataset.get("split_seed") is not None else "split_rule=shuffle"
+            log.warning(
+                "split: the run was trained on %s pictures, and would be on %s now; its rule of the split (%s) moves "
+                "pictures when their number changes, so it was trained on many of those that are held out now",
+                f"{before:,}", f"{now:,}", rule,
+            )  # fmt: skip
 
-def examples(run: TrainedOn, root: str | None, n: int, seed: int, progress: Progress) -> Images:
-    """At most `n` random held-out images, chosen by `seed`; training images if fewer are held out."""
-    source = _source(run, root)
-    images = _loaded(source, "val", progress)
-    if len(images) < n:
-        images = _loaded(source, "train", progress)
-    if not len(images):
-        raise DataError("dataset: has no images; set root=FOLDER")
-    return images.subset(shuffled(len(images), seed)[:n])
+    def _say_what_changed(self) -> None:
+        """Log a line if the folder has other pictures than the run was trained on."""
+        before, fingerprint = self.run.about.get("data"), getattr(self._source, "fingerprint", None)
+        if fingerprint is None or not isinstance(before, Mapping):
+            return
+        now = fingerprint()
+        if now.digest != before.get("digest"):
+            numbers = f"{now.pictures:,} now, {before.get('pictures')} before"
+            log.info("the pictures have changed since the run was trained: %s", numbers)
 
 
 def shuffled(n: int, seed: int) -> torch.Tensor:
@@ -131,11 +147,6 @@ def _loaded(source: Any, split: Split, progress: Progress) -> Images:
             re.sub(r"set dataset\.\w+=\S+", "name the folder it was trained on with root=FOLDER", text)
         ) from error
     return images
-
-
-def _source(run: TrainedOn, root: str | None) -> Any:
-    """The dataset of a run. Raises DataError as `node_of` does."""
-    return build(node_of(run.config, run.trained_here, root), "dataset", trust=run.trusted)
 
 
 def node_of(config: Mapping[str, Any], trained_here: bool, root: str | None) -> dict[str, Any]:

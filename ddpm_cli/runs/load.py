@@ -19,7 +19,7 @@ from .assemble import Config, ModelSpec, network
 from .bounds import check_numbers, limits
 from .checkpoint import Checkpoint, load_weights, with_prefix
 from .families import family_of
-from .misfits import describing
+from .misfits import NO_MODEL, understood
 from .origin import is_here
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def load(
     """
     found = checkpoint.find(ckpt) if isinstance(ckpt, str) else ckpt
     chosen = runtime or choose_runtime(device, precision)
-    with describing(found):
+    with understood(found.manifest_path, NO_MODEL):
         config, trusted = dict(found.manifest["config"]), frozenset(trust)
         check_numbers(config, found.manifest.get("about", {}))
         spec = ModelSpec.of(config, chosen, trusted)

@@ -60,23 +60,30 @@ class TensorBoard:
     def open(self, folder: Path, step: int, config: Mapping[str, Any]) -> Logger:
         from torch.utils.tensorboard import SummaryWriter  # half a second to import
 
-        threading.excepthook = _quiet
+        before = _quiet_threads()  # also if it cannot start: its thread may still raise
         with naming(folder / "tensorboard"):
-            return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
+            return _TensorBoard(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1), before)
 
 
-_excepthook = threading.excepthook
+def _quiet_threads() -> Callable[[threading.ExceptHookArgs], Any]:
+    """Print no traceback of a thread that writes event files: TensorBoard raises its error again in the next call.
 
+    Returns the hook that was in place before.
+    """
+    before = threading.excepthook
 
-def _quiet(arguments: threading.ExceptHookArgs) -> None:
-    """No traceback of a thread that writes event files: TensorBoard raises its error again in the next call."""
-    if not type(arguments.thread).__module__.startswith("tensorboard."):
-        _excepthook(arguments)
+    def quiet(arguments: threading.ExceptHookArgs) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            before(arguments)
+
+    threading.excepthook = quiet
+    return before
 
 
 class _TensorBoard:
-    def __init__(self, writer: Any):
-        self.writer = writer
+    def __init__(self, writer: Any, excepthook: Callable[[threading.ExceptHookArgs], Any]):
+        """excepthook: of threads, restored by `close`."""
+        self.writer, self._excepthook = writer, excepthook
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -89,7 +96,10 @@ class _TensorBoard:
         add_graph(self.writer, network, shape)
 
     def close(self) -> None:
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self._excepthook
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,29 @@
-"""What a checkpoint holds is not what the program saves: errors of any kind become one line."""
+"""A checkpoint does not hold what the program saves: errors of any kind become one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import CheckpointError, OutOfMemoryError, explain, out_of_memory
-from .checkpoint import Checkpoint
+from ..errors import CheckpointError, out_of_memory
+
+NO_MODEL = "does not describe a model"
+NOT_SAVED = "does not have what this run saves"
 
 
 @contextmanager
-def describing(found: Checkpoint) -> Iterator[None]:
-    """What the manifest of `found` describes is built inside.
+def understood(path: Path, problem: str) -> Iterator[None]:
+    """What the file at `path` says is used inside, whoever wrote it.
+
+    Args:
+        problem: what the file does not do, for the message.
 
     Raises:
-        CheckpointError: it describes no model, in whatever way.
+        CheckpointError: a value in it is missing, unknown or of another kind than the program saves.
     """
     try:
         yield
     except (ArithmeticError, LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        if explain(error)[1] == OutOfMemoryError.code:
-            raise
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{found.manifest_path}: does not describe a model ({reason}); restore it or use another checkpoint"
-        ) from error
-
-
-@contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """Raises CheckpointError for an error inside: a value is missing, unknown or of another kind than a run saves."""
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if out_of_memory(error):
             raise
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{path}: does not have what this run saves ({reason}); restore it or use another checkpoint"
-        ) from error
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: {problem} ({reason}); restore it or use another checkpoint") from error

@@ -18,7 +18,7 @@ from ..progress import Progress
 from ..render.forward import forward_frames, forward_strip
 from ..render.time_label import TimeLabel, time_label_of
 from ..runs.assemble import Config, check
-from ..runs.images import examples
+from ..runs.images import RealImages
 from ..runs.job import Job
 from ..runs.load import RunModel
 from .animation import Animation, AnimationOptions, PingPong, denoising, interpolation
@@ -128,7 +128,7 @@ class DiffusionGenerator(Generator):
 
     def _forward_animation(self, request: Request, options: AnimationOptions, progress: Progress) -> Animation:
         """Held-out images turning into noise; the strip shows them at 0, 25, 50, 75 and 100 %."""
-        images = to_float(examples(self, options.root, request.n, request.seed, progress).pixels)
+        images = to_float(RealImages(self, options.root, progress).examples(request.n, request.seed).pixels)
         strip = forward_strip(images[:8], self.schedule, request.seed, scale=options.scale)
         frames = forward_frames(
             images, self.schedule, options.frames, request.seed, self.time_label,

@@ -48,29 +48,6 @@ class SampleFolder:
         """Write images (B,C,H,W) uint8, of which the first one has the index `first`."""
         write_images(self.folder / "images", pixels, first)
 
-    def write(
-        self,
-        pixels: Tensor,
-        labels: Tensor | None,
-        columns: int | None,
-        facts: Mapping[str, Any],
-        inputs: Mapping[str, Tensor] | None = None,
-        units: Tensor | None = None,
-    ) -> None:
-        """Write all files; they replace the samples of an earlier call.
-
-        Args:
-            pixels: (N,C,H,W) uint8.
-            units: the same images in other units, for samples.npz.
-            inputs: the input pictures of the task, (1,C,H,W) uint8 each, by name; also shown in the grid.
-
-        Raises:
-            ConfigError: a file that would be replaced is not ours.
-        """
-        self.begin(len(pixels), inputs or {})
-        self.add(0, pixels)
-        self.finish(pixels, labels, columns, facts, inputs, units)
-
     def finish(
         self,
         pixels: Tensor,
@@ -80,7 +57,13 @@ class SampleFolder:
         inputs: Mapping[str, Tensor] | None = None,
         units: Tensor | None = None,
     ) -> None:
-        """Write what `begin` and `add` have not written yet, see `write`."""
+        """Write what `begin` and `add` have not written yet.
+
+        Args:
+            pixels: (N,C,H,W) uint8.
+            units: the same images in other units, for samples.npz.
+            inputs: the input pictures of the task, (1,C,H,W) uint8 each, by name; also shown in the grid.
+        """
         inputs = inputs or {}
         for i in range(len(pixels)):
             if not (self.folder / "images" / f"{i:06d}.png").exists():
@@ -88,21 +71,27 @@ class SampleFolder:
         write_npz(self.folder / "samples.npz", pixels if units is None else units, labels)
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
-        names = facts.get("classes")
-        classes = None if names is None or labels is None else headings(names, labels.tolist())
-        write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, classes))
+        write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, facts.get("classes"), labels))
         write_json(self.facts, facts)
         complete(self.folder)
 
 
 def picture_of_samples(
-    pixels: Tensor, columns: int | None, inputs: Mapping[str, Tensor], classes: Sequence[str] | None = None
+    pixels: Tensor,
+    columns: int | None,
+    inputs: Mapping[str, Tensor],
+    names: Sequence[str] | None = None,
+    labels: Tensor | None = None,
 ) -> np.ndarray:
     """The grid (H,W,C), with the inputs, (1,C,H,W) each, in a row above it.
 
-    `classes`, see `headings`, are above the columns if each column is one class. The second end of an interpolation
-    is at the end of the row of inputs, above the last image when these fill one row.
+    The names of the images' classes are above the columns if each column is one class. The second end of an
+    interpolation is at the end of the row of inputs, above the last image when these fill one row.
+
+    Args:
+        names: of the class of each image; labels: its number.
     """
+    classes = None if names is None or labels is None else headings(names, labels.tolist())
     scale = _scale(pixels, columns)
     columns = layout(len(pixels), columns)
     if not inputs:

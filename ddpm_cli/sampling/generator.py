@@ -20,7 +20,7 @@ from ..hardware.options import CompileSetting, Precision
 from ..progress import Progress, silent
 from ..runs.assemble import Config
 from ..runs.checkpoint import Checkpoint
-from ..runs.images import held_out
+from ..runs.images import RealImages
 from ..runs.job import Job
 from ..runs.load import LoadedRun, Weights, load
 from .animation import Animation, AnimationOptions
@@ -165,10 +165,10 @@ class Generator(LoadedRun, ABC):
 
     @checked
     def real_images(self, n: int | None = None, split: Split = "val", root: str | None = None, seed: int = 0) -> Images:
-        """Images of the dataset that the run was trained on, see `runs.images.held_out`."""
+        """Images of the dataset that the run was trained on, see `runs.images.RealImages`."""
         check_seed(seed)
         check_positive(n=1 if n is None else n)
-        return held_out(self, root, split, n, seed, silent)
+        return RealImages(self, root, silent).held_out(split, n, seed)
 
 
 def load_generator(

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..progress import plural
 from ..render.files import png_bytes
-from ..render.heading import headings
 from .folder import SampleFolder, columns_of_samples, picture_of_samples
 
 Dtype = Literal["uint8", "uint16", "float32"]
@@ -73,9 +72,7 @@ class Samples:
 
     def grid(self) -> np.ndarray:
         """All images in one picture, (H,W,C) uint8, as in grid.png."""
-        names, labels = self.facts.get("classes"), self.classes
-        classes = None if names is None or labels is None else headings(names, labels.tolist())
-        return picture_of_samples(self.images, self.columns, self.inputs, classes)
+        return picture_of_samples(self.images, self.columns, self.inputs, self.facts.get("classes"), self.classes)
 
     def save(self, folder: str | Path) -> Path:
         """grid.png, images/, samples.npz and sample.json, as `ddpm sample` writes them. Returns the folder.
@@ -85,7 +82,9 @@ class Samples:
             OSError: it cannot be written.
         """
         output = SampleFolder(Path(folder))
-        output.write(self.images, self.classes, self.columns, self.facts, self.inputs, self.units)
+        output.begin(len(self), self.inputs)
+        output.add(0, self.images)
+        output.finish(self.images, self.classes, self.columns, self.facts, self.inputs, self.units)
         return output.folder
 
     def _repr_png_(self) -> bytes:

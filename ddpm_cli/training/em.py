@@ -17,7 +17,7 @@ from ..models.gmm import GMM
 from ..objectives.em import EM
 from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
 from ..runs.directory import RunDirectory
-from ..runs.misfits import fitting
+from ..runs.misfits import NOT_SAVED, understood
 from .em_steps import dequantized_images, iterate, set_basis
 from .plan import Every, Plan
 from .randomness import seed_of
@@ -55,7 +55,7 @@ class EMState:
         em = with_prefix(tensors, "em.")
         if not em:
             raise CheckpointError(f"{checkpoint.path}: is not a Gaussian mixture; name a run of model=gmm")
-        with fitting(checkpoint.path):
+        with understood(checkpoint.path, NOT_SAVED):
             value = float(em["log_likelihood"])
             self.log_likelihood = None if math.isnan(value) else value
             self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])

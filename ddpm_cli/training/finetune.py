@@ -22,7 +22,7 @@ from ..runs.assemble import network
 from ..runs.bounds import check_numbers, limits
 from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.job import Job
-from ..runs.misfits import describing
+from ..runs.misfits import NO_MODEL, understood
 from ..text import printable
 from .options import TrainOptions
 from .state import TrainState
@@ -64,7 +64,7 @@ def find_source(options: TrainOptions) -> Checkpoint | None:
     if options.finetune is None:
         return None
     found = checkpoint.find(options.finetune)
-    with describing(found):
+    with understood(found.manifest_path, NO_MODEL):
         check_numbers(found.manifest["config"], found.manifest.get("about", {}))
     return found
 

@@ -13,7 +13,7 @@ from ..runs.assemble import ModelSpec, network
 from ..runs.directory import Reporter
 from ..runs.families import family_of
 from ..runs.job import Job
-from ..runs.misfits import describing
+from ..runs.misfits import NO_MODEL, understood
 from .finetune import adopted, find_source
 from .options import TrainOptions
 from .session import Monitor, Outcome, Session
@@ -29,7 +29,7 @@ def run_session(options: TrainOptions, job: Job, reporter: Reporter, monitor: Mo
     """
     source = find_source(options)
     if source is not None:
-        with describing(source):
+        with understood(source.manifest_path, NO_MODEL):
             options, job = adopted(options, job, source)
     plan = options.trainer
     runtime = choose_runtime(plan.device, plan.precision, "trainer.device", "trainer.precision")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
-from ..runs.misfits import fitting
+from ..runs.misfits import NOT_SAVED, understood
 from .ema import EMA
 from .meter import Period
 
@@ -78,7 +78,7 @@ class TrainState:
         if self.times:
             load_weights(self.times, with_prefix(tensors, "times."), path)
         self.resumed_from = checkpoint.path
-        with fitting(checkpoint.path):
+        with understood(checkpoint.path, NOT_SAVED):
             self._load_optimizer(with_prefix(tensors, "optimizer."))
             self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
             self.best = dict(checkpoint.manifest.get("best", {}))

@@ -6,25 +6,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a forked child of a process with more threads hangs
 
-import torch
-
 from ddpm_cli.cli import _launched
-from ddpm_cli.config.shipped import commands
 
-MODULES = (
-    "ddpm_cli.config.launch",
-    *(f"ddpm_cli.commands.{name}" for name in commands()),
-    "ddpm_cli.training.diffusion", "ddpm_cli.training.autoencoder", "ddpm_cli.training.mixture",
-    "ddpm_cli.training.classifier", "ddpm_cli.sampling.diffusion", "ddpm_cli.sampling.autoencoder",
-    "ddpm_cli.data.digits", "ddpm_cli.data.image_folder", "ddpm_cli.training.muon", "ddpm_cli.verification.selftest",
-    "sklearn.datasets", "tensorboard.compat.proto.event_pb2", "torch.utils.tensorboard", "matplotlib.figure",
-)  # fmt: skip
+from .server import import_all
 
 
 class Ended(NamedTuple):
@@ -38,9 +27,7 @@ class Ended(NamedTuple):
 
 def warm_up() -> None:
     """Import what the commands import."""
-    torch.set_num_threads(1)
-    for name in MODULES:
-        import_module(name)
+    import_all()
 
 
 class Child:

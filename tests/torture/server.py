@@ -86,7 +86,7 @@ class Server:
     def __enter__(self) -> "Server":
         self.folder = Path(tempfile.mkdtemp(prefix="ddpm-torture-"))
         _prepare_environment(self.folder)
-        _import_all()
+        import_all()
         _keep_shipped_yaml()
         _make_runs(self.folder / "runs")
         gc.collect()
@@ -251,7 +251,7 @@ def _prepare_environment(folder: Path) -> None:
     os.environ.pop("PYTHONPATH", None)
 
 
-def _import_all() -> None:
+def import_all() -> None:
     """All that a command imports or derives from the source of the program, so that no fork does it again."""
     import torch
     import torch._dynamo  # the first optimizer imports it
