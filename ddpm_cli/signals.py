@@ -44,10 +44,15 @@ def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None],
 _arrived: list[int] = []
 
 
+def arrived() -> Interrupted | None:
+    """The signal that has ended the command, even if a package has dropped its exception or made another one of it."""
+    return Interrupted(_arrived[0]) if _arrived else None
+
+
 def check() -> None:
-    """Raises Interrupted if a signal has ended the command already: some packages drop exceptions while imported."""
-    if _arrived:
-        raise Interrupted(_arrived[0])
+    """Raises Interrupted if a signal has ended the command already."""
+    if (interrupted := arrived()) is not None:
+        raise interrupted
 
 
 @contextmanager

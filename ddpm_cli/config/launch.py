@@ -121,6 +121,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
 
 def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     """Print the error of command `name` as one line. Returns the exit code."""
+    if (interrupted := signals.arrived()) is not None and not isinstance(error, KeyboardInterrupt):
+        error = interrupted
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     if debug and not isinstance(error, SystemExit):
         traceback.print_exception(error)

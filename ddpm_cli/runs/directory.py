@@ -152,14 +152,16 @@ class RunDirectory:
         """
         self._config, self._about, self._grid = dict(config), dict(about), grid or GridStyle()
         is_new = not (self.folder / "config.json").exists()
-        write_json(self.folder / "config.json", self._config)  # first: it shows that all other files are ours
         try:
+            write_json(self.folder / "config.json", self._config)  # first: it shows that all other files are ours
             self._loggers = open_loggers(self._choices, self.folder, step, config)
+            self._opened = True
         except BaseException:
-            if is_new:
-                (self.folder / "config.json").unlink()
+            # it stays, with the lock, beside other files of the run: without it they would be a stranger's
+            self._opened = not is_new or any((self.folder / name).exists() for name in RUN if name != "config.json")
+            if not self._opened:
+                (self.folder / "config.json").unlink(missing_ok=True)
             raise
-        self._opened = True
         truncate(self.folder / "metrics.jsonl", step)
         self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -37,8 +37,9 @@ def train(
 ) -> bool:
     """Train from state.step to the end of the plan, with logging, validation, samples and checkpoints.
 
-    Returns True when the plan is done, False when a signal stopped it; the state is saved either way. Raises
-    NonFiniteError for NaN or infinity in loss or gradient; the last good checkpoint stays the newest.
+    Returns True when the plan is done, False when a signal stopped it before that, or before its last samples; the
+    state is saved either way. Raises NonFiniteError for NaN or infinity in loss or gradient; the last good checkpoint
+    stays the newest.
 
     Args:
         model: the module that the objective calls; `state` holds its weights.
@@ -46,10 +47,10 @@ def train(
     """
     device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
     rates, meter = [group["lr"] for group in state.optimizer.param_groups], Meter(device)
-    skipped = _Skipped()
     pauses = _Pauses(course, run, callbacks, images, meter, model)
     status = StepStatus(finished(state, plan, images), False, False)
     run.reporter.start(state.step, course.shown_total(images))
+    pauses.catch_up(status)
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
@@ -57,7 +58,7 @@ def train(
         factor = course.learning_rate(state.step, images)
         _set_rates(state, rates, factor)
         logs = update(objective, model, state, batch, course.plan, seed)
-        skipped.count(state.step, bool(logs))
+        pauses.skipped.count(state.step, bool(logs))
         meter.add(logs, len(batch.x))
         if plan.best_by == "loss":
             state.period.add(logs)
@@ -74,7 +75,7 @@ def train(
             status = pauses.decide()
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
-    return status.done
+    return status.done and not state.owed
 
 
 class StepStatus(NamedTuple):
@@ -118,6 +119,7 @@ class _Pauses:
     ):
         self.course, self.state, self.run, self.callbacks = course, course.state, run, callbacks
         self.images, self.meter, self.model, self.saved = images, meter, model, course.state.seconds
+        self.skipped = _Skipped()
 
     def status_after_step(self) -> StepStatus:
         """Update clock and progress; correct the number of steps of a run with a budget if it is time to."""
@@ -140,6 +142,13 @@ class _Pauses:
                 if run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status):
                     self.saved = self.state.seconds
                 self.model.train()
+
+    def catch_up(self, status: StepStatus) -> None:
+        """Validate and draw the samples if they were due when a signal ended the last session."""
+        if not self.state.owed:
+            return
+        with self.meter.paused(self.state.step), self.course.excluded():
+            run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
 
     def decide(self) -> StepStatus:
         """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it."""
@@ -229,13 +238,16 @@ def run_callbacks(
     def due(every: Every) -> bool:
         return plan.due(every, state.step, images)
 
-    if callbacks.validate and not status.stop and plan.eval_every and (status.done or due(plan.eval_every)):
+    validate = plan.eval_every and (status.done or due(plan.eval_every))
+    sample = plan.sample_every and (status.done or due(plan.sample_every))
+    state.owed = status.stop and bool((validate and callbacks.validate) or (sample and callbacks.sample))
+    if callbacks.validate and validate and not status.stop:
         row = callbacks.validate()
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)
     # the picture first: if the process ends after the checkpoint, the run goes on from there and does not draw it again
-    if callbacks.sample and not status.stop and plan.sample_every and (status.done or due(plan.sample_every)):
+    if callbacks.sample and sample and not status.stop:
         run.picture(state.step, callbacks.sample())
     save = any(status) or due(plan.save_every) or state.best.get("step") == state.step
     if save:

@@ -156,7 +156,7 @@ class Session:
             self.plan = opened(self.plan, state)
             held_out = at_most(validation, self.plan.eval_images)
             live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
-            if finished(state, self.plan, len(images)) and not self.pending(state):
+            if finished(state, self.plan, len(images)) and not self.pending(state) and not state.owed:
                 if start is not None and not start.path.is_relative_to(self.folder):
                     at = f"{shown(start.path)} is already at step {state.step}"
                     raise ConfigError(

@@ -35,6 +35,7 @@ class TrainState:
         self.resumed_from: Path | None = None
         self.seconds = 0.0  # of training, all sessions together
         self.lead = 0.0  # of this session before training: reading data, building the network
+        self.owed = False  # a signal came when a validation or a picture was due; it is made up for on resuming
         self.best: dict[str, Any] = {}  # {"step", "value", "by"} of the metric that best_by names
         self.period = Period()
         # how "auto" was resolved when the run started: "compile", "micro_batch_size"; and "budget", a `Decision`
@@ -54,7 +55,8 @@ class TrainState:
 
     def notes(self) -> dict[str, Any]:
         """Entries for the manifest of a checkpoint."""
-        return {"best": self.best, "period": self.period.saved(), "chosen": self.chosen}
+        owed = {"owed": True} if self.owed else {}
+        return {"best": self.best, "period": self.period.saved(), "chosen": self.chosen, **owed}
 
     def tensors(self) -> dict[str, Tensor]:
         """Named `model.`, `ema.`, `optimizer.` and `times.`, as in the checkpoint."""
@@ -81,6 +83,7 @@ class TrainState:
         with understood(checkpoint.path, NOT_SAVED):
             self._load_optimizer(with_prefix(tensors, "optimizer."))
             self.step, self.seconds = checkpoint.step, float(checkpoint.manifest["seconds"])
+            self.owed = checkpoint.manifest.get("owed") is True
             self.best = dict(checkpoint.manifest.get("best", {}))
             if self.best:
                 self.best |= {"step": int(self.best["step"]), "value": float(self.best["value"])}

@@ -12,6 +12,7 @@ from ddpm_cli.errors import BusyError
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.directory import RunDirectory
 
+from ..conftest import TINY, Cli
 from ..training.test_loop import Quiet
 from ..writes import recorded_writes
 
@@ -63,3 +64,18 @@ def test_the_best_checkpoint_stays(best_by: str | None, left: set[int], tmp_path
         for step in (1, 2, 3, 4):
             run.save(Counted(step, best=1), 2, best_by)
         assert checkpoint.steps_in(run.checkpoints) == left
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_run_that_ends_while_it_opens_its_loggers_is_still_ours(
+    error: type[BaseException], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(choices: object, folder: Path, *_: object) -> None:
+        (folder / "tensorboard").mkdir()
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpm_cli.runs.directory.open_loggers", interrupted)
+        assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code != 0
+    result = cli("train", "run_dir=run", "trainer.steps=1", *TINY)
+    assert result.code == 0, result.err

@@ -1,5 +1,7 @@
 """The loop itself, on a network of one weight."""
 
+import json
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +17,13 @@ from ddpm_cli.objectives.base import LabelledBatch, Loss, Random
 from ddpm_cli.progress import Progress, silent
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.directory import RunDirectory
+from ddpm_cli.training import loop
 from ddpm_cli.training.loop import train
 from ddpm_cli.training.plan import Plan
 from ddpm_cli.training.state import TrainState
 from ddpm_cli.training.validation import Callbacks
+
+from ..conftest import TINY, Cli
 
 
 class Quiet:
@@ -81,3 +86,31 @@ def test_a_checkpoint_is_saved_every_save_seconds(seconds: float | None, saved: 
         assert train(square, module, state, pictures(), plan, run, Callbacks(), seed=0)
     steps = sorted(int(p.stem.removeprefix("step_")) for p in (tmp_path / "run/checkpoints").glob("*.json"))
     assert steps == saved
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_what_a_signal_left_out_is_made_up_for(
+    at: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture, the validation and the best checkpoint are those of an undisturbed run; also at its end."""
+    run = ["trainer.steps=4", "trainer.save_every=2", "trainer.sample_every=2", "trainer.eval_every=2", "logger=none"]
+    run += ["trainer.best_by=val_loss", "sampler.steps=2", *TINY]
+    assert cli("train", "run_dir=whole", *run).code == 0
+    original = loop.update
+
+    def stopped(objective: Any, model: Any, state: Any, *rest: Any) -> Any:
+        logs = original(objective, model, state, *rest)
+        if state.step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return logs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "update", stopped)
+        assert cli("train", "run_dir=parts", *run).code == 143
+    assert not (tmp_path / f"parts/samples/step_{at:08d}.png").exists()
+    assert cli("train", "run_dir=parts", *run).code == 0
+    assert "already finished" in cli("train", "run_dir=parts", *run).out
+    for name in ("samples/step_00000002.png", "samples/step_00000004.png"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    one, other = (json.loads((tmp_path / n / "checkpoints/step_00000004.json").read_text()) for n in ("whole", "parts"))
+    assert one["best"] == other["best"] and "owed" not in other
