@@ -37,7 +37,7 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         raise ValueError(f"hold: must be between 0 and {LONGEST:g} seconds, got {hold}")
     remove_parts(path.parent, only={path.name})
     if format == "gif":
-        write_atomically(path, lambda p: encode_gif(p, frames, fps, hold))
+        write_atomically(path, lambda p: p.write_bytes(encode_animation(frames, fps, hold)))
     elif format == "mp4":
         if find_spec("av") is None:
             raise ValueError("format: mp4 needs the package av; pip install 'ddpm-cli[mp4]' or use format=gif")

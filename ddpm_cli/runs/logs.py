@@ -1,10 +1,12 @@
 """train.log and metrics.jsonl."""
 
 import logging
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from ..files import parse_json, write_atomically
+from ..files import naming, parse_json, write_atomically
 
 log = logging.getLogger(__name__)
 LOST = "%s: cannot be written (%s); training goes on without it"
@@ -24,6 +26,20 @@ class RunLog(logging.FileHandler):
             self._lost = True
             reason = getattr(sys.exc_info()[1], "strerror", None) or "error"
             log.warning(LOST, self.baseFilename, reason, extra={"of_train_log": True})
+
+
+def append(path: Path, line: str) -> None:
+    """Append a line. Raises OSError if it cannot be written: then what a full disk took of it is removed again."""
+    data = f"{line}\n".encode()
+    with naming(path), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def truncate(path: Path, step: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def read(path: Path) -> dict[str, Any]:
 
 def _digest(raw: bytes, stored: str) -> str:
     return hashlib.sha256(raw.replace(stored.encode(), BLANK.encode(), 1)).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of this program and of the packages that compute."""
+    found = {}
+    for package in ("ddpm-cli", "torch", "torchvision", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def _check(content: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 results are the same."""
 
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -62,13 +63,11 @@ class Kept:
     def add(self, first: int, images: Tensor) -> None:
         """Keep a batch (B,C,H,W) uint8."""
 
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, images.cpu().numpy())
-
+        content = io.BytesIO()  # of a full disk, numpy says how many bytes it could not write, and no more
+        np.save(content, images.cpu().numpy())
         if self._on_batch:  # first, because a kept batch is not drawn again
             self._on_batch(first, images)
-        write_atomically(self._parts / f"{first:07d}.npy", write)
+        write_atomically(self._parts / f"{first:07d}.npy", lambda path: path.write_bytes(content.getbuffer()))
         self.done = first + len(images)
 
     def values(self, request: Mapping[str, Any]) -> "KeptValues":

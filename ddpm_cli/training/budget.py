@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
+from ..files import shown, write_json
 from ..progress import duration, plural
+from ..runs.logs import LOST
 from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
 
@@ -283,7 +284,10 @@ class Course:
     def _take(self, new: Decision) -> None:
         self._known[self.state.step] = self.decision = new
         self.plan = _use(new, self.plan, self.state)
-        write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        try:
+            write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        except OSError as error:  # the checkpoints have the last decision
+            log.warning(LOST, shown(self.file), error.strerror)
         self._first, self._since, self._excluded = self.state.step, clock(), 0.0
 
 

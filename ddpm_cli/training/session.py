@@ -27,6 +27,7 @@ from .loop import finished, train
 from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
 from .rates import warn_of_jump
+from .room import check_room
 from .setup import missing_attention, prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
@@ -205,6 +206,7 @@ class Session:
         if not finished(state, plan, len(images)):
             self.begin(state)
         style = self.grid(self.labels(live, plan.samples), images.class_names)
+        check_room(self.folder, state, plan, len(images))
         directory.open(state.step, config, about(images), style)
         write_files(self.folder, images)
         if images.facts is not None:
