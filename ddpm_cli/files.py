@@ -122,7 +122,8 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > most:
         raise ValueError(f"{path} is no file, or a very large one")
-    return path.read_bytes()
+    with naming(path):
+        return path.read_bytes()
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from ..files import remove_parts, write_atomically
+from ..files import naming, remove_parts, write_atomically
 from ..ours import SIGNATURE
 from .gif import encode_gif
 from .pixels import as_rgb
@@ -50,7 +50,7 @@ def frames_of(path: Path, frames: Sequence[np.ndarray]) -> int:
     """The number of frames in the file at `path`, made of `frames`: a GIF holds equal neighbours as one."""
     if path.suffix != ".gif":
         return len(frames)
-    with Image.open(path) as image:
+    with naming(path), Image.open(path) as image:
         return int(getattr(image, "n_frames", 1))
 
 

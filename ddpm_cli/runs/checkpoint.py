@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, NonFiniteError
-from ..files import replace, sync_folder, write_atomically
+from ..files import naming, replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
 from .newest import followed
@@ -269,7 +269,7 @@ def load(manifest_path: Path) -> Checkpoint:
 
 
 def digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

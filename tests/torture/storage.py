@@ -133,7 +133,7 @@ class Storage:
         seen = list(calls(log, place))
         hits = [call.path for call in seen if call.hit]
         ours = [path for path in hits if path.is_relative_to(place)]
-        if wrong := said(ended, hits, fault) or self._ended_early(ended, place, ours):
+        if wrong := said(ended, ours, fault) or self._ended_early(ended, place, ours):
             return f"{wrong}\n    hit: {[str(p.relative_to(place)) for p in ours[:3]]} of {len(hits)}"
         if wrong := readable(place) or behind(place, seen):
             return wrong
@@ -169,14 +169,14 @@ def _optional(path: Path, run: Path) -> str:
 
 
 def said(ended: forked.Ended, hits: list[Path], fault: Fault) -> str:
-    """What is wrong with the exit code and with what the command says."""
+    """What is wrong with the exit code and with what the command says. hits: the files of the case that failed."""
     lines = [line for line in ended.err.splitlines() if line.startswith("ddpm: error:")]
     end = ended.err.strip()[-400:]
     if ended.code not in EXIT_CODES or len(lines) != (ended.code != 0):
         return f"exit code {ended.code}, {len(lines)} lines, {ended.seconds:.0f} s: {end}"
     if unwanted := [text for text in UNWANTED if text in ended.err + ended.out]:
         return f"{unwanted[0]}: {end}"
-    if lines and not any(_names(lines[0], path) for path in hits):
+    if lines and hits and not any(_names(lines[0], path) for path in hits):
         return f"names no file that failed: {lines[0]}"
     if fault.error == SLOW and ended.code:
         return f"a slow disk: {end}"
