@@ -1,6 +1,6 @@
 """Real disks that are full, read-only, another user's or gone, and the limits of a shell; needs root and Linux.
 
-`python -m tests.torture.disks seed=S [only=full,gone,...]`
+`python -m tests.torture.disks n=4 seed=S [only=full,gone,...]`; n: random instants for each command.
 """
 
 import os
@@ -28,7 +28,6 @@ ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 READS = "-all,+dac_read_search"
 """Capabilities of a user who can read everything here, so that the interpreter can be in the home of another."""
-SHORT = ("train", "sample", "eval", "gif")
 
 
 class Result(NamedTuple):
@@ -78,10 +77,14 @@ def program(folder: Path, arguments: Sequence[str], before: Sequence[str]) -> fo
 
 
 class Disks:
-    """folder: has a finished run, `run`."""
+    """
+    Args:
+        folder: a new one.
+        times: random instants for each command.
+    """
 
-    def __init__(self, folder: Path, seed: int):
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, times: int, seed: int):
+        self.folder, self.times, self.random = folder, times, random.Random(seed)
         self.work = folder / "work"
         self.work.mkdir()
         whole = forked.run(self.work, DIFFUSION)
@@ -94,13 +97,14 @@ class Disks:
             with disk(self.folder / "disk", "64k") as place:
                 (place / "ballast").write_bytes(bytes(60_000))
                 ended = forked.run(self.work, command)
-                left = [p.name for p in place.rglob("*") if p.name != "ballast"]
-                yield Result(f"full {name}", said(ended, {6}, str(place)) or (f"left {left}" if left else ""))
+                texts = [str(place), *(["MiB free"] if name in ("train", "sample") else [])]
+                left = [p.name for p in place.rglob("*") if p.name != "ballast"] if name in ("train", "gif") else []
+                yield Result(f"full {name}", said(ended, {6}, *texts) or (f"left {left}" if left else ""))
 
     def filling(self) -> Iterator[Result]:
         """Full during the work: ballast takes the room at a random instant; then it is removed."""
         for name, command in commands(self.folder / "disk").items():
-            for _ in range(4):
+            for _ in range(self.times):
                 with disk(self.folder / "disk", "12m") as place:
                     child, left = forked.Child(self.work, command), self.random.choice((0, 4096, 30_000, 200_000))
                     time.sleep(self.random.uniform(0.05, 1.0))
@@ -108,7 +112,8 @@ class Disks:
                         os.posix_fallocate(file.fileno(), 0, max(4096, shutil.disk_usage(place).free - left))
                     ended = child.wait()
                     (place / "ballast").unlink()
-                    yield Result(f"filling {name}", said(ended, {0, 6}, str(place)) or self._again(name, place, ended))
+                    wrong = said(ended, {0, 6}, str(place)) or self._again(name, place, ended)
+                    yield Result(f"filling {name}, exit code {ended.code}", wrong)
 
     def _again(self, name: str, place: Path, ended: forked.Ended) -> str:
         again = forked.run(self.work, commands(place)[name])
@@ -158,7 +163,7 @@ class Disks:
 
     def descriptors(self) -> Iterator[Result]:
         """Few open files."""
-        for most in (16, 20, 24, 32, 40):
+        for most in (5, 6, 7, 20, 40):
             for name, command in commands(self.folder / "few").items():
                 shutil.rmtree(self.folder / "few", ignore_errors=True)
                 ended = program(self.work, command, ["prlimit", f"--nofile={most}"])
@@ -195,11 +200,11 @@ class Disks:
 
 def main(arguments: list[str]) -> int:
     parts = ["full", "filling", "readonly", "gone", "foreign", "descriptors", "sizes", "cache"]
-    options = {"seed": "0", "only": ",".join(parts)} | dict(a.split("=", 1) for a in arguments)
+    options = {"n": "4", "seed": "0", "only": ",".join(parts)} | dict(a.split("=", 1) for a in arguments)
     forked.warm_up()
     began, trials, wrong = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        disks = Disks(Path(folder), int(options["seed"]))
+        disks = Disks(Path(folder), int(options["n"]), int(options["seed"]))
         for part in options["only"].split(","):
             check: Callable[[], Iterator[Result]] = getattr(disks, part)
             for result in check():
