@@ -73,6 +73,14 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         raise
 
 
+def number_of(error: Exception) -> int | None:
+    """The number of the error of the system, also of one that safetensors or torch have made another one of."""
+    if isinstance(error, OSError):
+        return error.errno
+    match = re.search(r"\(os error (\d+)\)|code: (\d+)|\((\d+)\)$", str(error).partition("\n")[0])
+    return int(next(filter(None, match.groups()))) if match else None
+
+
 def remove_parts(folder: Path, names: str = "*", only: Collection[str] | None = None) -> None:
     """Remove the temporary files of `write_atomically` that a killed process left for files of these names.
 

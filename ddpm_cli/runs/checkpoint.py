@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, NonFiniteError
-from ..files import naming, replace, sync_folder, write_atomically
+from ..files import naming, number_of, replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
 from .newest import followed
@@ -75,6 +75,8 @@ class Checkpoint:
             with safe_open(self.source if first else self.path, "pt") as file:
                 yield file
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            if (number := number_of(error)) is not None and number in NOT_DAMAGED:
+                raise OSError(number, os.strerror(number), str(self.path)) from error
             reason = str(error).partition("\n")[0]
             raise CheckpointError(
                 f"{self.path}: its tensors cannot be read ({reason}); restore it or use another checkpoint"
@@ -102,8 +104,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
         try:
             save_file(flat, temporary)
         except SafetensorError as error:  # it wraps the error of the operating system
-            match = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error))
-            number = int(match[1] or match[2]) if match else None
+            number = number_of(error)
             raise OSError(number, os.strerror(number) if number else str(error), str(path)) from error
         with suppress(OSError):  # some file systems have no permissions
             temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest

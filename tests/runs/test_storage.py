@@ -200,6 +200,13 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(checkpoint, "digest", failing(errno.EMFILE)(checkpoint.digest))
         with pytest.raises(OSError, match="Too many open files"):
             checkpoint.find(tmp_path)
+    found = checkpoint.find(tmp_path)
+    with monkeypatch.context() as patch:
+        text = "unable to open file <x> in read-only mode: Too many open files (24)"
+        patch.setattr(checkpoint, "safe_open", lambda *_: (_ for _ in ()).throw(RuntimeError(text)))
+        with pytest.raises(OSError, match="Too many open files") as error:
+            found.tensors()
+    assert explain(error.value)[1] == 6 and "step_00000002.safetensors: Too many" in explain(error.value)[0]
     monkeypatch.setattr(checkpoint, "digest", failing(errno.EIO, lambda p: "2" in p.name)(checkpoint.digest))
     assert checkpoint.find(tmp_path).step == 1  # a bad sector
 

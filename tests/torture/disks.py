@@ -148,7 +148,7 @@ class Disks:
                 if not wrong and name == "train":
                     again = forked.run(self.work, command)
                     wrong = f"then {again.err[-300:]}" if again.code else ""
-                yield Result(f"gone {name} {what or 'all'}", wrong)
+                yield Result(f"gone {name} {what or 'all'}, exit code {ended.code}", wrong)
 
     def foreign(self) -> Iterator[Result]:
         """The folder of another user."""
@@ -167,7 +167,7 @@ class Disks:
             for name, command in commands(self.folder / "few").items():
                 shutil.rmtree(self.folder / "few", ignore_errors=True)
                 ended = program(self.work, command, ["prlimit", f"--nofile={most}"])
-                yield Result(f"descriptors {most} {name}", said(ended, {0, 6}, "pen files"))
+                yield Result(f"descriptors {most} {name}, exit code {ended.code}", said(ended, {0, 6}, "pen files"))
 
     def sizes(self) -> Iterator[Result]:
         """A limit on the size of files."""
@@ -175,7 +175,9 @@ class Disks:
             for name, command in commands(self.folder / "small").items():
                 shutil.rmtree(self.folder / "small", ignore_errors=True)
                 ended = program(self.work, command, ["prlimit", f"--fsize={most}"])
-                yield Result(f"sizes {most} {name}", said(ended, {0, 6}, str(self.folder / "small")))
+                yield Result(
+                    f"sizes {most} {name}, exit code {ended.code}", said(ended, {0, 6}, str(self.folder / "small"))
+                )
 
     def cache(self) -> Iterator[Result]:
         """No room for, or no right to write, a cache of decoded pictures: they are decoded into memory."""
