@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import BusyError, CheckpointError, StorageError
 from ..files import shown
+from ..locks import Lock
 from ..progress import Progress
 from ..runs import checkpoint
 
@@ -132,13 +133,14 @@ class SelfTest:
 
     def _second(self) -> tuple[int, str]:
         """The first process holds the lock of the folder from outside, as a training does."""
-        from filelock import FileLock
-
         run = self.folder / "shared"
         run.mkdir()
-        with FileLock(run / ".lock"):
+        lock = Lock(run / ".lock")
+        try:
             process = self._start(run)
             process.communicate(timeout=PATIENCE)
+        finally:
+            lock.release()
         expected = BusyError.code
         return 1, "" if process.returncode == expected else f"exit code {process.returncode} instead of {expected}"
 

@@ -346,3 +346,16 @@ def test_an_evaluation_ends_without_tensorboard(tmp_path: Path, caplog: pytest.L
     (tmp_path / "tensorboard").write_text("in the way")
     folder.write_scalars({"a": 1.0}, 0)
     assert "logger.tensorboard: cannot start" in caplog.text
+
+
+def test_an_unreadable_config_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddpm_cli.config.launch.prepared", failing(errno.EMFILE)(None))
+    result = cli("train")
+    assert result.code == 6 and result.err.count("ddpm: error:") == 1 and "Traceback" not in result.err, result.err
+
+
+def test_the_clean_up_adds_no_second_error(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddpm_cli.files.Path.write_bytes", failing(errno.EIO)(Path.write_bytes))
+    monkeypatch.setattr("ddpm_cli.config.launch.Path.iterdir", failing(errno.EIO)(Path.iterdir))
+    result = cli("gif", "ckpt=nowhere", "out=new/x.gif")
+    assert result.code == 6 and result.err.count("ddpm: error:") == 1 and "new/x.gif: " in result.err, result.err

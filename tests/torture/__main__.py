@@ -28,6 +28,9 @@ def main() -> int:
         print("strace is not installed: kills at system calls are left out (Debian, Ubuntu: apt install strace)")
     for module in ("stops", "sharing"):
         failed += subprocess.run([sys.executable, "-m", f"tests.torture.{module}"], check=False).returncode
+    if parts:
+        command = [sys.executable, "-m", "tests.torture.storage", *(["n=140"] if limit < 3 * 3600 else ["n=1400"])]
+        failed += subprocess.run(command, check=False).returncode
     for _, arguments in parts:
         failed += subprocess.run([sys.executable, "-m", "tests.torture.kills", *arguments], check=False).returncode
     seed = int(time.time())

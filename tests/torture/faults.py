@@ -255,9 +255,30 @@ FAULTS = [
     Fault(
         "the lock is ignored",
         DIRECTORY,
-        "            self._lock.acquire()\n",
+        "            self._lock = Lock(self._lock_path)\n",
         "            pass\n",
         ("runs/test_directory.py::test_a_folder_is_used_by_one_run",),
+    ),
+    Fault(
+        "a folder that was removed is written without its lock",
+        DIRECTORY,
+        "if self._lock is not None and not self._lock.in_place:",
+        "if False:",
+        ("runs/test_storage.py::test_a_run_that_takes_the_place_of_another",),
+    ),
+    Fault(
+        "a disk without room is not refused",
+        "training/room.py",
+        "if usage.total and usage.free < needed:",
+        "if False:",
+        ("runs/test_storage.py::test_a_run_without_room_does_not_start",),
+    ),
+    Fault(
+        "tensors are removed when their manifest cannot be read",
+        CHECKPOINT,
+        "    except (FileNotFoundError, ValueError):\n        return {}",
+        "    except (OSError, ValueError):\n        return {}",
+        ("runs/test_storage.py::test_a_manifest_that_cannot_be_read_costs_no_tensors",),
     ),
     Fault(
         "SIGTERM ends without a save",
