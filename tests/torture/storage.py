@@ -133,7 +133,7 @@ class Storage:
         seen = list(calls(log, place))
         hits = [call.path for call in seen if call.hit]
         ours = [path for path in hits if path.is_relative_to(place)]
-        if wrong := said(ended, ours, fault) or self._ended_early(ended, place, ours):
+        if wrong := said(ended, hits if ours else [], fault) or self._ended_early(ended, place, ours):
             return f"{wrong}\n    hit: {[str(p.relative_to(place)) for p in ours[:3]]} of {len(hits)}"
         if wrong := readable(place) or behind(place, seen):
             return wrong
@@ -169,7 +169,7 @@ def _optional(path: Path, run: Path) -> str:
 
 
 def said(ended: forked.Ended, hits: list[Path], fault: Fault) -> str:
-    """What is wrong with the exit code and with what the command says. hits: the files of the case that failed."""
+    """What is wrong with the exit code and with what the command says. hits: what it must name one of."""
     lines = [line for line in ended.err.splitlines() if line.startswith("ddpm: error:")]
     end = ended.err.strip()[-400:]
     if ended.code not in EXIT_CODES or len(lines) != (ended.code != 0):
