@@ -44,16 +44,16 @@ def _launched(name: str, arguments: list[str]) -> int:
         with interruptible():
             from .config.launch import launch
 
-            code = launch(name, arguments)
-        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
-            signal.signal(number, signal.SIG_IGN)
-        return code
+            return launch(name, arguments)
     except KeyboardInterrupt as error:
         from . import console
 
         message, code = explain(error)
         console.error(message)
         return code
+    finally:
+        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _version() -> str:

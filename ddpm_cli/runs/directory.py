@@ -22,7 +22,7 @@ from ..render.caption import titled
 from ..render.files import write_png
 from ..render.heading import headed
 from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
-from ..signals import SAVE, STOP, handled, name_of
+from ..signals import AT_ONCE, SAVE, STOP, Interrupted, handled, name_of
 from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
@@ -105,6 +105,7 @@ class RunDirectory:
         self.reporter = reporter
         self.checkpoints = folder / "checkpoints"
         self.stop_signal: int | None = None
+        self._stopped = 0.0
         self._config: Mapping[str, Any] = {}
         self._about: Mapping[str, Any] = {}
         self._grid = GridStyle()
@@ -259,8 +260,10 @@ class RunDirectory:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal makes the loop save and stop, the second stops immediately."""
         if self.stop_signal is not None:
-            raise KeyboardInterrupt
-        self.stop_signal = number
+            if time.monotonic() - self._stopped > AT_ONCE:
+                raise Interrupted(number)
+            return
+        self.stop_signal, self._stopped = number, time.monotonic()
         again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
         log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
 
