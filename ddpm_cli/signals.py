@@ -16,8 +16,8 @@ SAVE = tuple(int(getattr(signal, n)) for n in ("SIGUSR1", "SIGUSR2") if hasattr(
 
 
 AT_ONCE = 0.5
-"""A signal that arrives again within these seconds is the same one: `timeout` and clusters send it to the process and to
-its group. One that arrives later means: leave now."""
+"""Seconds. A signal that arrives again within them is the same one: `timeout` and clusters send it to the process and
+to its group. One that arrives later means: leave now."""
 
 
 class Interrupted(KeyboardInterrupt):
