@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
 from .errors import explain
-from .signals import SAVE, STOP, interruptible
+from .signals import SAVE, STOP, arrived, interruptible
 from .trust import leave_working_directory
 
 
@@ -45,10 +45,13 @@ def _launched(name: str, arguments: list[str]) -> int:
             from .config.launch import launch
 
             return launch(name, arguments)
-    except KeyboardInterrupt as error:
+    except BaseException as error:  # packages make other exceptions of a signal's, while they are imported too
+        interrupted = error if isinstance(error, KeyboardInterrupt) else arrived()
+        if interrupted is None:
+            raise
         from . import console
 
-        message, code = explain(error)
+        message, code = explain(interrupted)
         console.error(message)
         return code
     finally:

@@ -27,6 +27,30 @@ raise SystemExit(_launched("train", []))
 """
 
 
+DROPPED = """
+import os, signal
+import ddpm_cli.config.launch as launch
+from ddpm_cli.cli import _launched
+
+def dropped(*arguments):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException as error:
+        raise ValueError("what a package makes of it") from error
+
+launch.{where} = dropped
+raise SystemExit(_launched("train", ["trainer.steps=1"]))
+"""
+
+
+@pytest.mark.parametrize("where", ["prepared", "launch"])
+def test_a_signal_is_answered_though_a_package_makes_another_exception_of_it(where: str) -> None:
+    command = [sys.executable, "-c", DROPPED.format(where=where)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 128 + signal.SIGTERM
+    assert "stopped without saving" in result.stderr and result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("wait", "out", "err"),
     [("0", "cleaned up\n", "stopped without saving"), ("0.7", "", "ddpm: error: SIGTERM: stopped at once\n")],

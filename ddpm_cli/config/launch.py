@@ -80,7 +80,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     started, sweep = time.perf_counter(), is_sweep(arguments)
     try:
         arguments = prepared(name, arguments)
-    except ConfigError as error:
+    except BaseException as error:
         return _report(name, arguments, error)
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
     sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
