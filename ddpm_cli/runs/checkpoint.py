@@ -68,15 +68,24 @@ class Checkpoint:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        first = self.source is not None and self.source.is_file()
         try:
-            with safe_open(self.source if first else self.path, "pt") as file:
+            with self._open() as file:
                 yield file
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(
                 f"{self.path}: its tensors cannot be read ({reason}); restore it or use another checkpoint"
             ) from error
+
+    def _open(self) -> Any:
+        """The tensors' file, under its own name if it gets that one while it is opened."""
+        if self.source not in (None, self.path):
+            try:
+                return safe_open(self.source, "pt")
+            except Exception:
+                if self.source.is_file():
+                    raise
+        return safe_open(self.path, "pt")
 
 
 def name_of(step: int) -> str:

@@ -139,7 +139,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         rest = f" (and {', '.join(fixed[1:MOST_LISTED])}" if fixed[1:] else ""
         rest += f" and {len(fixed) - MOST_LISTED} more)" if len(fixed) > MOST_LISTED else ")" if rest else ""
         raise ConfigError(
-            f"{name}: is {_typed(b)}, but {where} was trained with {_typed(a)}{rest}; set another run_dir, or keep the old value"
+            f"{name}: is {_typed(b)}, but {where} was trained with {_typed(a)}{rest}; set another run_dir, or keep the "
+            "old value"
         )
     if {_decay(old), _decay(new)} == {"constant"}:
         changed = [key for key in changed if key != "trainer.lr_decay"]

@@ -294,3 +294,22 @@ def test_a_run_older_than_an_option_resumes_with_its_default() -> None:
         changed = {**new, group: {**new[group], key: value}}
         with pytest.raises(ConfigError, match=rf"{group}.{key}: is {value}, but here was trained with {was}"):
             compare(old, changed, "here")
+
+
+def test_a_reader_follows_tensors_that_get_their_own_name_while_it_opens_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, 1, {"model.w": torch.ones(2)}, MANIFEST)
+    path = tmp_path / "step_00000001.safetensors"
+    first = path.rename(checkpoint.first_name(path))
+    found = checkpoint.load(tmp_path / "step_00000001.json")
+    assert found.source == first
+    original = checkpoint.safe_open
+
+    def renamed_meanwhile(name: Path, *arguments: str) -> object:
+        if first.exists():
+            first.rename(path)
+        return original(name, *arguments)
+
+    monkeypatch.setattr(checkpoint, "safe_open", renamed_meanwhile)
+    assert found.tensors()["model.w"].tolist() == [1, 1]
