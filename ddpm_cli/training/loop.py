@@ -1,6 +1,5 @@
 """The training loop: one for every objective."""
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
 from .budget import Course
+from .fitting import equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
@@ -189,21 +189,7 @@ def update(
     The values stay on the device. With `on_nan: skip`, a step whose values are not finite changes nothing and returns
     an empty dict.
     """
-    seed_step(seed, state.step, batch.x.device)
-    size = len(batch.x)
-    part = state.micro_batch(plan.micro_batch_size, size)
-    logs: dict[str, Tensor] = {}
-    for rows in equal_parts(size, part):
-        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
-        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
-        if part == size:
-            loss.value.backward()
-            logs = dict(loss.logs)
-            break
-        weight = (rows.stop - rows.start) / size
-        (loss.value * weight).backward()
-        for name, value in loss.logs.items():
-            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    logs = fitted(lambda: gradients(objective, model, state, batch, plan, seed), model, state, plan, len(batch.x))
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
     if plan.on_nan == "skip" and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
         state.optimizer.zero_grad()
@@ -219,11 +205,25 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def equal_parts(size: int, part: int) -> list[slice]:
-    """The rows of a batch of `size` in the fewest parts of at most `part` rows, which differ by one row at most."""
-    n = -(-size // part)
-    ends = [i * size // n for i in range(n + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(ends)]
+def gradients(
+    objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
+) -> dict[str, Tensor]:
+    """Add the gradient of the mean loss of a batch to that of the weights. Returns the means of what is logged."""
+    seed_step(seed, state.step, batch.x.device)
+    size = len(batch.x)
+    part = state.micro_batch(plan.micro_batch_size, size)
+    logs: dict[str, Tensor] = {}
+    for rows in equal_parts(size, part):
+        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
+        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        if part == size:
+            loss.value.backward()
+            return dict(loss.logs)
+        weight = (rows.stop - rows.start) / size
+        (loss.value * weight).backward()
+        for name, value in loss.logs.items():
+            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    return logs
 
 
 def run_callbacks(

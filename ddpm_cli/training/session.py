@@ -23,6 +23,7 @@ from ..runs.job import Job
 from ..runs.resume import check_resumable, starting_point
 from .budget import opened
 from .finetune import take_weights
+from .fitting import advised
 from .loop import finished, train
 from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
@@ -222,9 +223,10 @@ class Session:
                 log.info("%s", line)
             self.started(directory, state, images)
         model = self.spec.wrap(state.module)
-        if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
-            raise self.stopped(directory, f"stopped and saved at step {state.step}")
-        self.complete(directory, state, live)
+        with advised(state, plan):
+            if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
+                raise self.stopped(directory, f"stopped and saved at step {state.step}")
+            self.complete(directory, state, live)
         plan = opened(plan, state)  # with the number of steps that a budget gave
         reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         log.info("finished at step %d%s", state.step, reason)
