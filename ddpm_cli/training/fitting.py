@@ -56,9 +56,7 @@ def fitted(
         state.chosen["micro_batch_size"] = (state.micro_batch("auto", size) + 1) // 2
     state.fits, part = True, state.micro_batch("auto", size)
     if part < before:
-        log.info(
-            "trainer.micro_batch_size: %d images at a time do not fit into memory; using parts of %d", before, part
-        )
+        log.info("trainer.micro_batch_size: parts of %d do not fit into memory; using parts of %d", before, part)
         warn_of_batch_norm(state.module, part, size)
     return logs
 

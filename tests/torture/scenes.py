@@ -12,7 +12,6 @@ from PIL import Image
 from . import forked
 from .cases import CASES, EVERY, SMALL, TINY, Case
 
-OUTSIDE = ("run", "out")
 FOLDER = ["dataset=image_folder", "dataset.root=pictures", "dataset.cache=cache", "dataset.size=8"]
 CACHED = ["train", "run_dir=run", "trainer.steps=6", *SMALL, *EVERY, *TINY, *FOLDER]
 DRAW = ["sampler.steps=2", "batch_size=2"]
@@ -98,8 +97,8 @@ def _training(folder: Path, case: Case, half: bool) -> Scene:
     start, spare = folder / "start", folder / "spare"
     _run(start, command)
     _run(spare / "other", [*command, "seed=1"])
-    _run(spare / "older", [a.replace("steps=6", "steps=4").replace("steps=4", "steps=2", case.name == "mixture")
-                           for a in command])  # fmt: skip
+    fewer = f"trainer.steps={2 if case.name == 'mixture' else 4}"
+    _run(spare / "older", [fewer if a.startswith("trainer.steps=") else a for a in command])
     if half:
         _half(start / "run")
     uses = [Use(command, "run")] * (len(readers) + 1) + ([] if half else readers)
