@@ -1,6 +1,5 @@
 """A run directory, used by one process at a time: its files, its lock, and the signals that stop a run."""
 
-import json
 import logging
 import logging.handlers
 import time
@@ -27,7 +26,7 @@ from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
-from .logs import RunLog, truncate
+from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
 
 log = logging.getLogger(__name__)
@@ -117,6 +116,7 @@ class RunDirectory:
         self._handler: logging.Handler | None = None
         # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
+        self._rows = Rows(folder / "metrics.jsonl")
         self._signals = ExitStack()
         self._save_requested = False
 
@@ -162,7 +162,7 @@ class RunDirectory:
             if not self._opened:
                 (self.folder / "config.json").unlink(missing_ok=True)
             raise
-        truncate(self.folder / "metrics.jsonl", step)
+        self._rows.resume(step, checkpoint.content_of(self.checkpoints / f"{checkpoint.name_of(step)}.json").get(ROWS))
         self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().removeHandler(self._early)
@@ -198,10 +198,8 @@ class RunDirectory:
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
-        line = json.dumps({"step": step, **row})
-        path = self.folder / "metrics.jsonl"
-        with self.optional("metrics.jsonl"), path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.optional("metrics.jsonl"):
+            self._rows.add({"step": step, **row})
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)
 
@@ -245,6 +243,7 @@ class RunDirectory:
             **state.notes(),
             **origin.of(self.folder),
             "about": self._about,
+            ROWS: self._rows.seal(),
             "versions": _versions(),
             "config": self._config,
         }

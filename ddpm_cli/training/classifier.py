@@ -6,11 +6,12 @@ from typing import Any, cast
 
 from ..data.images import Images
 from ..errors import CheckpointError
-from ..files import override, parse_json, shown
+from ..files import override, shown
 from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.checkpoint import load_weights, with_prefix
 from ..runs.directory import RunDirectory
+from ..runs.logs import row_of
 from .session import LiveRun, Session
 from .state import TrainState
 from .validation import validation_loss
@@ -74,10 +75,7 @@ class ClassifierSession(Session):
 def _has_row(path: Path, step: int) -> bool:
     """Whether the best checkpoint was already evaluated when the run was at `step`."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.get("step") == step and "best_step" in row:
+        row = row_of(line)
+        if row is not None and row.get("step") == step and "best_step" in row:
             return True
     return False

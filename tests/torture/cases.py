@@ -75,7 +75,7 @@ def content_of(path: Path) -> bytes | str:
 
 
 CLOCK = {"seconds", "created", "digest", "size", "sha256", "images_per_second", "folder", "best", "period", "lead"}
-CLOCK |= {"checkpoint_sha256", "run_dir"}
+CLOCK |= {"checkpoint_sha256", "run_dir", "rows"}
 
 
 def _facts(path: Path) -> str:
