@@ -43,12 +43,10 @@ def fitted(
     if plan.micro_batch_size != "auto" or state.fits:
         return compute()
     before = state.micro_batch("auto", size)
-    kept = [(b, b.clone()) for m in (model, state.times) if m is not None for b in m.buffers()]
+    statistics = Statistics(model, state)
     while (logs := _tried(compute, state, size)) is None:
         state.optimizer.zero_grad()
-        with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+        statistics.restore()
         if state.parameters[0].device.type == "cuda":
             torch.cuda.empty_cache()
         if isinstance(state.module._compiled_call_impl, Compiled):
@@ -69,6 +67,19 @@ def _tried(compute: Callable[[], dict[str, Tensor]], state: TrainState, size: in
         if not out_of_memory(error) or state.micro_batch("auto", size) == 1:
             raise
     return None
+
+
+class Statistics:
+    """The buffers that a step changes besides the weights, as they are now: of batch norm, and of adaptive times."""
+
+    def __init__(self, model: nn.Module, state: TrainState):
+        self._kept = [(b, b.clone()) for m in (model, state.times) if m is not None for b in m.buffers()]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Undo what happened since."""
+        for buffer, before in self._kept:
+            buffer.copy_(before)
 
 
 def warn_of_batch_norm(module: nn.Module, part: int, size: int) -> None:

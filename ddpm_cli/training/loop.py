@@ -13,12 +13,12 @@ from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
 from .budget import Course
-from .fitting import equal_parts, fitted
+from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
-from .validation import Callbacks
+from .validation import Callbacks, measured
 
 log = logging.getLogger(__name__)
 SKIPS, SHOWN = 10, 5
@@ -156,7 +156,7 @@ class _Pauses:
         plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
         with self.meter.paused(state.step):
             if callbacks.validate and plan.eval_every:
-                run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+                run.metrics(state.step, measured(callbacks.validate, state.step) | {"seconds": round(state.seconds, 3)})
             if callbacks.sample and plan.sample_every:
                 run.picture(state.step, callbacks.sample())
             run.save(state, plan.keep_last, None)
@@ -189,10 +189,12 @@ def update(
     The values stay on the device. With `on_nan: skip`, a step whose values are not finite changes nothing and returns
     an empty dict.
     """
+    statistics = Statistics(model, state) if plan.on_nan == "skip" else None
     logs = fitted(lambda: gradients(objective, model, state, batch, plan, seed), model, state, plan, len(batch.x))
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
-    if plan.on_nan == "skip" and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
+    if statistics is not None and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
         state.optimizer.zero_grad()
+        statistics.restore()
         state.step += 1
         return {}
     if plan.grad_clip is not None:
@@ -242,7 +244,7 @@ def run_callbacks(
     sample = plan.sample_every and (status.done or due(plan.sample_every))
     state.owed = status.stop and bool((validate and callbacks.validate) or (sample and callbacks.sample))
     if callbacks.validate and validate and not status.stop:
-        row = callbacks.validate()
+        row = measured(callbacks.validate, state.step)
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)
