@@ -1,6 +1,7 @@
 """Training a classifier: its graph is logged at the start, the accuracy of the best checkpoint at the end."""
 
 import logging
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,7 +44,7 @@ class ClassifierSession(Session):
         return has_best and not _has_row(self.folder / "metrics.jsonl", state.step)
 
     def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
-        """Append that row to metrics.jsonl and a note, if pending. The best weights replace those of `state`."""
+        """Append that row to metrics.jsonl and a note, if pending; save again, so that a digest covers the row."""
         if not self.pending(state):
             return
         step = int(state.best["step"])
@@ -54,11 +55,13 @@ class ClassifierSession(Session):
             return
         tensors = best.tensors("ema.") or best.tensors("model.")
         weights = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
-        load_weights(state.weights, weights, str(best.path))
-        model, row = self.spec.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
+        module = deepcopy(state.weights)
+        load_weights(module, weights, str(best.path))
+        model, row = self.spec.wrap(module), cast(dict[str, Any], {"best_step": step})
         for split, images in self.images.items():
             row |= validation_loss(self.spec.objective, model, images, self.plan.batch_size, split)
         directory.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        directory.save(state, self.plan.keep_last, self.plan.best_by)
         parts = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
         self.notes.append(f"best checkpoint by {self.plan.best_by}, {shown(best.path)}: {', '.join(parts)}")
         if self.chosen_by_test:
