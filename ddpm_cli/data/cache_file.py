@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
 from ..files import replace, sync_folder, write_json
 from ..progress import Progress
 from .cache_key import Key, PictureFiles, evenly_spaced
@@ -60,12 +59,11 @@ def read(manifest: Path) -> Stored:
             raise InvalidCacheError(f"its shape is {list(array.shape)}, not {contents['shape']}")
         count = len(array) if array.nbytes <= _AT_ONCE else _CHECKED
         for i in evenly_spaced(len(array), count):
-            pictures.check(np.array([i]), array[i : i + 1])
+            if pictures.damaged(np.array([i]), array[i : i + 1]) is not None:
+                raise InvalidCacheError(f"its picture {i} is damaged")
         pictures.release()
         damaged = {int(i): str(reason) for i, reason in contents["damaged"].items()}
         return Stored(pictures, damaged, Survey.of_content(contents["survey"]))
-    except DataError as error:
-        raise InvalidCacheError(str(error).partition(": ")[2].partition(";")[0]) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidCacheError(" ".join(str(error).split()) or type(error).__name__) from error
 

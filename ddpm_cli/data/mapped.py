@@ -48,24 +48,30 @@ class Mapped:
             warnings.simplefilter("ignore")  # "not writable": nothing here writes to it
             self.pixels: Tensor = torch.from_numpy(array)
 
-    def check(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
-        """Compare pictures (N,C,H,W) that were read from `rows` (N,) with their checksums, each picture once.
+    def damaged(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> int | None:
+        """The first of `rows` (N,) whose picture, as read into `pixels` (N,C,H,W), does not have its checksum.
 
-        A cache of many pictures is not read as a whole before training, so damage may show here only.
-
-        Raises:
-            DataError: one of them is damaged; the cache is not used again.
+        Each picture is compared once.
         """
         for i in np.flatnonzero(~self._checked[rows]):
             assert self._sums is not None
             if zlib.crc32(np.ascontiguousarray(pixels[i]).data) != self._sums[rows[i]]:
-                with suppress(OSError):
-                    self.path.with_suffix(".json").unlink(missing_ok=True)
-                raise DataError(
-                    f"{self.path}: picture {rows[i]} of the cache is damaged; run the same command again, which "
-                    "makes a new cache"
-                )
+                return int(rows[i])
         self._checked[rows] = True
+        return None
+
+    def check(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> None:
+        """Raises DataError if one of these pictures is `damaged`; the cache is not used again then.
+
+        A cache of many pictures is not read as a whole before training, so the damage may show here only.
+        """
+        row = self.damaged(rows, pixels)
+        if row is not None:
+            with suppress(OSError):
+                self.path.with_suffix(".json").unlink(missing_ok=True)
+            raise DataError(
+                f"{self.path}: picture {row} of the cache is damaged; run the same command again, which makes a new cache"
+            )
 
     def pages_read(self) -> None:
         """Call this after reading pictures: it releases their pages once there are many."""

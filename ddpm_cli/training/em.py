@@ -85,6 +85,10 @@ def fit(
     if not state.step:
         set_basis(state.module, x)
     c, rest = state.module.coordinates(x), float(state.module.log_rest(x).mean())
+    if not bool(c.isfinite().all()) or not math.isfinite(rest):
+        raise NonFiniteError(
+            "images: a value is NaN or infinite; a checkpoint saved earlier is intact; check dataset.root"
+        )
     run.reporter.start(state.step, plan.steps)
     stop = False
     while not finished(state, plan) and not stop:

@@ -26,8 +26,15 @@ RUN = ["run_dir=run", "trainer.save_every=2", "logger=none", "trainer.log_every=
 RUN += ["trainer.batch_size=4", "trainer.samples=2", "trainer.eval_images=4", "trainer.sample_every=0"]
 NAN, INF = float("nan"), float("inf")
 PLACES = ("image", "target", "loss", "gradient", "weight", "average", "moment", "rate")
-GIVEN = [(family, place, value) for family in FAMILIES for place in PLACES for value in (NAN, INF)]
+GIVEN = [(family, place) for family in FAMILIES for place in PLACES if (family, place) != ("classifier", "target")]
+"""The targets of a classifier are whole numbers."""
 Update = Callable[..., dict[str, Tensor]]
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    """Those that it wrote before its first check may be none."""
+    file = run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 class Spoiled:
@@ -82,7 +89,7 @@ class Spoiled:
 
     @torch.no_grad()
     def _spoil(self, state: TrainState) -> None:
-        parameter = state.parameters[0]
+        parameter = next(p for p in state.parameters if p.ndim)
         if self.place == "weight":
             parameter.flatten()[0] = self.value
         elif self.place == "average":
@@ -93,9 +100,10 @@ class Spoiled:
             next(v for v in memory.values() if isinstance(v, Tensor) and v.ndim).flatten()[0] = self.value
 
 
-@pytest.mark.parametrize(("family", "place", "value"), GIVEN, ids=["-".join(map(str, given)) for given in GIVEN])
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize(("family", "place"), GIVEN)
 def test_the_run_stops_and_no_checkpoint_has_it(
-    family: str, place: str, value: float, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: float, family: str, place: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = random.Random(f"{family} {place} {value}").randrange(5, 9)
     command = ["train", *RUN, *FAMILIES[family], "trainer.steps=10", f"trainer.eval_every={'3' if value > 0 else '0'}"]
@@ -107,16 +115,14 @@ def test_the_run_stops_and_no_checkpoint_has_it(
     last = step // 2 * 2
     assert [p.stem for p in found] == [f"step_{n:08d}" for n in (last - 2, last)]
     assert all(bool(t.isfinite().all()) for p in found for t in load_file(p).values() if t.is_floating_point())
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert all(v - v == 0 for row in rows for v in row.values())
+    assert all(v - v == 0 for row in rows(tmp_path / "run") for v in row.values())
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     again = cli(*command)
     assert again.code == 0 and f"resuming from step {last}" in again.err
 
 
-@pytest.mark.parametrize("place", ["image", "target", "loss", "gradient"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "place"), [(family, place) for family, place in GIVEN if place in PLACES[:4]])
 @pytest.mark.parametrize(
     ("bad", "code"), [((3,), 0), ((3, 4, 7), 0), (tuple(range(3, 14)), 5)], ids=["one", "three", "too many"]
 )
@@ -139,8 +145,7 @@ def test_skipping_leaves_the_weights_as_they_were(
     if code:
         assert "10 steps in a row up to step 13" in result.err
     else:
-        rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-        assert all(v - v == 0 for row in rows for v in row.values())
+        assert all(v - v == 0 for row in rows(tmp_path / "run") for v in row.values())
 
 
 def test_skipping_leaves_the_statistics_of_adaptive_times_as_they_were(
