@@ -70,7 +70,7 @@ class Mapped:
             with suppress(OSError):
                 self.path.with_suffix(".json").unlink(missing_ok=True)
             raise DataError(
-                f"{self.path}: picture {row} of the cache is damaged; run the same command again, which makes a new cache"
+                f"{self.path}: picture {row} of the cache is damaged; run the same command again to make a new cache"
             )
 
     def pages_read(self) -> None:

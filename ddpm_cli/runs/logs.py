@@ -78,7 +78,7 @@ class Rows:
             if row is not None and isinstance(row.get("step"), int) and row["step"] <= step:
                 kept.append(line if line.endswith(b"\n") else line + b"\n")
         text = b"".join(kept)
-        if raw or text:
+        if text != raw:
             write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
 
 

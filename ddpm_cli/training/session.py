@@ -164,7 +164,7 @@ class Session:
                         f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget; it has trained "
                         f"for {state.seconds:.0f} s), or set finetune instead of resume, for a new run from its weights"
                     )
-                directory.prune(state, self.plan.keep_last, self.plan.best_by)
+                directory.leave_finished(state, self.plan.keep_last, self.plan.best_by)
                 advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))

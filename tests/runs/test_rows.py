@@ -131,3 +131,24 @@ def test_a_table_shows_no_changed_accuracy_and_no_changed_network(cli: Cli, tmp_
     file.write_text("".join([*lines[:-1], lines[-1].replace('"val_accuracy": 0.', '"val_accuracy": 0.9')]))
     result = cli("table", "of=[run]")
     assert result.code == 3 and "run/metrics.jsonl: is damaged" in result.err and "ddpm eval ckpt=run" in result.err
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["finished", "half done"])
+@pytest.mark.parametrize("damage", ["deleted", "a digit", "cut"])
+def test_a_run_writes_its_config_again(damage: str, done: bool, cli: Cli, tmp_path: Path) -> None:
+    """The checkpoints have it; a finished run also looks at its rows."""
+    assert cli(*RUN, "trainer.steps=4").code == 0
+    if not done:
+        for path in (tmp_path / "run/checkpoints").glob("step_00000004.*"):
+            path.unlink()
+    config, rows = tmp_path / "run/config.json", tmp_path / "run/metrics.jsonl"
+    whole = config.read_bytes()
+    if damage == "deleted":
+        config.unlink()
+    else:
+        config.write_bytes(whole[:-50] if damage == "cut" else whole.replace(b'"steps": 4', b'"steps": 5'))
+    rows.write_bytes(rows.read_bytes().replace(b'"loss": ', b'"loss": 1'))
+    result = cli(*RUN, "trainer.steps=4")
+    assert result.code == 0 and config.read_bytes() == whole, result.err
+    assert f"metrics.jsonl: is not as it was at step {4 if done else 2}" in result.err
+    assert not done or "run/config.json: is not that of step 4; it is written again" in result.err

@@ -169,7 +169,8 @@ def judged(place: Path, use: Use, damage: Damage, ended: forked.Ended, expected:
     }
     if not use.result and ended.out != expected.out:
         return Verdict("found", line) if line else Verdict("WRONG", f"prints other values: {ended.out[-300:]}")
-    if use.command[0] == "verify" and ended.out == expected.out and damage.kind not in LOOKED_AT:
+    unnoticed = use.command[0] == "verify" and ended.out == expected.out and damage.kind not in LOOKED_AT
+    if unnoticed and not (damage.kind == "manifest" and valid(place, damage)):
         return Verdict("WRONG", "verify does not notice it")
     if differ and use.command[0] == "train":
         differ -= {damage.file} if line or remains(place, damage) else set()
@@ -183,14 +184,21 @@ def judged(place: Path, use: Use, damage: Damage, ended: forked.Ended, expected:
 
 
 def remains(place: Path, damage: Damage) -> bool:
-    """Whether the file may stay as the damage left it: nobody reads it, or it is a valid older copy of the same."""
-    if damage.kind in LOOKED_AT:
-        return True
+    """Whether the file may stay as the damage left it.
+
+    Nobody reads it; or it belongs to a checkpoint that was not used, and whoever does use it finds the damage, or what
+    was put back is a valid copy of the same step.
+    """
+    return damage.kind in LOOKED_AT or (damage.kind in ("tensors", "manifest") and valid(place, damage) is not None)
+
+
+def valid(place: Path, damage: Damage) -> bool | None:
+    """Whether the checkpoint is valid as it is now; None if that is not found out in the right way."""
     try:
         checkpoint.load((place / damage.file).with_suffix(".json"))
     except DdpmError:
         return False
-    return damage.kind == "manifest" and damage.what == "stale"
+    return True if damage.what == "stale" else None
 
 
 def said(ended: forked.Ended, expected: Undisturbed, damage: Damage) -> str:

@@ -34,6 +34,7 @@ KINDS = {
     "GIF": "out/*.gif",
 }
 """What is damaged -> where it lies."""
+KEPT = ("kept samples", "requests of kept files", "images of samples")
 LOOKED_AT = {"pictures", "images of samples", "GIF"}
 """Files for people: no command reads them, so damage stays, and changes nothing else."""
 
@@ -151,7 +152,8 @@ def _stopped(folder: Path, name: str, sign: str, kinds: Sequence[str]) -> Scene:
     command = [a.replace("n=6", "n=12") for a in case.command]
     places = (start, command), (spare / "older", [*command, "weights=raw"]), (spare / "other", [*command, "seed=5"])
     for place, line in places:
-        shutil.copytree(start / "run", place / "run", dirs_exist_ok=True)
+        if place != start:
+            shutil.copytree(start / "run", place / "run")
         child = forked.Child(place, line)
         deadline = time.monotonic() + 30
         while len(list(place.glob(sign))) < 3 and time.monotonic() < deadline:
@@ -186,7 +188,6 @@ def scenes(folder: Path) -> list[Scene]:
         for half in (False, True):
             made.append(_training(folder / f"{name}-{half}", CASES[name], half))
     made += [make(folder / make.__name__) for make in (_cache, _drawn, _judged, _animated)]
-    made.append(_stopped(folder / "kept", "sample", "out/.drawn/*.npy", ("kept samples", "requests of kept files")))
-    values = ("kept values", "kept samples", "requests of kept files")
-    made.append(_stopped(folder / "values", "eval", "out/.drawn/values/*.npz", values))
+    made.append(_stopped(folder / "kept", "sample", "out/.drawn/*.npy", KEPT))
+    made.append(_stopped(folder / "values", "eval", "out/.drawn/values/*.npz", ("kept values", *KEPT[:2])))
     return made
