@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,6 @@ class Scene:
     spare: Path
     kinds: Sequence[str]
     uses: Sequence[Use]
-    seconds: float = field(default=0.0)
 
     def files(self, kind: str) -> list[str]:
         found = (p for p in sorted(self.start.glob(KINDS[kind])) if p.is_file())
@@ -181,13 +181,24 @@ def _animated(folder: Path) -> Scene:
     return Scene("animation", start, spare, ("GIF",), [Use(command, "out")])
 
 
-def scenes(folder: Path) -> list[Scene]:
-    """All of them, made in `folder`."""
-    made = []
-    for name in ("diffusion", "autoencoder", "mixture", "classifier"):
-        for half in (False, True):
-            made.append(_training(folder / f"{name}-{half}", CASES[name], half))
-    made += [make(folder / make.__name__) for make in (_cache, _drawn, _judged, _animated)]
-    made.append(_stopped(folder / "kept", "sample", "out/.drawn/*.npy", KEPT))
-    made.append(_stopped(folder / "values", "eval", "out/.drawn/values/*.npz", ("kept values", *KEPT[:2])))
-    return made
+def _kept(folder: Path) -> Scene:
+    return _stopped(folder, "sample", "out/.drawn/*.npy", KEPT)
+
+
+def _values(folder: Path) -> Scene:
+    return _stopped(folder, "eval", "out/.drawn/values/*.npz", ("kept values", *KEPT[:2]))
+
+
+MAKERS: dict[str, Callable[[Path], Scene]] = {
+    f"{name}, {'half done' if half else 'finished'}": partial(_training, case=CASES[name], half=half)
+    for name in ("diffusion", "autoencoder", "mixture", "classifier")
+    for half in (False, True)
+} | {
+    "folder of pictures": _cache,
+    "samples": _drawn,
+    "evaluation": _judged,
+    "animation": _animated,
+    "sample, killed": _kept,
+    "eval, killed": _values,
+}
+"""Name -> what makes the scene in an empty folder."""
