@@ -198,7 +198,8 @@ def latest(folder: Path) -> Checkpoint | None:
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        for problem in problems:
+        lost = (f"{folder / name_of(s)}.json: is missing" for s in sorted(without_manifest(folder)) if s > step)
+        for problem in (*problems, *lost):
             log.warning("%s; using step %d instead", problem.partition(";")[0], step)
         return found
     if problems:
@@ -270,9 +271,15 @@ def digest(path: Path) -> str:
 
 
 def steps_in(folder: Path) -> set[int]:
-    """Steps with a manifest. Tensors without one are from an interrupted save and are ignored."""
+    """Steps with a manifest."""
     matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
     return {int(m[1]) for m in matches if m}
+
+
+def without_manifest(folder: Path) -> set[int]:
+    """Steps whose tensors have their own name, and so had a manifest, but have none now."""
+    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors"))
+    return {int(m[1]) for m in matches if m} - steps_in(folder)
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,12 +1,10 @@
 """A run directory, used by one process at a time: its files, its lock, and the signals that stop a run."""
 
-import json
 import logging
 import logging.handlers
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -27,8 +25,9 @@ from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
-from .logs import RunLog, truncate
+from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
+from .stored import repair_config, versions
 
 log = logging.getLogger(__name__)
 ADDED = ("budget.json", "tracker.json", "wandb/")
@@ -118,6 +117,7 @@ class RunDirectory:
         self._handler: logging.Handler | None = None
         # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
+        self._rows = Rows(folder / "metrics.jsonl")
         self._signals = ExitStack()
         self._save_requested = False
 
@@ -163,7 +163,7 @@ class RunDirectory:
             if not self._opened:
                 (self.folder / "config.json").unlink(missing_ok=True)
             raise
-        truncate(self.folder / "metrics.jsonl", step)
+        self._rows.resume(step, self._saved(step).get(ROWS))
         self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().removeHandler(self._early)
@@ -199,10 +199,8 @@ class RunDirectory:
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
-        line = json.dumps({"step": step, **row})
-        path = self.folder / "metrics.jsonl"
-        with self.optional("metrics.jsonl"), path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.optional("metrics.jsonl"):
+            self._rows.add({"step": step, **row})
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)
 
@@ -246,7 +244,8 @@ class RunDirectory:
             **state.notes(),
             **origin.of(self.folder),
             "about": self._about,
-            "versions": _versions(),
+            ROWS: self._rows.seal(),
+            "versions": versions(),
             "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
@@ -256,6 +255,19 @@ class RunDirectory:
     def prune(self, state: State, keep_last: int, best_by: str | None) -> None:
         """Remove the old checkpoints that `keep_last` and `best_by` do not keep."""
         retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
+
+    def leave_finished(self, state: State, keep_last: int, best_by: str | None) -> None:
+        """For a run that has nothing left to do: remove old checkpoints, repair other files, say what was damaged."""
+        self.prune(state, keep_last, best_by)
+        saved = self._saved(state.step)
+        with self.optional("metrics.jsonl"):
+            self._rows.resume(state.step, saved.get(ROWS))
+        with self.optional("config.json"):
+            repair_config(self.folder, saved)
+
+    def _saved(self, step: int) -> Mapping[str, Any]:
+        """The manifest of a step; {} if the run has none, as it started from that step of another run."""
+        return checkpoint.content_of(self.checkpoints / f"{checkpoint.name_of(step)}.json")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal makes the loop save and stop, the second stops immediately."""
@@ -275,13 +287,3 @@ class RunDirectory:
         """Whether a signal has asked for a checkpoint since the last call."""
         requested, self._save_requested = self._save_requested, False
         return requested
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("ddpm-cli", "torch", "torchvision", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions

@@ -7,7 +7,6 @@ RUN/budget.json and in the checkpoints, and a resumed run repeats it instead of 
 the run that was interrupted.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
+from ..files import read_sealed, shown, write_sealed
 from ..progress import duration, plural
 from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
@@ -283,13 +282,18 @@ class Course:
     def _take(self, new: Decision) -> None:
         self._known[self.state.step] = self.decision = new
         self.plan = _use(new, self.plan, self.state)
-        write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
         self._first, self._since, self._excluded = self.state.step, clock(), 0.0
 
 
 def _read(file: Path, seconds: float) -> dict[int, Decision]:
     """The decisions that the run made for a budget of `seconds`, by step."""
-    if not file.exists():
+    try:
+        content = read_sealed(file)
+        kept = {int(step): Decision(**node) for step, node in content.items() if step != "digest"}
+    except FileNotFoundError:
         return {}
-    kept = {int(step): Decision(**node) for step, node in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError):
+        log.warning("%s: is damaged; the number of steps is decided again, from the speed of the machine", shown(file))
+        return {}
     return {step: decision for step, decision in kept.items() if decision.seconds == seconds}

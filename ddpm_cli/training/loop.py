@@ -1,6 +1,5 @@
 """The training loop: one for every objective."""
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,11 +13,12 @@ from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
 from .budget import Course
+from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
-from .validation import Callbacks
+from .validation import Callbacks, measured
 
 log = logging.getLogger(__name__)
 SKIPS, SHOWN = 10, 5
@@ -156,7 +156,7 @@ class _Pauses:
         plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
         with self.meter.paused(state.step):
             if callbacks.validate and plan.eval_every:
-                run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+                run.metrics(state.step, measured(callbacks.validate, state.step) | {"seconds": round(state.seconds, 3)})
             if callbacks.sample and plan.sample_every:
                 run.picture(state.step, callbacks.sample())
             run.save(state, plan.keep_last, None)
@@ -189,24 +189,12 @@ def update(
     The values stay on the device. With `on_nan: skip`, a step whose values are not finite changes nothing and returns
     an empty dict.
     """
-    seed_step(seed, state.step, batch.x.device)
-    size = len(batch.x)
-    part = state.micro_batch(plan.micro_batch_size, size)
-    logs: dict[str, Tensor] = {}
-    for rows in equal_parts(size, part):
-        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
-        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
-        if part == size:
-            loss.value.backward()
-            logs = dict(loss.logs)
-            break
-        weight = (rows.stop - rows.start) / size
-        (loss.value * weight).backward()
-        for name, value in loss.logs.items():
-            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    statistics = Statistics(model, state) if plan.on_nan == "skip" else None
+    logs = fitted(lambda: gradients(objective, model, state, batch, plan, seed), model, state, plan, len(batch.x))
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
-    if plan.on_nan == "skip" and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
+    if statistics is not None and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
         state.optimizer.zero_grad()
+        statistics.restore()
         state.step += 1
         return {}
     if plan.grad_clip is not None:
@@ -219,11 +207,25 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def equal_parts(size: int, part: int) -> list[slice]:
-    """The rows of a batch of `size` in the fewest parts of at most `part` rows, which differ by one row at most."""
-    n = -(-size // part)
-    ends = [i * size // n for i in range(n + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(ends)]
+def gradients(
+    objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
+) -> dict[str, Tensor]:
+    """Add the gradient of the mean loss of a batch to that of the weights. Returns the means of what is logged."""
+    seed_step(seed, state.step, batch.x.device)
+    size = len(batch.x)
+    part = state.micro_batch(plan.micro_batch_size, size)
+    logs: dict[str, Tensor] = {}
+    for rows in equal_parts(size, part):
+        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
+        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        if part == size:
+            loss.value.backward()
+            return dict(loss.logs)
+        weight = (rows.stop - rows.start) / size
+        (loss.value * weight).backward()
+        for name, value in loss.logs.items():
+            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    return logs
 
 
 def run_callbacks(
@@ -242,7 +244,7 @@ def run_callbacks(
     sample = plan.sample_every and (status.done or due(plan.sample_every))
     state.owed = status.stop and bool((validate and callbacks.validate) or (sample and callbacks.sample))
     if callbacks.validate and validate and not status.stop:
-        row = callbacks.validate()
+        row = measured(callbacks.validate, state.step)
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)

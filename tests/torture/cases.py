@@ -76,28 +76,35 @@ CASES = {
 
 def content(folder: Path) -> dict[str, bytes | str]:
     """What must be equal at the end: each file by its name, times and clock readings left out."""
-    found: dict[str, bytes | str] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_dir() or name == ".lock" or "tfevents" in name or path.suffix == ".log":
-            continue
-        if name.startswith("cache/"):
-            name = name.partition("-")[2]  # the first part stands for where the pictures lie
-        if path.suffix == ".json":
-            found[name] = _facts(path)
-        elif path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = str([(row["step"], row.get("loss"), row.get("val_loss")) for row in rows])
-        elif path.suffix == ".npz":
-            with np.load(path) as arrays:
-                found[name] = b"".join(arrays[key].tobytes() for key in arrays.files)
-        else:
-            found[name] = path.read_bytes()
-    return found
+    return {_name(path, folder): content_of(path) for path in compared(folder)}
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = str(path.relative_to(folder))
+    return name.partition("-")[2] if name.startswith("cache/") else name  # it begins with where the pictures lie
+
+
+def compared(folder: Path) -> list[Path]:
+    """The files of a folder whose content can be compared."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return [path for path in files if "tfevents" not in path.name and path.suffix != ".log"]
+
+
+def content_of(path: Path) -> bytes | str:
+    """What must be equal of one file. Raises OSError, ValueError or KeyError if it cannot be read."""
+    if path.suffix == ".json":
+        return _facts(path)
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return str([(row["step"], row.get("loss"), row.get("val_loss")) for row in rows])
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return b"".join(arrays[key].tobytes() for key in arrays.files)
+    return path.read_bytes()
 
 
 CLOCK = {"seconds", "created", "digest", "size", "sha256", "images_per_second", "folder", "best", "period", "lead"}
-CLOCK |= {"checkpoint_sha256", "run_dir", "stem", "root", "made"}
+CLOCK |= {"checkpoint_sha256", "run_dir", "rows", "stem", "root", "made"}
 
 
 def _facts(path: Path) -> str:
