@@ -12,7 +12,7 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -253,6 +253,7 @@ def _exists(path: Path) -> bool:
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
     """Remove the output folder if it is empty, and its empty parents: Hydra creates it before the command runs."""
-    while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
+    with suppress(OSError):  # the error of the command counts
+        while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent

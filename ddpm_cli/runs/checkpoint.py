@@ -14,7 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, NonFiniteError
-from ..files import replace, sync_folder, write_atomically
+from ..files import naming, replace, sync_folder, write_atomically
 from . import manifest as manifests
 from .manifest import FORMAT
 from .newest import followed
 
+NOT_DAMAGED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, *((errno.EACCES, errno.EPERM) if os.name == "posix" else ()))
+"""Errors of a process that reads a file, which say nothing about the file."""
 log = logging.getLogger(__name__)
 
 
@@ -109,10 +111,11 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
         try:
             save_file(flat, temporary)
         except SafetensorError as error:  # it wraps the error of the operating system
-            full = "No space left" in str(error)
-            reason = "No space left on device" if full else str(error)
-            raise OSError(errno.ENOSPC if full else None, reason, str(path)) from error
-        temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+            match = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error))
+            number = int(match[1] or match[2]) if match else None
+            raise OSError(number, os.strerror(number) if number else str(error), str(path)) from error
+        with suppress(OSError):  # some file systems have no permissions
+            temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
         content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
@@ -120,18 +123,19 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
         write_atomically(first, write)
         sealed = manifests.write(manifest_path, content)
     except BaseException:
-        if content_of(manifest_path).get("sha256") != content.get("sha256"):  # it was not renamed before the error
-            first.unlink(missing_ok=True)
+        with suppress(OSError):  # where the manifest cannot be read, the next start decides
+            if content_of(manifest_path).get("sha256") != content.get("sha256"):  # it was not renamed before the error
+                first.unlink(missing_ok=True)
         raise
     give_name(first, path)
     return Checkpoint(manifest_path, sealed, first)
 
 
 def content_of(manifest_path: Path) -> dict[str, Any]:
-    """The content of a manifest, empty if it is missing or damaged."""
+    """The content of a manifest, empty if it is missing or damaged. Raises OSError if it cannot be read."""
     try:
         return manifests.read(manifest_path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -145,25 +149,34 @@ def give_name(first: Path, path: Path) -> None:
     try:
         replace(first, path)
         sync_folder(path.parent)
-    except PermissionError as error:  # Windows does not replace a file that another program has open
+    except OSError as error:  # Windows does not replace a file that another program has open
         log.warning("%s: cannot be replaced (%s); its tensors are in %s", path, error.strerror, first.name)
 
 
 def tensors_of(manifest_path: Path, content: Mapping[str, Any]) -> Path | None:
-    """The file beside a manifest that has its tensors; None if it is missing or damaged."""
+    """The file beside a manifest that has its tensors; None if it is missing or damaged.
+
+    Raises:
+        OSError: this process may not open it, or has too many open files.
+    """
     path = manifest_path.with_suffix(".safetensors")
     for _ in range(2):  # twice, because the process that saves may rename it meanwhile
         for candidate in (path, first_name(path)):
-            if matches(candidate, content):
-                return candidate
+            try:
+                if matches(candidate, content):
+                    return candidate
+            except OSError as error:  # a disk that cannot read it has damaged it
+                if error.errno in NOT_DAMAGED:
+                    raise
     return None
 
 
 def matches(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a file has the size and the digest of a manifest. Raises OSError if it cannot be read."""
     try:
         same = path.is_file() and path.stat().st_size == content.get("size")
         return same and digest(path) == content.get("sha256")
-    except OSError:
+    except FileNotFoundError:
         return False
 
 
@@ -266,7 +279,7 @@ def load(manifest_path: Path) -> Checkpoint:
 
 
 def digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

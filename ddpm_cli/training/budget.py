@@ -17,6 +17,7 @@ from typing import Any
 
 from ..files import read_sealed, shown, write_sealed
 from ..progress import duration, plural
+from ..runs.logs import LOST
 from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
 
@@ -282,7 +283,10 @@ class Course:
     def _take(self, new: Decision) -> None:
         self._known[self.state.step] = self.decision = new
         self.plan = _use(new, self.plan, self.state)
-        write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        try:
+            write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        except OSError as error:  # the checkpoints have the last decision
+            log.warning(LOST, shown(self.file), error.strerror)
         self._first, self._since, self._excluded = self.state.step, clock(), 0.0
 
 

@@ -131,8 +131,8 @@ class _Pauses:
     def _status(self) -> StepStatus:
         plan, state = self.course.plan, self.state
         late = plan.save_seconds is not None and state.seconds - self.saved >= plan.save_seconds
-        late = self.run.save_requested() or late
-        return StepStatus(finished(state, plan, self.images), self.run.stop_signal is not None, late)
+        late = self.run.stops.save_requested() or late
+        return StepStatus(finished(state, plan, self.images), self.run.stops.signal is not None, late)
 
     def take(self, status: StepStatus, best: bool) -> None:
         """Do what is due. best: whether this step's checkpoint is the best so far."""

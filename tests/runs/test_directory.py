@@ -90,7 +90,19 @@ def test_the_same_signal_twice_at_once_saves_and_a_later_one_quits(
         run.open(0, {}, {})
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        assert run.stop_signal == signal.SIGINT
-        monkeypatch.setattr("ddpm_cli.runs.directory.AT_ONCE", 0.0)
+        assert run.stops.signal == signal.SIGINT
+        monkeypatch.setattr("ddpm_cli.runs.stops.AT_ONCE", 0.0)
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_what_a_kill_left_of_pictures_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "samples"
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.save(Counted(1), 2, None)
+        run.open(1, {}, {})
+    folder.mkdir()
+    for name in (".step_00000001.png.12.part", ".latent_map.png.12.part", ".mine.png.12.part"):
+        (folder / name).touch()
+    with RunDirectory(tmp_path / "run", Quiet(-1)):
+        assert [path.name for path in folder.iterdir()] == [".mine.png.12.part"]  # a name that is not ours stays
