@@ -82,11 +82,11 @@ def explain(error: BaseException) -> tuple[str, int]:
         return "", error.code
     if out_of_memory(error):
         advice = "set trainer.micro_batch_size=auto and trainer.gradient_checkpointing=true (sampling: batch_size=auto)"
-        return f"memory: not enough ({_first_line(error)}); {advice}", OutOfMemoryError.code
+        return f"memory: not enough ({first_line(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
         return _storage(error), StorageError.code
     name = type(error).__name__
-    return f"{name}: {_first_line(error)}; this is a bug, add debug=true to see where", UNEXPECTED
+    return f"{name}: {first_line(error)}; this is a bug, add debug=true to see where", UNEXPECTED
 
 
 def _storage(error: OSError) -> str:
@@ -105,7 +105,7 @@ def _storage(error: OSError) -> str:
         errno.ENOTDIR: "a file is in the way; choose another folder",
         errno.EEXIST: "a file is in the way; choose another folder",
     }.get(error.errno or 0, "check the path and the disk")
-    return f"{name}: {error.strerror or _first_line(error)}; {advice}"
+    return f"{name}: {error.strerror or first_line(error)}; {advice}"
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -117,6 +117,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,13 +1,14 @@
 """Writes files that are complete or absent, and formats paths for messages."""
 
 import errno
+import hashlib
 import json
 import os
 import re
 import shlex
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .text import quoted
 
 MOST_BYTES = 2**30
 """Of a file that is read as a whole."""
+BLANK = "0" * 64
+"""What a digest of the text that it stands in is taken of in its place."""
 PROBED = 2**14
 """Bytes that `probe` writes."""
 PATIENCE = 2.0
@@ -118,6 +121,34 @@ def replace(temporary: Path, path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON. Raises OSError as `write_atomically` does."""
     write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON with a digest of its own text, see `read_sealed`. Raises OSError as `write_atomically`."""
+    text = json.dumps({"digest": BLANK, **content}, indent=2) + "\n"
+    sealed = text.replace(BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
+    write_atomically(path, lambda temporary: temporary.write_text(sealed, encoding="utf-8", newline="\n"))
+
+
+def read_sealed(path: Path) -> Any:
+    """The value in a file of `write_sealed`, or in one of an earlier version, which has no digest.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is damaged.
+    """
+    raw = read_regular(path).replace(b"\r\n", b"\n")  # Git may have changed the line ends
+    content = parse_json(raw)
+    if isinstance(content, dict) and "digest" in content:
+        stored = content["digest"]
+        if not isinstance(stored, str) or not stored or digest_within(raw, stored) != stored:
+            raise ValueError("its digest does not fit")
+    return content
+
+
+def digest_within(raw: bytes, stored: str) -> str:
+    """The digest that a text should have at the place where it has `stored`."""
+    return hashlib.sha256(raw.replace(stored.encode(), BLANK.encode(), 1)).hexdigest()
 
 
 def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:

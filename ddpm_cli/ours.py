@@ -60,10 +60,10 @@ def _listed(folder: Path) -> Iterator[tuple[str, str]]:
 
 def is_run(folder: Path) -> bool:
     """Whether a training of this program has begun in `folder`."""
-    path = folder / "config.json"
-    if path.is_file() and any((folder / "checkpoints").glob("step_*.json")):
-        return True
-    return (folder / LOCK).is_file() and {"trainer", "dataset"} <= _json(path).keys()
+    path, locked = folder / "config.json", (folder / LOCK).is_file()
+    if (path.is_file() or locked) and any((folder / "checkpoints").glob("step_*.json")):
+        return True  # also if config.json was lost
+    return locked and {"trainer", "dataset"} <= _json(path).keys()
 
 
 def check(folder: Path, names: Collection[str], key: str) -> None:

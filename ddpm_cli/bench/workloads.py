@@ -16,7 +16,8 @@ from ..progress import Progress, silent
 from ..runs.checkpoint import Checkpoint
 from ..runs.directory import RunDirectory, State
 from ..runs.loggers import open_loggers
-from ..training.loop import equal_parts, train
+from ..training.fitting import equal_parts
+from ..training.loop import train
 from ..training.randomness import StepRandom
 from ..training.validation import Callbacks
 from .setup import TrainingSetup

@@ -80,7 +80,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     started, sweep = time.perf_counter(), is_sweep(arguments)
     try:
         arguments = prepared(name, arguments)
-    except Exception as error:  # also of a disk from which the shipped files cannot be read
+    except BaseException as error:
         return _report(name, arguments, error)
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
     sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
@@ -134,7 +134,7 @@ def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     if isinstance(error, Stopped) and is_sweep(arguments):
         message = error.in_sweep
     if message:
-        console.error(message)
+        (console.stopped if isinstance(error, Stopped) else console.error)(message)
     return code
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..files import replace, sync_folder, write_json
 from ..progress import Progress
@@ -20,7 +21,10 @@ from .mapped import Mapped
 from .parallel import by_processes
 from .survey import Survey
 
-_CHECKED = 8  # blocks verified when a cache is opened; verifying all of them would mean reading everything
+_AT_ONCE = 64 * 2**20
+"""Bytes of a cache that is read as a whole when it is opened: that of a larger one could take longer than training."""
+_CHECKED = 256
+"""Pictures of a larger one that are verified then; the others are when they are first used, see `Mapped.check`."""
 
 
 class Stored(NamedTuple):
@@ -48,13 +52,15 @@ def read(manifest: Path) -> Stored:
             raise InvalidCacheError("its manifest is damaged")
         if path.stat().st_size != contents["bytes"]:
             raise InvalidCacheError(f"it has {path.stat().st_size:,} bytes, not {contents['bytes']:,}")
-        pictures = Mapped(path)
+        sums = np.frombuffer(bytes.fromhex(contents["crc32"]), "<u4")
+        pictures = Mapped(path, sums)
         array = pictures.pixels.numpy()
         if list(array.shape) != contents["shape"]:
             raise InvalidCacheError(f"its shape is {list(array.shape)}, not {contents['shape']}")
-        for number, crc in contents["crc32"].items():
-            if _crc(array, int(number)) != crc:
-                raise InvalidCacheError(f"its block {number} is damaged")
+        count = len(array) if array.nbytes <= _AT_ONCE else _CHECKED
+        for i in evenly_spaced(len(array), count):
+            if pictures.damaged(np.array([i]), array[i : i + 1]) is not None:
+                raise InvalidCacheError(f"its picture {i} is damaged")
         pictures.release()
         damaged = {int(i): str(reason) for i, reason in contents["damaged"].items()}
         return Stored(pictures, damaged, Survey.of_content(contents["survey"]))
@@ -78,7 +84,7 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
     path, partial = folder / f"{key.stem}.npy", folder / f".{key.stem}.part"
     manifest = path.with_suffix(".json")
     try:
-        damaged = _decode_into(partial, source, chosen, progress)
+        damaged, sums = _decode_into(partial, source, chosen, progress)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         manifest.unlink(missing_ok=True)  # it describes the file that is now replaced
@@ -94,7 +100,7 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "bytes": path.stat().st_size,
         "shape": list(pixels.shape),
-        "crc32": {str(number): _crc(pixels, number) for number in evenly_spaced(_blocks(source), _CHECKED)},
+        "crc32": sums.tobytes().hex(),
         "survey": source.survey.content(),
         "damaged": {str(i): damaged[i] for i in sorted(damaged)},
     }
@@ -104,27 +110,31 @@ def write(folder: Path, key: Key, source: PictureFiles, chosen: Collection[int],
 
 def _decode_into(
     path: Path, source: PictureFiles, chosen: Collection[int], progress: Progress | None
-) -> dict[int, str]:
-    """Fill a new .npy file, block by block in any order. Returns the indices of damaged files and the reasons."""
+) -> tuple[dict[int, str], NDArray[np.uint32]]:
+    """Fill a new .npy file, block by block in any order. Returns the indices of damaged files and the reasons, and the
+    CRC-32 of each picture.
+    """
     start, n, decoder = _begin(path, (len(source.files), *source.decoder.shape)), len(source.files), source.decoding
     damaged: dict[int, str] = {}
+    sums = np.zeros(n, "<u4")
 
-    def decode(number: int) -> dict[int, str]:
+    def decode(number: int) -> tuple[int, dict[int, str], list[int]]:
         low = number * BLOCK
         pixels = np.zeros((min(BLOCK, n - low), *decoder.shape), dtype=np.uint8)
         reasons = decoder.block(source.files[low : low + BLOCK], pixels, low)
         with path.open("r+b") as file:  # written, not mapped: with a map, a full disk would kill the process
             file.seek(start + low * pixels[0].nbytes)
             file.write(pixels.data)
-        return reasons
+        return low, reasons, [zlib.crc32(picture.data) for picture in pixels]
 
     with quiet(), closing(by_processes(decode, _blocks(source))) as results:
-        for done, reasons in enumerate(results, start=1):
+        for done, (low, reasons, crcs) in enumerate(results, start=1):
+            sums[low : low + len(crcs)] = crcs
             decoder.refuse(source.files, {i: reason for i, reason in reasons.items() if i in chosen})
             damaged |= reasons
             if progress:
                 progress("decoding", min(done * BLOCK, n), n)
-    return damaged
+    return damaged, sums
 
 
 def _begin(path: Path, shape: tuple[int, ...]) -> int:
@@ -138,10 +148,6 @@ def _begin(path: Path, shape: tuple[int, ...]) -> int:
 
 def _blocks(source: PictureFiles) -> int:
     return -(-len(source.files) // BLOCK)
-
-
-def _crc(array: np.ndarray, block: int) -> int:
-    return zlib.crc32(np.ascontiguousarray(array[block * BLOCK : (block + 1) * BLOCK]).data)
 
 
 def _digest(contents: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from .convert import DECODING
 from .decode import Decoder
 from .survey import Range, Survey, survey
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the cache format: raise it with any change, so that older caches are made again."""
 _SAMPLED, _SAMPLE_BYTES = 16, 64 * 2**10
 

@@ -42,10 +42,7 @@ class DataFacts:
     @classmethod
     def of_files(cls, listing: Listing, ends: tuple[float, float] | None) -> "DataFacts":
         files = digests(listing)
-        whole = hashlib.blake2b(digest_size=16)
-        for name, digest in files.items():
-            whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + digest.encode() + b"\n")
-        return cls(len(files), whole.hexdigest(), files, ends)
+        return cls(len(files), digest_of(files), files, ends)
 
     @classmethod
     def of_arrays(cls, pixels: Tensor, labels: Tensor) -> "DataFacts":
@@ -55,6 +52,14 @@ class DataFacts:
         whole.update(pixels[rows].contiguous().numpy().tobytes())
         whole.update(labels.contiguous().numpy().tobytes())
         return cls(len(pixels), whole.hexdigest())
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The digest of a set of pictures: of their relative paths and the digests of their contents, in order."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, digest in files.items():
+        whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + digest.encode() + b"\n")
+    return whole.hexdigest()
 
 
 def digests(listing: Listing) -> dict[str, str]:

@@ -92,6 +92,7 @@ class Host:
         # NumPy uses one thread; OpenMP threads would compete with the training step for the cores
         np.take(self.array, chosen.numpy(), axis=0, out=pixels.numpy(), mode="clip")
         if self.images.mapped is not None:
+            self.images.mapped.check(chosen.numpy(), pixels.numpy())
             self.images.mapped.pages_read()
         labels, mirrored = self.images.labels[indices.chosen], indices.mirrored
         if self.pinned:

@@ -16,6 +16,8 @@ from .feed import Host, RawBatch, Resident, fits, prefetched, send
 from .mapped import Mapped
 from .order import batch_indices
 
+_AT_A_TIME = 4096
+
 
 class Batch(NamedTuple):
     """x: (B,C,H,W) float32 in [-1, 1]; y: (B,) int64, all 0 when there are no classes."""
@@ -74,7 +76,11 @@ class Images:
     @cached_property
     def pixels(self) -> Tensor:
         """(N,C,H,W) uint8. Copies a selection of a mapped file into memory; `raw`, `chunks` and `batches` do not."""
-        return self.stored if self.rows is None else self.stored.index_select(0, self.rows)
+        return torch.cat(list(self.raw(_AT_A_TIME))) if self.mapped is not None and len(self) else self._of(slice(None))
+
+    def _of(self, part: slice) -> Tensor:
+        """Some of the pictures, in order."""
+        return self.stored[part] if self.rows is None else self.stored.index_select(0, self.rows[part])
 
     def take(self, n: int) -> "Images":
         """The first n pictures, or all if there are fewer."""
@@ -120,8 +126,11 @@ class Images:
     def raw(self, size: int) -> Iterator[Tensor]:
         """Every picture once, in order, (B,C,H,W) uint8 on the host, `size` at a time; the last part may be shorter."""
         for first in range(0, len(self), size):
-            rows = None if self.rows is None else self.rows[first : first + size]
-            part = self.stored[first : first + size] if rows is None else self.stored.index_select(0, rows)
+            here = slice(first, min(first + size, len(self)))
+            part = self._of(here)
+            if self.mapped is not None:
+                rows = torch.arange(here.start, here.stop) if self.rows is None else self.rows[here]
+                self.mapped.check(rows.numpy(), part.numpy())
             yield part
             if self.mapped is not None:
                 self.mapped.pages_read()

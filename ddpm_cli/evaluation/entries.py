@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, OutOfMemoryError, explain
-from ..files import parse_json, read_json
+from ..files import read_sealed, shown
 from ..objectives.classify import Classify
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers
+from ..runs.logs import row_of
 from ..runs.newest import followed
+from ..runs.stored import config_of, rows_changed
 
 MOST = 10**15
 """The largest whole number in an evaluation or a row of metrics."""
@@ -36,7 +38,7 @@ class Evaluated:
         """Raises DataError when it is damaged."""
         path = folder / "eval.json"
         try:
-            content = read_json(path)
+            content = read_sealed(path)
             _check(content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: is damaged; run ddpm eval again") from error
@@ -88,7 +90,7 @@ class Trained:
     @staticmethod
     def at(folder: Path) -> bool:
         try:
-            config = read_json(folder / "config.json")
+            config = config_of(folder)
             target = str(config["objective"]["_target_"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -104,10 +106,16 @@ class Trained:
         """The last row of metrics.jsonl that has a test accuracy, else the last with a validation accuracy.
 
         Raises:
-            ConfigError: it has neither, or its network cannot be built.
+            ConfigError: it has neither.
+            DataError: its network cannot be built, or the rows have changed since they were written.
         """
-        config = read_json(folder / "config.json")
+        config = config_of(folder)
         row = _row_of(folder)
+        if rows_changed(folder):
+            raise DataError(
+                f"{shown(folder / 'metrics.jsonl')}: is damaged, rows are lost or changed; restore it, or measure the "
+                f"accuracy again with ddpm eval ckpt={shown(folder)}"
+            )
         if row is None:
             raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
         try:
@@ -132,12 +140,9 @@ def _row_of(folder: Path) -> dict[str, Any] | None:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, the last one first; incomplete lines are skipped."""
     rows = []
-    for line in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()):
-        try:
-            row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
+    for line in reversed(path.read_bytes().splitlines()):
+        row = row_of(line)
+        if row is not None:
             rows.append({k: v for k, v in row.items() if not k.endswith("accuracy") or v is None or _is_number(v)})
     return rows
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
+from ..files import write_sealed
 from ..ours import check_folder, claim, complete, listed
 from ..render.files import write_png
 from ..render.plots.bound import plot_bound
@@ -51,7 +51,7 @@ class EvaluationFolder:
         (self.folder / "eval.json").unlink(missing_ok=True)
         for name, draw in pictures.items():
             draw(self.folder / name)
-        write_json(self.folder / "eval.json", content)
+        write_sealed(self.folder / "eval.json", content)
         complete(self.folder)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:

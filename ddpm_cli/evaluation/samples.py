@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..files import read_json
-from ..progress import Progress
+from ..files import read_sealed
+from ..progress import Progress, plural
 from ..sampling.generator import Generator
 from ..sampling.kept import Kept
 from ..sampling.request import Request
@@ -112,10 +112,19 @@ def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -
 
 
 def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
-    """The facts from the sample.json beside the samples, if it describes as many samples; and their digest."""
+    """The facts from the sample.json beside the samples, if it describes them; and their digest."""
+    facts, problem = {}, ""
     try:
-        facts = read_json(path)
+        facts = read_sealed(path)
+    except FileNotFoundError:
+        problem = "is missing"
     except (OSError, ValueError):
+        problem = "is damaged"
+    if not problem and not (isinstance(facts, dict) and facts.get("n") == count):
+        problem = f"is not of {plural(count, 'sample')}"
+    if not problem and facts.get("samples_sha256", sha256) != sha256:
+        problem = "is of other samples"
+    if problem:
+        log.info("samples: %s %s, so it is not known how they were drawn", path, problem)
         facts = {}
-    matches = isinstance(facts, dict) and facts.get("n") == count
-    return {**(facts if matches else {}), "samples_sha256": sha256}
+    return {**{k: v for k, v in facts.items() if k != "digest"}, "samples_sha256": sha256}

@@ -142,6 +142,10 @@ class Compiled:
         self.done.add(size)
         return out
 
+    def forget(self) -> None:
+        """Compile for the size of the next batch, as the first one was too large for memory."""
+        self.sizes, self.done = set(), set()
+
     def _run(self, *args: Any) -> Any:
         assert self.fast is not None
         if not self.graphs:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, NonFiniteError
+from ..errors import CheckpointError
 from ..files import naming, number_of, replace, sync_folder, write_atomically
 from . import manifest as manifests
+from . import tensor_file
 from .manifest import FORMAT
 from .newest import followed
 
@@ -70,9 +70,8 @@ class Checkpoint:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        first = self.source is not None and self.source.is_file()
         try:
-            with safe_open(self.source if first else self.path, "pt") as file:
+            with self._open() as file:
                 yield file
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             if (number := number_of(error)) is not None and number in NOT_DAMAGED:
@@ -81,6 +80,16 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: its tensors cannot be read ({reason}); restore it or use another checkpoint"
             ) from error
+
+    def _open(self) -> Any:
+        """The tensors' file, under its own name if it gets that one while it is opened."""
+        if self.source not in (None, self.path):
+            try:
+                return safe_open(self.source, "pt")
+            except Exception:
+                if self.source.is_file():
+                    raise
+        return safe_open(self.path, "pt")
 
 
 def name_of(step: int) -> str:
@@ -99,15 +108,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     first, content = first_name(path), {"step": step, **manifest}
 
     def write(temporary: Path) -> None:
-        flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        _check_finite(flat, step)
-        try:
-            save_file(flat, temporary)
-        except SafetensorError as error:  # it wraps the error of the operating system
-            number = number_of(error)
-            raise OSError(number, os.strerror(number) if number else str(error), str(path)) from error
-        with suppress(OSError):  # some file systems have no permissions
-            temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+        tensor_file.write(temporary, tensors, step)
         content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
@@ -172,24 +173,6 @@ def matches(path: Path, content: Mapping[str, Any]) -> bool:
         return False
 
 
-def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
-    """Raises NonFiniteError for weights or moments that are NaN or infinite: they would be worth nothing."""
-    for name, tensor in tensors.items():
-        weights = name.startswith(("model.", "ema.", "optimizer.")) and tensor.is_floating_point()
-        if weights and not bool(tensor.isfinite().all()):
-            raise NonFiniteError(
-                f"{name}: is NaN or infinite at step {step}, so it was not saved; a checkpoint saved earlier is "
-                "intact; lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
-            )
-
-
-def _umask() -> int:
-    """The umask of this process, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 def latest(folder: Path) -> Checkpoint | None:
     """The newest valid checkpoint in `folder`; None if none was ever saved. Damaged ones are skipped with a warning.
 
@@ -203,7 +186,8 @@ def latest(folder: Path) -> Checkpoint | None:
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        for problem in problems:
+        lost = (f"{folder / name_of(s)}.json: is missing" for s in sorted(without_manifest(folder)) if s > step)
+        for problem in (*problems, *lost):
             log.warning("%s; using step %d instead", problem.partition(";")[0], step)
         return found
     if problems:
@@ -275,9 +259,15 @@ def digest(path: Path) -> str:
 
 
 def steps_in(folder: Path) -> set[int]:
-    """Steps with a manifest. Tensors without one are from an interrupted save and are ignored."""
+    """Steps with a manifest."""
     matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
     return {int(m[1]) for m in matches if m}
+
+
+def without_manifest(folder: Path) -> set[int]:
+    """Steps whose tensors have their own name, and so had a manifest, but have none now."""
+    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors"))
+    return {int(m[1]) for m in matches if m} - steps_in(folder)
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,13 +1,12 @@
 """A run directory, used by one process at a time: its files, its lock, and the signals that stop a run."""
 
-import json
 import logging
 import logging.handlers
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from filelock import Timeout
@@ -22,15 +21,17 @@ from ..render.caption import titled
 from ..render.files import write_png
 from ..render.heading import headed
 from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
-from ..signals import SAVE, STOP, handled, name_of
-from ..signals import check as check_signals
-from . import checkpoint, manifest, origin, retention
+from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
-from .logs import RunLog, append, truncate
+from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
+from .stops import Stops
+from .stored import repair_config, versions
 
 log = logging.getLogger(__name__)
+LATENT_MAP = "latent_map.png"
+"""In `samples`, of an autoencoder."""
 ADDED = ("budget.json", "tracker.json", "wandb/")
 """Files that only some runs have."""
 
@@ -104,7 +105,7 @@ class RunDirectory:
         self.folder = folder
         self.reporter = reporter
         self.checkpoints = folder / "checkpoints"
-        self.stop_signal: int | None = None
+        self.stops = Stops()
         self._config: Mapping[str, Any] = {}
         self._about: Mapping[str, Any] = {}
         self._grid = GridStyle()
@@ -117,8 +118,8 @@ class RunDirectory:
         self._handler: logging.Handler | None = None
         # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
+        self._rows = Rows(folder / "metrics.jsonl")
         self._signals = ExitStack()
-        self._save_requested = False
 
     def __enter__(self) -> "RunDirectory":
         if not is_run(self.folder):
@@ -130,7 +131,8 @@ class RunDirectory:
         retention.clean(self.checkpoints)
         for name in (name for name in (*RUN, *ADDED) if not name.endswith("/")):
             remove_parts(self.folder, name)
-        remove_parts(self.folder / "samples", "step_*")
+        for name in ("step_*", LATENT_MAP):
+            remove_parts(self.folder / "samples", name)
         return self
 
     def open(
@@ -157,12 +159,10 @@ class RunDirectory:
             if not self._opened:
                 (self.folder / "config.json").unlink(missing_ok=True)
             raise
-        truncate(self.folder / "metrics.jsonl", step)
+        self._rows.resume(step, self._saved(step).get(ROWS))
         self._open_log()
         point_latest(self.folder)
-        self._signals.enter_context(handled(STOP, self._on_signal))
-        self._signals.enter_context(handled(SAVE, self._on_save))
-        check_signals()
+        self._signals.enter_context(self.stops.watched())
 
     def _take_lock(self) -> None:
         try:
@@ -190,6 +190,7 @@ class RunDirectory:
             logging.getLogger().removeHandler(self._handler)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
+        self._rows = Rows(self._rows.path)
         write_json(self.folder / "config.json", self._config)
         self._open_log()
         log.warning("%s: was removed while training; made again, without what was saved before", shown(self.folder))
@@ -219,7 +220,7 @@ class RunDirectory:
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it to the loggers and the terminal."""
         with self.optional("metrics.jsonl"):
-            append(self.folder / "metrics.jsonl", json.dumps({"step": step, **row}))
+            self._rows.add({"step": step, **row})
         self._loggers.scalars(step, row)
         self.reporter.metrics(step, row)
 
@@ -268,7 +269,8 @@ class RunDirectory:
             **state.notes(),
             **origin.of(self.folder),
             "about": self._about,
-            "versions": manifest.versions(),
+            ROWS: self._rows.seal(),
+            "versions": versions(),
             "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), content)
@@ -279,19 +281,15 @@ class RunDirectory:
         """Remove the old checkpoints that `keep_last` and `best_by` do not keep."""
         retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal makes the loop save and stop, the second stops immediately."""
-        if self.stop_signal is not None:
-            raise KeyboardInterrupt
-        self.stop_signal = number
-        again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
-        log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
+    def leave_finished(self, state: State, keep_last: int, best_by: str | None) -> None:
+        """For a run that has nothing left to do: remove old checkpoints, repair other files, say what was damaged."""
+        self.prune(state, keep_last, best_by)
+        saved = self._saved(state.step)
+        with self.optional("metrics.jsonl"):
+            self._rows.resume(state.step, saved.get(ROWS))
+        with self.optional("config.json"):
+            repair_config(self.folder, saved)
 
-    def _on_save(self, number: int, frame: FrameType | None) -> None:
-        log.info("%s: saving, then going on", name_of(number))
-        self._save_requested = True
-
-    def save_requested(self) -> bool:
-        """Whether a signal has asked for a checkpoint since the last call."""
-        requested, self._save_requested = self._save_requested, False
-        return requested
+    def _saved(self, step: int) -> Mapping[str, Any]:
+        """The manifest of a step; {} if the run has none, as it started from that step of another run."""
+        return checkpoint.content_of(self.checkpoints / f"{checkpoint.name_of(step)}.json")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.facts import DataFacts
+from ..data.facts import DataFacts, digest_of
 from ..data.images import Images
 from ..errors import ConfigError, DataError
 from ..files import read_json, shown, write_json
@@ -121,9 +121,9 @@ def _difference(path: Path, digest: str, facts: DataFacts) -> str:
     try:
         content = read_json(path)
         before = dict(content["files"])
-        if content["digest"] != digest:
+        if content["digest"] != digest or digest_of(before) != digest:  # of another time, or damaged
             return ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
     now = facts.files
     edited = sum(now[name] != before[name] for name in now.keys() & before.keys())

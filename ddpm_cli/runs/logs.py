@@ -1,15 +1,30 @@
 """train.log and metrics.jsonl."""
 
+import hashlib
+import json
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from ..files import naming, parse_json, write_atomically
+from ..files import naming, parse_json, shown, write_atomically
 
 log = logging.getLogger(__name__)
+ROWS = "rows"
+"""The entry of manifests about metrics.jsonl."""
 LOST = "%s: cannot be written (%s); training goes on without it"
+
+
+@contextmanager
+def replaceable(path: Path) -> Iterator[None]:
+    """A file that a run can do without: if it cannot be written inside, that is one warning."""
+    try:
+        yield
+    except OSError as error:
+        log.warning(LOST, shown(path), error.strerror)
 
 
 class RunLog(logging.FileHandler):
@@ -28,32 +43,81 @@ class RunLog(logging.FileHandler):
             log.warning(LOST, self.baseFilename, reason, extra={"of_train_log": True})
 
 
-def append(path: Path, line: str) -> None:
-    """Append a line. Raises OSError if it cannot be written: then what a full disk took of it is removed again."""
-    data = f"{line}\n".encode()
-    with naming(path), path.open("ab", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
+class Rows:
+    """metrics.jsonl of a run. Each manifest has the digest of the rows that were written before it.
+
+    So rows that are changed or lost later are noticed: when the run resumes, by `ddpm verify` and by `ddpm table`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._size, self._digest = 0, hashlib.sha256()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row. Raises OSError if it cannot be written."""
+        data = f"{json.dumps(row)}\n".encode()
+        with naming(self.path), self.path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)  # what a full disk took of it
+                raise
+
+    def seal(self) -> dict[str, Any]:
+        """The number of bytes so far and their digest, for a manifest. Only what is new since the last call is read."""
         try:
-            while data:
-                data = data[file.write(data) :]
+            with self.path.open("rb") as file:
+                file.seek(self._size)
+                new = file.read()
         except OSError:
-            with suppress(OSError):
-                file.truncate(end)
-            raise
+            return {}
+        self._size += len(new)
+        self._digest.update(new)
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def resume(self, step: int, sealed: Any) -> None:
+        """Drop the rows of later steps, and lines that are no rows, such as an incomplete last one.
+
+        Args:
+            sealed: what `seal` returned at `step`; {} if that is not known.
+        """
+        raw = b""
+        with suppress(FileNotFoundError):
+            raw = self.path.read_bytes()
+        intact = sealed_bytes(raw, sealed)
+        if intact is None:
+            log.warning("%s: is not as it was at step %d; rows are lost or changed", shown(self.path), step)
+        kept = [raw[: intact or 0]]
+        for line in raw[intact or 0 :].splitlines(keepends=True):
+            row = row_of(line)
+            if row is not None and isinstance(row.get("step"), int) and row["step"] <= step:
+                kept.append(line if line.endswith(b"\n") else line + b"\n")
+        text = b"".join(kept)
+        if text != raw:
+            write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
 
 
-def truncate(path: Path, step: int) -> None:
-    """Drop the lines of later steps, and invalid ones, such as an incomplete last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
-            kept.append(line)
-    write_atomically(
-        path, lambda temporary: temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    )
+def row_of(line: str | bytes) -> dict[str, Any] | None:
+    """The row in a line of metrics.jsonl; None if it is damaged."""
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def sealed_bytes(raw: bytes, sealed: Any) -> int | None:
+    """How many of the first bytes are as they were when a manifest was written: all that it has; None = not as many.
+
+    Args:
+        raw: the content of metrics.jsonl.
+        sealed: the entry of the manifest; those of older versions have none, then it is 0.
+    """
+    size = sealed.get("bytes") if isinstance(sealed, dict) else None
+    if not isinstance(size, int):
+        return 0
+    same = len(raw) >= size >= 0 and hashlib.sha256(raw[:size]).hexdigest() == sealed.get("sha256")
+    return size if same else None

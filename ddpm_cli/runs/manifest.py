@@ -4,15 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..files import parse_json, read_regular, write_atomically
+from ..files import BLANK, parse_json, read_regular, write_atomically
+from ..files import digest_within as _digest
 
 FORMAT = 2
 """Since format 2 a manifest has a digest of its own."""
-BLANK = "0" * 64
 LARGEST = 64 * 2**20
 """The most bytes of a manifest."""
 
@@ -48,21 +47,6 @@ def read(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
     return dict(content)
-
-
-def _digest(raw: bytes, stored: str) -> str:
-    return hashlib.sha256(raw.replace(stored.encode(), BLANK.encode(), 1)).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Of this program and of the packages that compute."""
-    found = {}
-    for package in ("ddpm-cli", "torch", "torchvision", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _check(content: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The output folder of `ddpm sample`."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import write_json
+from ..files import write_sealed
 from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
 from ..render.heading import headed, headings
@@ -72,7 +73,8 @@ class SampleFolder:
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
         write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, facts.get("classes"), labels))
-        write_json(self.facts, facts)
+        digest = hashlib.sha256((self.folder / "samples.npz").read_bytes()).hexdigest()
+        write_sealed(self.facts, {**facts, "samples_sha256": digest})
         complete(self.folder)
 
 

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..signals import interruptible
 log = logging.getLogger(__name__)
 REQUEST = "request.json"
 SPARE = 2**20
+SEAL = hashlib.sha256().digest_size
 PER_PIXEL = 3.5
 """Bytes on disk per value of an image: kept here, in samples.npz, and at most as much as a PNG file."""
 
@@ -39,7 +40,7 @@ class Kept:
 
     def __init__(self, folder: Path, on_batch: Callable[[int, Tensor], None] | None = None):
         self.folder, self._parts, self._on_batch = folder, folder / DRAWN, on_batch
-        self.done = 0
+        self.done, self._request = 0, ""
         self._values: KeptValues | None = None
 
     def begin(self, request: Mapping[str, Any], n: int, shape: tuple[int, ...]) -> list[Tensor]:
@@ -48,11 +49,13 @@ class Kept:
         Raises:
             StorageError: the disk has no room for n images of this shape (C,H,W).
         """
-        digest = _digest(request)
+        self._request = digest = _digest(request)
         if _digest_at(self._parts / REQUEST) != digest:
             _remove(self._parts.glob("*.*"))
         parts: list[Tensor] = []
         while (part := self._part(self.done, shape)) is not None and self.done < n:
+            if self._on_batch:  # what it wrote then may be lost or damaged by now
+                self._on_batch(self.done, part)
             parts.append(part)
             self.done += len(part)
         self._check_room((n - self.done) * int(np.prod(shape)))
@@ -62,12 +65,10 @@ class Kept:
 
     def add(self, first: int, images: Tensor) -> None:
         """Keep a batch (B,C,H,W) uint8."""
-
-        content = io.BytesIO()  # of a full disk, numpy says how many bytes it could not write, and no more
-        np.save(content, images.cpu().numpy())
         if self._on_batch:  # first, because a kept batch is not drawn again
             self._on_batch(first, images)
-        write_atomically(self._parts / f"{first:07d}.npy", lambda path: path.write_bytes(content.getbuffer()))
+        path = self._parts / f"{first:07d}.npy"
+        _write(path, f"{self._request} {first}", lambda file: np.save(file, images.cpu().numpy()))
         self.done = first + len(images)
 
     def values(self, request: Mapping[str, Any]) -> "KeptValues":
@@ -92,7 +93,7 @@ class Kept:
 
     def _part(self, first: int, shape: tuple[int, ...]) -> Tensor | None:
         try:
-            array = np.load(self._parts / f"{first:07d}.npy", allow_pickle=False)
+            array = np.load(_read(self._parts / f"{first:07d}.npy", f"{self._request} {first}"), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         good = array.dtype == np.uint8 and array.shape[1:] == shape and len(array)
@@ -115,7 +116,7 @@ class KeptValues:
     """
 
     def __init__(self, folder: Path | None = None, digest: str = ""):
-        self._folder = folder
+        self._folder, self._request = folder, digest
         self.done = 0
         if folder is not None and _digest_at(folder / REQUEST) != digest:
             _remove(folder.glob("*.*"))
@@ -127,7 +128,8 @@ class KeptValues:
         if self._folder is None:
             return None
         try:
-            with np.load(self._folder / f"{first:07d}.npz", allow_pickle=False) as file:
+            raw = _read(self._folder / f"{first:07d}.npz", f"{self._request} {first}")
+            with np.load(raw, allow_pickle=False) as file:
                 return {name: torch.from_numpy(file[name]) for name in file.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
@@ -138,8 +140,9 @@ class KeptValues:
         if values is None:
             values = computed = compute()
             if self._folder is not None:
-                arrays = {name: value.numpy() for name, value in computed.items()}
-                write_atomically(self._folder / f"{rows.start:07d}.npz", lambda path: _save(path, arrays))
+                arrays: dict[str, Any] = {name: value.numpy() for name, value in computed.items()}
+                path = self._folder / f"{rows.start:07d}.npz"
+                _write(path, f"{self._request} {rows.start}", lambda file: np.savez(file, **arrays))
         elif not self.done:
             log.info("continuing a measurement; the images before are kept")
         self.done = rows.stop
@@ -161,9 +164,25 @@ def stoppable(folder: Path, how: Callable[[], str]) -> Iterator[None]:
         raise Stopped(getattr(error, "number", None), f"{shown(folder)}: {how()}", place) from None
 
 
-def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # the names are not its own keywords
+def _write(path: Path, what: str, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file that ends in a digest of its content and of `what` it is. Raises OSError."""
+    buffer = io.BytesIO()
+    write(buffer)
+    raw = buffer.getvalue()
+    write_atomically(path, lambda temporary: temporary.write_bytes(raw + _seal(raw, what)))
+
+
+def _read(path: Path, what: str) -> io.BytesIO:
+    """The content of such a file. Raises OSError, or ValueError if it is damaged or was written for something else."""
+    raw = path.read_bytes()
+    content, seal = raw[:-SEAL], raw[-SEAL:]
+    if _seal(content, what) != seal:
+        raise ValueError("digest")
+    return io.BytesIO(content)
+
+
+def _seal(raw: bytes, what: str) -> bytes:
+    return hashlib.sha256(what.encode() + b"\0" + raw).digest()
 
 
 def _remove(files: Iterable[Path]) -> None:

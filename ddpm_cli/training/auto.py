@@ -13,6 +13,7 @@ from ..data.images import Batch, Images
 from ..hardware.compiling import break_even_seconds, estimated_seconds
 from ..hardware.memory import fits_by_estimate, halved, host_memory
 from ..objectives.base import Objective
+from .fitting import Statistics
 from .plan import UNKNOWN, Plan
 from .randomness import StepRandom
 from .state import TrainState
@@ -97,7 +98,7 @@ def fits_by_trying(
         device = state.parameters[0].device
         if state.times is not None:
             state.times.to(device)
-        kept = [(b, b.clone()) for m in (model, state.times) if m is not None for b in m.buffers()]
+        statistics = Statistics(model, state)
         call, state.module._compiled_call_impl = state.module._compiled_call_impl, None
         memory: list[Tensor] = []
         try:
@@ -113,9 +114,7 @@ def fits_by_trying(
         finally:
             memory.clear()
             state.optimizer.zero_grad()
-            with torch.no_grad():
-                for buffer, before in kept:
-                    buffer.copy_(before)
+            statistics.restore()
             state.module._compiled_call_impl = call
             if device.type == "cuda":
                 torch.cuda.empty_cache()

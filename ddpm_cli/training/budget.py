@@ -7,7 +7,6 @@ RUN/budget.json and in the checkpoints, and a resumed run repeats it instead of 
 the run that was interrupted.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..files import shown, write_json
+from ..files import read_sealed, shown, write_sealed
 from ..progress import duration, plural
-from ..runs.logs import LOST
+from ..runs.logs import replaceable
 from .plan import UNKNOWN, Decay, Plan
 from .state import TrainState
 
@@ -236,8 +235,7 @@ class Course:
         if done == FIRST_STEPS and self._since == self._began and gone < LONG * self.plan.budget_seconds / 4:
             self._first, self._since = self.state.step, clock()
             return False
-        enough = done >= LEAST_STEPS and gone >= SHORT * self.plan.budget_seconds
-        return enough or gone >= LONG * self.plan.budget_seconds
+        return gone >= (SHORT if done >= LEAST_STEPS else LONG) * self.plan.budget_seconds
 
     def decide(self, step_seconds: float, check_seconds: float) -> None:
         """Decide the number of steps, or repeat the decision that the run made here before."""
@@ -284,16 +282,19 @@ class Course:
     def _take(self, new: Decision) -> None:
         self._known[self.state.step] = self.decision = new
         self.plan = _use(new, self.plan, self.state)
-        try:
-            write_json(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
-        except OSError as error:  # the checkpoints have the last decision
-            log.warning(LOST, shown(self.file), error.strerror)
+        with replaceable(self.file):  # the checkpoints have the last decision
+            write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
         self._first, self._since, self._excluded = self.state.step, clock(), 0.0
 
 
 def _read(file: Path, seconds: float) -> dict[int, Decision]:
     """The decisions that the run made for a budget of `seconds`, by step."""
-    if not file.exists():
+    try:
+        content = read_sealed(file)
+        kept = {int(step): Decision(**node) for step, node in content.items() if step != "digest"}
+    except FileNotFoundError:
         return {}
-    kept = {int(step): Decision(**node) for step, node in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError):
+        log.warning("%s: is damaged; the number of steps is decided again, from the speed of the machine", shown(file))
+        return {}
     return {step: decision for step, decision in kept.items() if decision.seconds == seconds}

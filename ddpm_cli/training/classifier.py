@@ -1,16 +1,18 @@
 """Training a classifier: its graph is logged at the start, the accuracy of the best checkpoint at the end."""
 
 import logging
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
 from ..data.images import Images
 from ..errors import CheckpointError
-from ..files import override, parse_json, shown
+from ..files import override, shown
 from ..progress import Progress
 from ..runs import checkpoint
 from ..runs.checkpoint import load_weights, with_prefix
 from ..runs.directory import RunDirectory
+from ..runs.logs import row_of
 from .session import LiveRun, Session
 from .state import TrainState
 from .validation import validation_loss
@@ -42,7 +44,7 @@ class ClassifierSession(Session):
         return has_best and not _has_row(self.folder / "metrics.jsonl", state.step)
 
     def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
-        """Append that row to metrics.jsonl and a note, if pending. The best weights replace those of `state`."""
+        """Append that row to metrics.jsonl and a note, if pending; save again, so that a digest covers the row."""
         if not self.pending(state):
             return
         step = int(state.best["step"])
@@ -53,11 +55,13 @@ class ClassifierSession(Session):
             return
         tensors = best.tensors("ema.") or best.tensors("model.")
         weights = with_prefix(tensors, "ema.") or with_prefix(tensors, "model.")
-        load_weights(state.weights, weights, str(best.path))
-        model, row = self.spec.wrap(state.weights), cast(dict[str, Any], {"best_step": step})
+        module = deepcopy(state.weights)
+        load_weights(module, weights, str(best.path))
+        model, row = self.spec.wrap(module), cast(dict[str, Any], {"best_step": step})
         for split, images in self.images.items():
             row |= validation_loss(self.spec.objective, model, images, self.plan.batch_size, split)
         directory.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
+        directory.save(state, self.plan.keep_last, self.plan.best_by)
         parts = [f"{split} accuracy {row[f'{split}_accuracy']:.4f} (n={len(x):,})" for split, x in self.images.items()]
         self.notes.append(f"best checkpoint by {self.plan.best_by}, {shown(best.path)}: {', '.join(parts)}")
         if self.chosen_by_test:
@@ -74,10 +78,7 @@ class ClassifierSession(Session):
 def _has_row(path: Path, step: int) -> bool:
     """Whether the best checkpoint was already evaluated when the run was at `step`."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            row = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.get("step") == step and "best_step" in row:
+        row = row_of(line)
+        if row is not None and row.get("step") == step and "best_step" in row:
             return True
     return False

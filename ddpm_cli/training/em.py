@@ -21,7 +21,7 @@ from ..runs.misfits import NOT_SAVED, understood
 from .em_steps import dequantized_images, iterate, set_basis
 from .plan import Every, Plan
 from .randomness import seed_of
-from .validation import Callbacks
+from .validation import Callbacks, measured
 
 ROUNDING = 1e-8
 """The largest relative fall of a log-likelihood that rounding alone can cause."""
@@ -85,6 +85,10 @@ def fit(
     if not state.step:
         set_basis(state.module, x)
     c, rest = state.module.coordinates(x), float(state.module.log_rest(x).mean())
+    if not bool(c.isfinite().all()) or not math.isfinite(rest):
+        raise NonFiniteError(
+            "images: a value is NaN or infinite; a checkpoint saved earlier is intact; check dataset.root"
+        )
     run.reporter.start(state.step, plan.steps)
     stop = False
     while not finished(state, plan) and not stop:
@@ -97,11 +101,11 @@ def fit(
             break
         state.step, state.log_likelihood = state.step + 1, new
         state.seconds = time.perf_counter() - began
-        stop = run.stop_signal is not None
+        stop = run.stops.signal is not None
         row = {"loss": -new, "log_likelihood": new, "bits_per_dim": _bits(new, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if _due(plan, plan.eval_every, state.step) and callbacks.validate:
-            run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+            run.metrics(state.step, measured(callbacks.validate, state.step) | {"seconds": round(state.seconds, 3)})
         if _due(plan, plan.sample_every, state.step) and callbacks.sample:
             run.picture(state.step, callbacks.sample())
         if finished(state, plan):
@@ -143,6 +147,6 @@ def _due(plan: Plan, every: Every, step: int) -> bool:
 
 def _final_callbacks(state: EMState, plan: Plan, run: RunDirectory, callbacks: Callbacks) -> None:
     if callbacks.validate and plan.eval_every and not _due(plan, plan.eval_every, state.step):
-        run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+        run.metrics(state.step, measured(callbacks.validate, state.step) | {"seconds": round(state.seconds, 3)})
     if callbacks.sample and plan.sample_every and not _due(plan, plan.sample_every, state.step):
         run.picture(state.step, callbacks.sample())

@@ -1,6 +1,5 @@
 """The training loop: one for every objective."""
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,11 +13,12 @@ from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
 from .budget import Course
+from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
-from .validation import Callbacks
+from .validation import Callbacks, measured
 
 log = logging.getLogger(__name__)
 SKIPS, SHOWN = 10, 5
@@ -48,9 +48,8 @@ def train(
     device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
     rates, meter = [group["lr"] for group in state.optimizer.param_groups], Meter(device)
     pauses = _Pauses(course, run, callbacks, images, meter, model)
-    status = StepStatus(finished(state, plan, images), False, False)
     run.reporter.start(state.step, course.shown_total(images))
-    pauses.catch_up(status)
+    status = pauses.catch_up()
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
@@ -132,8 +131,8 @@ class _Pauses:
     def _status(self) -> StepStatus:
         plan, state = self.course.plan, self.state
         late = plan.save_seconds is not None and state.seconds - self.saved >= plan.save_seconds
-        late = self.run.save_requested() or late
-        return StepStatus(finished(state, plan, self.images), self.run.stop_signal is not None, late)
+        late = self.run.stops.save_requested() or late
+        return StepStatus(finished(state, plan, self.images), self.run.stops.signal is not None, late)
 
     def take(self, status: StepStatus, best: bool) -> None:
         """Do what is due. best: whether this step's checkpoint is the best so far."""
@@ -143,12 +142,13 @@ class _Pauses:
                     self.saved = self.state.seconds
                 self.model.train()
 
-    def catch_up(self, status: StepStatus) -> None:
+    def catch_up(self) -> StepStatus:
         """Validate and draw the samples if they were due when a signal ended the last session."""
-        if not self.state.owed:
-            return
-        with self.meter.paused(self.state.step), self.course.excluded():
-            run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
+        status = StepStatus(finished(self.state, self.course.plan, self.images), False, False)
+        if self.state.owed:
+            with self.meter.paused(self.state.step), self.course.excluded():
+                run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
+        return status
 
     def decide(self) -> StepStatus:
         """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it."""
@@ -156,7 +156,7 @@ class _Pauses:
         plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
         with self.meter.paused(state.step):
             if callbacks.validate and plan.eval_every:
-                run.metrics(state.step, callbacks.validate() | {"seconds": round(state.seconds, 3)})
+                run.metrics(state.step, measured(callbacks.validate, state.step) | {"seconds": round(state.seconds, 3)})
             if callbacks.sample and plan.sample_every:
                 run.picture(state.step, callbacks.sample())
             run.save(state, plan.keep_last, None)
@@ -189,24 +189,12 @@ def update(
     The values stay on the device. With `on_nan: skip`, a step whose values are not finite changes nothing and returns
     an empty dict.
     """
-    seed_step(seed, state.step, batch.x.device)
-    size = len(batch.x)
-    part = state.micro_batch(plan.micro_batch_size, size)
-    logs: dict[str, Tensor] = {}
-    for rows in equal_parts(size, part):
-        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
-        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
-        if part == size:
-            loss.value.backward()
-            logs = dict(loss.logs)
-            break
-        weight = (rows.stop - rows.start) / size
-        (loss.value * weight).backward()
-        for name, value in loss.logs.items():
-            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    statistics = Statistics(model, state) if plan.on_nan == "skip" else None
+    logs = fitted(lambda: gradients(objective, model, state, batch, plan, seed), model, state, plan, len(batch.x))
     norm = nn.utils.get_total_norm([p.grad for p in state.parameters if p.grad is not None])
-    if plan.on_nan == "skip" and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
+    if statistics is not None and not all(bool(value.isfinite()) for value in (norm, *logs.values())):
         state.optimizer.zero_grad()
+        statistics.restore()
         state.step += 1
         return {}
     if plan.grad_clip is not None:
@@ -219,11 +207,25 @@ def update(
     return logs | {"grad_norm": norm}
 
 
-def equal_parts(size: int, part: int) -> list[slice]:
-    """The rows of a batch of `size` in the fewest parts of at most `part` rows, which differ by one row at most."""
-    n = -(-size // part)
-    ends = [i * size // n for i in range(n + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(ends)]
+def gradients(
+    objective: Objective, model: nn.Module, state: TrainState, batch: Batch, plan: Plan, seed: int
+) -> dict[str, Tensor]:
+    """Add the gradient of the mean loss of a batch to that of the weights. Returns the means of what is logged."""
+    seed_step(seed, state.step, batch.x.device)
+    size = len(batch.x)
+    part = state.micro_batch(plan.micro_batch_size, size)
+    logs: dict[str, Tensor] = {}
+    for rows in equal_parts(size, part):
+        rng = StepRandom(seed, state.step, batch.x.device, size, rows)
+        loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        if part == size:
+            loss.value.backward()
+            return dict(loss.logs)
+        weight = (rows.stop - rows.start) / size
+        (loss.value * weight).backward()
+        for name, value in loss.logs.items():
+            logs[name] = logs[name] + value * weight if name in logs else value * weight
+    return logs
 
 
 def run_callbacks(
@@ -242,7 +244,7 @@ def run_callbacks(
     sample = plan.sample_every and (status.done or due(plan.sample_every))
     state.owed = status.stop and bool((validate and callbacks.validate) or (sample and callbacks.sample))
     if callbacks.validate and validate and not status.stop:
-        row = callbacks.validate()
+        row = measured(callbacks.validate, state.step)
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if plan.best_by_validation:
             _keep_best(state, plan, row)

@@ -61,7 +61,7 @@ class MixtureSession(Session):
             if start is not None:
                 state.load(start)
             if finished(state, self.plan):
-                directory.prune(state, self.plan.keep_last, None)
+                directory.leave_finished(state, self.plan.keep_last, None)
                 longer = "raise the limit (trainer.steps or max_seconds) to train longer"
                 advice = "EM has converged" if state.converged else longer
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])

@@ -23,6 +23,7 @@ from ..runs.job import Job
 from ..runs.resume import check_resumable, starting_point
 from .budget import opened
 from .finetune import take_weights
+from .fitting import advised
 from .loop import finished, train
 from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
@@ -133,7 +134,7 @@ class Session:
     def stopped(self, directory: RunDirectory, how: str) -> Stopped:
         """The exception that ends a run after a signal."""
         places = (override("run_dir", shown(folder)) for folder in (self.folder, self.folder.parent))
-        return Stopped(directory.stop_signal, f"{shown(self.folder)}: {how}", *places)
+        return Stopped(directory.stops.signal, f"{shown(self.folder)}: {how}", *places)
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
@@ -164,7 +165,7 @@ class Session:
                         f"resume: {at}; raise the limit (trainer.steps, epochs, max_seconds or budget; it has trained "
                         f"for {state.seconds:.0f} s), or set finetune instead of resume, for a new run from its weights"
                     )
-                directory.prune(state, self.plan.keep_last, self.plan.best_by)
+                directory.leave_finished(state, self.plan.keep_last, self.plan.best_by)
                 advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
@@ -224,9 +225,10 @@ class Session:
                 log.info("%s", line)
             self.started(directory, state, images)
         model = self.spec.wrap(state.module)
-        if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
-            raise self.stopped(directory, f"stopped and saved at step {state.step}")
-        self.complete(directory, state, live)
+        with advised(state, plan):
+            if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
+                raise self.stopped(directory, f"stopped and saved at step {state.step}")
+            self.complete(directory, state, live)
         plan = opened(plan, state)  # with the number of steps that a budget gave
         reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         log.info("finished at step %d%s", state.step, reason)

@@ -17,7 +17,7 @@ from ..runs.assemble import ModelSpec
 from ..runs.checkpoint import Checkpoint
 from .auto import Auto
 from .ema import EMA
-from .loop import equal_parts
+from .fitting import warn_of_batch_norm
 from .plan import Plan
 from .state import TrainState
 
@@ -59,13 +59,7 @@ def prepare(
     _compile(state, plan, runtime.device, start is not None, auto)
     if plan.micro_batch_size == "auto" and auto is not None and "micro_batch_size" not in state.chosen:
         state.chosen["micro_batch_size"] = auto.micro_batch()
-    part = state.micro_batch(plan.micro_batch_size, plan.batch_size)
-    if part < plan.batch_size and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
-        most = max(rows.stop - rows.start for rows in equal_parts(plan.batch_size, part))
-        log.warning(
-            "trainer.micro_batch_size: batch norm takes its statistics from %d images at a time instead of %d, so the "
-            "result differs from that of whole batches", most, plan.batch_size,
-        )  # fmt: skip
+    warn_of_batch_norm(module, state.micro_batch(plan.micro_batch_size, plan.batch_size), plan.batch_size)
     return state
 
 

@@ -1,5 +1,6 @@
 """Validation while a run trains. It does not touch the random numbers of training."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.images import Images
+from ..errors import NonFiniteError
 from ..objectives.base import Objective
 from .randomness import StepRandom
 
@@ -19,6 +21,22 @@ class Callbacks:
 
     validate: Callable[[], dict[str, float]] | None = None
     sample: Callable[[], Tensor] | None = None
+
+
+def measured(validate: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
+    """What `validate()` returns.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite. The model is of no use then, and the value none for metrics.jsonl.
+    """
+    row = validate()
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"{name}: is {value} at step {step}; a checkpoint saved earlier is intact; lower optimizer.lr, set "
+                "trainer.grad_clip=1, or use trainer.precision=fp32"
+            )
+    return row
 
 
 def validation_loss(

@@ -1,23 +1,25 @@
 """The files of a run: which checkpoints are valid, and what else of it can be read."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ..errors import CheckpointError, DdpmError
-from ..files import shown
+from ..files import read_json, shown
 from ..progress import Progress, plural
 from ..runs import checkpoint
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers
 from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.logs import row_of
+from ..runs.resume import differences
+from ..runs.stored import newest_manifest, rows_changed
 
-FINE = "valid"
+FINE, GONE, DAMAGED = "valid", "is missing", "is damaged"
 
 
 class Row(NamedTuple):
@@ -100,10 +102,12 @@ def _misfits(
 
 def _others(folder: Path) -> Iterator[tuple[str, bool]]:
     """(line, whether it is damage) about the files beside the checkpoints."""
-    if problem := _config_problem(folder / "config.json"):
-        yield f"config.json {problem}", True
+    if problem := _config_problem(folder):
+        yield f"config.json {problem}", problem in (GONE, DAMAGED)
     rows, cut = _rows(folder / "metrics.jsonl")
-    yield f"metrics.jsonl has {plural(rows, 'row')}" + (f", and {cut} that cannot be read" if cut else ""), cut > 0
+    changed = rows_changed(folder)
+    damage = (f", and {cut} that cannot be read" if cut else "") + (", but is not as it was saved" if changed else "")
+    yield f"metrics.jsonl has {plural(rows, 'row')}{damage}", cut > 0 or changed
     pictures = sorted((folder / "samples").glob("step_*.png"))
     bad = [path.name for path in pictures if not _is_picture(path)]
     if pictures:
@@ -114,13 +118,19 @@ def _others(folder: Path) -> Iterator[tuple[str, bool]]:
         yield f"{plural(len(left), 'file')} of a save that was interrupted; the next start removes them", False
 
 
-def _config_problem(path: Path) -> str:
+def _config_problem(folder: Path) -> str:
+    """It differs from that of the checkpoints if a run was resumed with other settings and has not saved since."""
+    saved = newest_manifest(folder).get("config")
     try:
-        return "" if isinstance(json.loads(path.read_text(encoding="utf-8")), dict) else "is damaged"
+        config = read_json(folder / "config.json")
     except FileNotFoundError:
-        return "is missing"
-    except (OSError, ValueError, RecursionError):
-        return "is damaged"
+        return GONE
+    except (OSError, ValueError):
+        return DAMAGED
+    if not isinstance(config, dict) or not isinstance(saved, dict):
+        return "" if isinstance(config, dict) else DAMAGED
+    keys = [key for key, old, new in differences(saved, config) if old != new]
+    return f"differs from that of the newest checkpoint in {', '.join(keys[:3])}" if keys else ""
 
 
 def _rows(path: Path) -> tuple[int, int]:
@@ -129,19 +139,14 @@ def _rows(path: Path) -> tuple[int, int]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return 0, 0
-    good = sum(isinstance(_parsed(line), dict) for line in lines)
+    good = sum(row_of(line) is not None for line in lines)
     return good, len(lines) - good
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _is_picture(path: Path) -> bool:
     try:
+        with Image.open(path) as image:
+            image.verify()  # the checksums
         with Image.open(path) as image:
             image.load()
     except Exception:  # Pillow can raise almost anything for a damaged file

@@ -298,3 +298,38 @@ def test_the_seed_does_not_change_the_set_of_all_real_images(runs: Path, cli: Cl
     protocols = [facts["figures"]["fd"]["protocol"] for facts in (one, other)]
     assert protocols[0]["real_sha256"] == protocols[1]["real_sha256"]
     assert cli("table", "of=[s0,s8]").code == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [("a digit", "is damaged"), ("cut", "is damaged"), ("deleted", "is missing"), ("another", "is of other samples")],
+)
+def test_how_samples_were_drawn_is_not_taken_from_a_damaged_file(
+    damage: str, words: str, cli: Cli, tmp_path: Path
+) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", "logger=none", "trainer.sample_every=0", *TINY).code == 0
+    for seed in (0, 4):
+        assert cli("sample", "ckpt=run", "n=4", "sampler.steps=2", f"seed={seed}", f"out=s{seed}").code == 0
+    file = tmp_path / "s0/sample.json"
+    if damage == "another":
+        file.write_bytes((tmp_path / "s4/sample.json").read_bytes())
+    elif damage == "deleted":
+        file.unlink()
+    else:
+        raw = file.read_bytes()
+        file.write_bytes(raw[:-9] if damage == "cut" else raw.replace(b'"steps": 2', b'"steps": 3'))
+    result = cli("eval", "samples=s0", "ckpt=run", "metrics=[memorisation]", "resamples=0", "out=e")
+    assert result.code == 0 and f"s0/sample.json {words}, so it is not known how they were drawn" in result.err
+    figures = json.loads((tmp_path / "e/eval.json").read_text())["figures"]
+    assert {figure["protocol"]["seeds"] for figure in figures.values()} == {"unknown"}
+
+
+def test_a_changed_evaluation_is_not_shown(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", "logger=none", "trainer.sample_every=0", *TINY).code == 0
+    assert cli("eval", "ckpt=run", "n=4", "metrics=[memorisation]", "sampler.steps=2", "out=e").code == 0
+    file = tmp_path / "e/eval.json"
+    raw = file.read_bytes()
+    at = raw.index(b'"value": ') + 9
+    file.write_bytes(raw[:at] + b"9" + raw[at:])
+    result = cli("table", "of=[e]")
+    assert result.code == 3 and "e/eval.json: is damaged; run ddpm eval again" in result.err

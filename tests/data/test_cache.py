@@ -481,3 +481,36 @@ def test_the_caches_of_celebas_splits_do_not_replace_each_other(tmp_path: Path) 
             one, other = (source.load(split) for source in sources)  # type: ignore[arg-type]
             assert one.mapped and same(one, other)
         assert len(list(kept.glob("*.npy"))) == 2
+
+
+@pytest.mark.parametrize("at_once", [2**20, 0], ids=["small", "large"])
+def test_no_damaged_picture_of_a_cache_is_ever_used(
+    folder: Folder, at_once: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A large cache is not read as a whole when it is opened; then each picture is checked when it is first used."""
+    monkeypatch.setattr(cache_file, "_AT_ONCE", at_once)
+    monkeypatch.setattr(cache_file, "_CHECKED", 2)
+    expected = folder.load().pixels
+    (path,) = folder.files(".npy")
+    for row in (1, 50, 98):
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) - (N - row) * 3 * 8 * 8 + 17] ^= 1
+        path.write_bytes(raw)
+        uses: list[Callable[[Images], object]] = [
+            lambda images: images.pixels,
+            lambda images: list(images.raw(7)),
+            lambda images: [batch for _, batch in zip(range(30), images.batches(8, 0), strict=False)],
+        ]
+        for use in uses:
+            if at_once:
+                break
+            kept = folder.files(".json")[0].read_bytes()
+            with pytest.raises(DataError, match=rf"picture {row} of the cache is damaged; run the same command again"):
+                for split in ("train", "val"):  # it is one of them
+                    use(folder.load(split))
+            assert not folder.files(".json")  # it is not used again
+            path.with_suffix(".json").write_bytes(kept)
+        if not at_once:
+            path.with_suffix(".json").unlink()
+        assert folder.load().pixels.equal(expected)
+    assert not at_once or caplog.text.count("is damaged; decoding again") == 3

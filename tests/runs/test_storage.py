@@ -18,8 +18,8 @@ from ddpm_cli import files
 from ddpm_cli.errors import StorageError, explain
 from ddpm_cli.files import replace, sync_folder, write_json
 from ddpm_cli.locks import Lock
-from ddpm_cli.runs import checkpoint, retention
-from ddpm_cli.runs.logs import append
+from ddpm_cli.runs import checkpoint, retention, tensor_file
+from ddpm_cli.runs.logs import Rows
 
 from ..conftest import TINY, Cli
 
@@ -134,7 +134,7 @@ def test_an_error_of_the_system_in_safetensors(text: str, tmp_path: Path, monkey
     def refuse(*_: object) -> None:
         raise SafetensorError(text)
 
-    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    monkeypatch.setattr(tensor_file, "save_file", refuse)
     with pytest.raises(OSError, match="File too large") as error:
         save(tmp_path, 1)
     assert error.value.errno == 27 and "step_00000001.safetensors: File too large; allow" in explain(error.value)[0]
@@ -214,16 +214,16 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path, monkeypatch: pytest.M
 def test_a_row_that_does_not_fit_leaves_no_part(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "metrics.jsonl"
-    append(path, '{"step": 1}')
+    Rows(path).add({"step": 1})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
     try:
         with pytest.raises(OSError, match="File too large") as error:
-            append(path, '{"step": 2}')
+            Rows(path).add({"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert error.value.filename == str(path)
-    append(path, '{"step": 3}')
+    Rows(path).add({"step": 3})
     assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
 
 
@@ -321,7 +321,7 @@ def test_the_room_that_a_run_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_budget_goes_on_where_its_file_cannot_be_written(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddpm_cli.training.budget.write_json", failing(errno.ENOSPC)(write_json))
+    monkeypatch.setattr("ddpm_cli.training.budget.write_sealed", failing(errno.ENOSPC)(write_json))
     run = ["run_dir=run", "trainer.budget=2s", "logger=none", "trainer.sample_every=0", *TINY]
     result = cli("train", *run)
     assert result.code == 0, result.err

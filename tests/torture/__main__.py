@@ -26,14 +26,14 @@ def main() -> int:
     parts = [("calls", ["what=calls", *(["n=40"] if limit < 3 * 3600 else [])])] if shutil.which("strace") else []
     if not parts:
         print("strace is not installed: kills at system calls are left out (Debian, Ubuntu: apt install strace)")
-    for module in ("stops", "sharing"):
-        failed += subprocess.run([sys.executable, "-m", f"tests.torture.{module}"], check=False).returncode
+    seed = int(time.time())
+    for module, options in (("stops", []), ("sharing", []), ("growth", []), ("damage", ["n=300", f"seed={seed}"])):
+        failed += subprocess.run([sys.executable, "-m", f"tests.torture.{module}", *options], check=False).returncode
     if parts:
-        command = [sys.executable, "-m", "tests.torture.storage", *(["n=140"] if limit < 3 * 3600 else ["n=1400"])]
-        failed += subprocess.run(command, check=False).returncode
+        options = ["n=140" if limit < 3 * 3600 else "n=1400", f"seed={seed}"]
+        failed += subprocess.run([sys.executable, "-m", "tests.torture.storage", *options], check=False).returncode
     for _, arguments in parts:
         failed += subprocess.run([sys.executable, "-m", "tests.torture.kills", *arguments], check=False).returncode
-    seed = int(time.time())
     while time.monotonic() - began < limit:
         command = [sys.executable, "-m", "tests.torture.kills", "what=random", "n=200", f"seed={seed}"]
         failed += subprocess.run(command, check=False).returncode

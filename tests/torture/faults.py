@@ -194,7 +194,7 @@ FAULTS = [
     Fault(
         "the sum of losses is dropped", STATE, '"period": self.period.saved(),', '"period": Period().saved(),', RESTORED
     ),
-    Fault("what auto chose is dropped", STATE, '"chosen": self.chosen}', '"chosen": {}}', RESTORED),
+    Fault("what auto chose is dropped", STATE, '"chosen": self.chosen, ', '"chosen": {}, ', RESTORED),
     Fault(
         "the time is dropped",
         DIRECTORY,
@@ -393,8 +393,8 @@ FAULTS = [
     Fault(
         "validation turns dropout off",
         LOOP,
-        "                self.model.train()\n\n    def decide",
-        "\n    def decide",
+        "                self.model.train()\n\n    def catch_up",
+        "\n    def catch_up",
         ("commands/test_train.py::test_validation_and_samples_do_not_change_training",),
     ),
     Fault(

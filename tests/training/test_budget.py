@@ -170,3 +170,20 @@ def test_the_progress_of_the_schedule_has_no_jumps() -> None:
     rates = [later.applied(plan).learning_rate(later.position(int(s)), later.steps, 1) for s in steps]
     assert all(a >= b for a, b in pairwise(rates)) and rates[-1] < 1e-4
     assert math.isclose(rates[0], first.applied(plan).learning_rate(first.position(400), first.steps, 1), rel_tol=0.01)
+
+
+@pytest.mark.parametrize("damage", ["a digit", "cut", "no object"])
+def test_damaged_decisions_are_said_and_made_again(
+    damage: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machine(step=2.0).use(monkeypatch)
+    assert cli(*RUN, "trainer.budget=10min").code == 0
+    newest = max((tmp_path / "run/checkpoints").glob("step_*.json"))
+    for path in (newest, newest.with_suffix(".safetensors")):
+        path.unlink()
+    file = tmp_path / "run/budget.json"
+    text = file.read_text()
+    changes = {"a digit": text.replace('"steps": ', '"steps": 1', 1), "cut": text[:90], "no object": "[1]"}
+    file.write_text(changes[damage])
+    result = cli(*RUN, "trainer.budget=10min")
+    assert result.code == 0 and "run/budget.json: is damaged; the number of steps is decided again" in result.err
