@@ -29,15 +29,18 @@ NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACC
 """What file systems that cannot sync folders say."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any], shown_as: Path | None = None) -> None:
     """Write `path` atomically: `write` fills a temporary file in its folder, which is synced to disk and then renamed.
+
+    Args:
+        shown_as: what errors name, if `path` is a name for a while only.
 
     Raises:
         OSError: the file cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with naming(path, temporary):
+        with naming(shown_as or path, temporary):
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())

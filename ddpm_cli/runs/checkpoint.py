@@ -113,7 +113,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
 
     manifest_path = path.with_suffix(".json")
     try:
-        write_atomically(first, write)
+        write_atomically(first, write, path)
         sealed = manifests.write(manifest_path, content)
     except BaseException:
         with suppress(OSError):  # where the manifest cannot be read, the next start decides

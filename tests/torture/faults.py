@@ -16,7 +16,7 @@ class Fault(NamedTuple):
 CHECKPOINT, DIRECTORY, LOOP = "runs/checkpoint.py", "runs/directory.py", "training/loop.py"
 STATE, MANIFEST, RETENTION = "training/state.py", "runs/manifest.py", "runs/retention.py"
 SAVED = ("runs/test_checkpoint.py::test_a_save_syncs_and_renames_in_order",)
-TENSORS = "        write_atomically(first, write)\n"
+TENSORS = "        write_atomically(first, write, path)\n"
 SEALED = "        sealed = manifests.write(manifest_path, content)\n"
 KILLED = ("runs/test_checkpoint.py::test_a_save_that_is_killed_at_any_call_leaves_a_valid_state",)
 SYNCED = ("test_files.py::test_a_file_is_synced_then_renamed_then_its_folder_is_synced",)
@@ -93,7 +93,7 @@ FAULTS = [
     Fault(
         "tensors are not synced",
         CHECKPOINT,
-        "        write_atomically(first, write)\n",
+        "        write_atomically(first, write, path)\n",
         "        write(first)\n",
         SAVED,
     ),
