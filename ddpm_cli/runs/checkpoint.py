@@ -13,19 +13,19 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, NonFiniteError
+from ..errors import CheckpointError
 from ..files import naming, replace, sync_folder, write_atomically
 from . import manifest as manifests
+from . import tensor_file
 from .manifest import FORMAT
 from .newest import followed
 
@@ -106,16 +106,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     first, content = first_name(path), {"step": step, **manifest}
 
     def write(temporary: Path) -> None:
-        flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        _check_finite(flat, step)
-        try:
-            save_file(flat, temporary)
-        except SafetensorError as error:  # it wraps the error of the operating system
-            match = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error))
-            number = int(match[1] or match[2]) if match else None
-            raise OSError(number, os.strerror(number) if number else str(error), str(path)) from error
-        with suppress(OSError):  # some file systems have no permissions
-            temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+        tensor_file.write(temporary, path, tensors, step)
         content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
@@ -180,32 +171,24 @@ def matches(path: Path, content: Mapping[str, Any]) -> bool:
         return False
 
 
-def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
-    """Raises NonFiniteError for weights or moments that are NaN or infinite: they would be worth nothing."""
-    for name, tensor in tensors.items():
-        weights = name.startswith(("model.", "ema.", "optimizer.")) and tensor.is_floating_point()
-        if weights and not bool(tensor.isfinite().all()):
-            raise NonFiniteError(
-                f"{name}: is NaN or infinite at step {step}, so it was not saved; a checkpoint saved earlier is "
-                "intact; lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
-            )
-
-
-def _umask() -> int:
-    """The umask of this process, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 def latest(folder: Path) -> Checkpoint | None:
     """The newest valid checkpoint in `folder`; None if none was ever saved. Damaged ones are skipped with a warning.
 
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
     """
+    while True:
+        steps = steps_in(folder)
+        try:
+            return _newest_of(steps, folder)
+        except CheckpointError:
+            if steps_in(folder) == steps:
+                raise  # otherwise a run saves here, and has changed what was there meanwhile
+
+
+def _newest_of(steps: Iterable[int], folder: Path) -> Checkpoint | None:
     problems = []
-    for step in sorted(steps_in(folder), reverse=True):
+    for step in sorted(steps, reverse=True):
         try:
             found = load(folder / f"{name_of(step)}.json")
         except CheckpointError as error:
@@ -291,8 +274,8 @@ def steps_in(folder: Path) -> set[int]:
 
 def without_manifest(folder: Path) -> set[int]:
     """Steps whose tensors have their own name, and so had a manifest, but have none now."""
-    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors"))
-    return {int(m[1]) for m in matches if m} - steps_in(folder)
+    matches = [re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors")]
+    return {int(m[1]) for m in matches if m} - steps_in(folder)  # read last: a run may be saving a new one
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

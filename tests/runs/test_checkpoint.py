@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ddpm_cli.errors import CheckpointError, ConfigError
-from ddpm_cli.runs import checkpoint, manifest, retention
+from ddpm_cli.runs import checkpoint, manifest, retention, tensor_file
 from ddpm_cli.runs.resume import compare
 
 from ..writes import recorded_writes
@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = (checkpoint, "save_file") if fails == "tensors" else (manifest, "write_atomically")
+    where = (tensor_file, "save_file") if fails == "tensors" else (manifest, "write_atomically")
     monkeypatch.setattr(*where, full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path, 2)

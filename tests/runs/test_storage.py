@@ -18,7 +18,7 @@ from ddpm_cli import files
 from ddpm_cli.errors import StorageError, explain
 from ddpm_cli.files import replace, sync_folder, write_json
 from ddpm_cli.locks import Lock
-from ddpm_cli.runs import checkpoint, retention
+from ddpm_cli.runs import checkpoint, retention, tensor_file
 from ddpm_cli.runs.logs import Rows
 
 from ..conftest import TINY, Cli
@@ -134,7 +134,7 @@ def test_an_error_of_the_system_in_safetensors(text: str, tmp_path: Path, monkey
     def refuse(*_: object) -> None:
         raise SafetensorError(text)
 
-    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    monkeypatch.setattr(tensor_file, "save_file", refuse)
     with pytest.raises(OSError, match="File too large") as error:
         save(tmp_path, 1)
     assert error.value.errno == 27 and "step_00000001.safetensors: File too large; allow" in explain(error.value)[0]
@@ -314,7 +314,7 @@ def test_the_room_that_a_run_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_budget_goes_on_where_its_file_cannot_be_written(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddpm_cli.training.budget.write_sealed", failing(errno.ENOSPC)(write_json))
+    monkeypatch.setattr("ddpm_cli.training.course.write_sealed", failing(errno.ENOSPC)(write_json))
     run = ["run_dir=run", "trainer.budget=2s", "logger=none", "trainer.sample_every=0", *TINY]
     result = cli("train", *run)
     assert result.code == 0, result.err
