@@ -6,7 +6,7 @@ from pathlib import Path
 from .. import console
 from ..evaluation.entries import find, has_wildcard
 from ..evaluation.tables import grouped, markdown, tables
-from ..files import shown, write_atomically
+from ..files import remove_parts, shown, write_atomically
 from ..ours import SIGNATURE, check_signed
 from ..runs.job import Job
 from ..text import NameText, PathText
@@ -40,6 +40,7 @@ def run(options: Options, job: Job) -> None:
         folder = Path(options.out)
         check_signed(folder / "table.md", "out")
         folder.mkdir(parents=True, exist_ok=True)
+        remove_parts(folder, only={"table.md"})
         text = "\n".join([*map(markdown, shown_tables), f"<!-- {SIGNATURE.decode()} -->\n"])
         write_atomically(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
         console.note(f"written to {shown(folder)}/table.md")

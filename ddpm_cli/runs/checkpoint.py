@@ -13,14 +13,14 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import naming, number_of, replace, sync_folder, write_atomically
@@ -108,10 +108,12 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     first, content = first_name(path), {"step": step, **manifest}
 
     def write(temporary: Path) -> None:
-        tensor_file.write(temporary, tensors, step)
+        tensor_file.write(temporary, path, tensors, step)
         content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
+    if first.exists():
+        settle(first, path)
     try:
         write_atomically(first, write, path)
         sealed = manifests.write(manifest_path, content)
@@ -144,6 +146,19 @@ def give_name(first: Path, path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:  # Windows does not replace a file that another program has open
         log.warning("%s: cannot be replaced (%s); its tensors are in %s", path, error.strerror, first.name)
+
+
+def settle(first: Path, path: Path) -> None:
+    """Give tensors that were left under their first name their own, if their manifest is valid; else remove them.
+
+    Raises:
+        OSError: that is not possible now.
+    """
+    content = content_of(path.with_suffix(".json"))
+    if matches(first, content) and not matches(path, content):
+        replace(first, path)
+        sync_folder(path.parent)
+    first.unlink(missing_ok=True)
 
 
 def tensors_of(manifest_path: Path, content: Mapping[str, Any]) -> Path | None:
@@ -179,8 +194,18 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
     """
+    while True:
+        steps = steps_in(folder)
+        try:
+            return _newest_of(steps, folder)
+        except CheckpointError:
+            if steps_in(folder) == steps:
+                raise  # otherwise a run saves here, and has changed what was there meanwhile
+
+
+def _newest_of(steps: Iterable[int], folder: Path) -> Checkpoint | None:
     problems = []
-    for step in sorted(steps_in(folder), reverse=True):
+    for step in sorted(steps, reverse=True):
         try:
             found = load(folder / f"{name_of(step)}.json")
         except CheckpointError as error:
@@ -266,21 +291,10 @@ def steps_in(folder: Path) -> set[int]:
 
 def without_manifest(folder: Path) -> set[int]:
     """Steps whose tensors have their own name, and so had a manifest, but have none now."""
-    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors"))
-    return {int(m[1]) for m in matches if m} - steps_in(folder)
+    matches = [re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors")]
+    return {int(m[1]) for m in matches if m} - steps_in(folder)  # read last: a run may be saving a new one
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, which is removed."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load `tensors` into `module`. Raises CheckpointError when names or shapes differ."""
-    try:
-        module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
-        raise CheckpointError(
-            f"{where}: does not fit the network ({first}); use the settings it was trained with"
-        ) from error

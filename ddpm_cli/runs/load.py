@@ -17,9 +17,9 @@ from ..text import PathText
 from . import checkpoint
 from .assemble import Config, ModelSpec, network
 from .bounds import check_numbers, limits
-from .checkpoint import Checkpoint, load_weights, with_prefix
+from .checkpoint import Checkpoint, with_prefix
 from .families import family_of
-from .misfits import NO_MODEL, understood
+from .misfits import NO_MODEL, load_weights, understood
 from .origin import is_here
 
 log = logging.getLogger(__name__)

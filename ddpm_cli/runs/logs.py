@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,6 @@ log = logging.getLogger(__name__)
 ROWS = "rows"
 """The entry of manifests about metrics.jsonl."""
 LOST = "%s: cannot be written (%s); training goes on without it"
-
-
-@contextmanager
-def replaceable(path: Path) -> Iterator[None]:
-    """A file that a run can do without: if it cannot be written inside, that is one warning."""
-    try:
-        yield
-    except OSError as error:
-        log.warning(LOST, shown(path), error.strerror)
 
 
 class RunLog(logging.FileHandler):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..files import remove_parts
-from .checkpoint import content_of, first_name, give_name, matches, name_of, steps_in
+from .checkpoint import first_name, name_of, settle, steps_in
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +15,7 @@ def clean(folder: Path) -> None:
     """Complete or remove what a killed process left while writing. No other process may be writing."""
     for first in folder.glob(".step_*.safetensors.new"):
         with suppress(OSError):  # it stays where it is, for the next start
-            path = first.with_name(first.name[1:].removesuffix(".new"))
-            content = content_of(path.with_suffix(".json"))
-            if matches(first, content) and not matches(path, content):
-                give_name(first, path)
-            else:
-                first.unlink()
+            settle(first, first.with_name(first.name[1:].removesuffix(".new")))
     remove_parts(folder, "*step_*")
     for leftover in folder.glob(".tmp*"):
         if re.fullmatch(r"\.tmp\w{5,8}", leftover.name) and leftover.is_file():  # of save_file

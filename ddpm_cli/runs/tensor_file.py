@@ -13,22 +13,22 @@ from ..errors import NonFiniteError
 from ..files import number_of
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], step: int) -> None:
-    """Write the tensors of a step.
+def write(temporary: Path, path: Path, tensors: Mapping[str, Tensor], step: int) -> None:
+    """Write tensors of the step to `temporary`, which will get the name `path`.
 
     Raises:
         NonFiniteError: a weight is NaN or infinite.
-        OSError: the file cannot be written.
+        OSError: of `path`.
     """
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     _check_finite(flat, step)
     try:
-        save_file(flat, path)
+        save_file(flat, temporary)
     except SafetensorError as error:  # it wraps the error of the operating system
         number = number_of(error)
         raise OSError(number, os.strerror(number) if number else str(error), str(path)) from error
     with suppress(OSError):  # some file systems have no permissions
-        path.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+        temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
 
 
 def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:

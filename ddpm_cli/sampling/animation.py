@@ -14,6 +14,7 @@ from ..diffusion.editing import ping_pong
 from ..diffusion.samplers import Frame
 from ..diffusion.schedule import Schedule
 from ..errors import ConfigError
+from ..files import remove_parts
 from ..progress import Progress, counter
 from ..render.animate import encode_animation, write_animation
 from ..render.denoise import FrameSpacing, denoise_frames, spaced
@@ -85,7 +86,9 @@ class Animation:
         """
         path = Path(path)
         if self.strip is not None:
-            write_png(path.with_suffix(".png"), self.strip)
+            strip = path.with_suffix(".png")
+            remove_parts(path.parent, only={strip.name})
+            write_png(strip, self.strip)
         try:
             write_animation(path, self.frames, fps=fps, hold=self._hold(hold), format=path.suffix[1:])
         except ValueError as error:

@@ -15,9 +15,9 @@ from ..diffusion.ode import bits_per_dimension
 from ..errors import CheckpointError, NonFiniteError
 from ..models.gmm import GMM
 from ..objectives.em import EM
-from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
+from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.directory import RunDirectory
-from ..runs.misfits import NOT_SAVED, understood
+from ..runs.misfits import NOT_SAVED, load_weights, understood
 from .em_steps import dequantized_images, iterate, set_basis
 from .plan import Every, Plan
 from .randomness import seed_of

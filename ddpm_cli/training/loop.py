@@ -12,7 +12,7 @@ from ..hardware.runtime import follow_load
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
-from .budget import Course
+from .course import Course
 from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..runs.checkpoint import Checkpoint, load_weights, with_prefix
-from ..runs.misfits import NOT_SAVED, understood
+from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.misfits import NOT_SAVED, load_weights, understood
 from .ema import EMA
 from .meter import Period
 

@@ -1,6 +1,5 @@
 """Trains the last saved steps of a run again and compares the result bit for bit."""
 
-import json
 import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..build import bind
 from ..errors import CheckpointError, ConfigError, Stopped
-from ..files import shown, write_json
+from ..files import read_sealed, shown, write_sealed
 from ..progress import Progress, silent
 from ..runs import checkpoint
 from ..runs.bounds import check_numbers
@@ -20,7 +19,7 @@ from ..runs.checkpoint import Checkpoint
 from ..runs.images import node_of
 from ..runs.job import Job
 from ..runs.origin import is_here
-from ..training import budget
+from ..training import course
 from ..training.options import TrainOptions
 from ..training.run import run_session
 
@@ -85,7 +84,7 @@ def replay(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown(later.path)}: its config cannot be trained ({error})") from error
     if options.trainer.budget is not None and not _repeat_decisions(run, folder, later.step):
-        raise CheckpointError(f"{shown(run / budget.FILE)}: is damaged or missing; it says how the run used its time")
+        raise CheckpointError(f"{shown(run / course.FILE)}: is damaged or missing; it says how the run used its time")
     with _without_logs(), suppress(Stopped):
         run_session(options, Job(config, folder), _Until(earlier.step, later.step, progress), _no_monitor)
     made = checkpoint.find(folder)
@@ -100,12 +99,14 @@ def _repeat_decisions(run: Path, folder: Path, until: int) -> bool:
     Returns False if it is not known how that one decided.
     """
     try:
-        kept = json.loads((run / budget.FILE).read_text(encoding="utf-8"))
+        kept = {step: node for step, node in read_sealed(run / course.FILE).items() if step != "digest"}
         last = kept[max(kept, key=int)]
     except (OSError, ValueError):
         return False
     folder.mkdir(exist_ok=True)
-    write_json(folder / budget.FILE, kept | {str(until + 1): last})  # a decision that is known to come rules out others
+    write_sealed(
+        folder / course.FILE, kept | {str(until + 1): last}
+    )  # a decision that is known to come rules out others
     return True
 
 

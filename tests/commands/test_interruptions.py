@@ -233,3 +233,13 @@ def test_an_evaluation_keeps_its_bits(model: str, cli: Cli, tmp_path: Path, monk
     assert one["bits_per_dim"] == other["bits_per_dim"] and not (tmp_path / "parts/.drawn").exists()
     cli("eval", *measure, "seed=1", "out=parts")
     assert len(batches) == 4  # another seed: everything is measured again
+
+
+def test_a_command_that_writes_one_file_removes_what_a_killed_one_left(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "model=resnet", "model.channels=4", "trainer.steps=2", *TINY[2:]).code == 0
+    assert cli("train", "run_dir=drawn", "trainer.steps=1", "trainer.sample_every=0", *TINY).code == 0
+    for name in ("table.md", "x.gif", "x.png", "mine.md"):
+        (tmp_path / f".{name}.12.part").touch()
+    assert cli("table", "of=[run]", "out=.").code == 0
+    assert cli("gif", "ckpt=drawn", "kind=forward", "n=2", "frames=3", "out=x.gif").code == 0
+    assert [path.name for path in tmp_path.glob("*.part")] == [".mine.md.12.part"]  # a name that is not ours stays

@@ -172,6 +172,22 @@ def test_tensors_that_cannot_get_their_name_stay_valid(tmp_path: Path, monkeypat
     assert {p.name for p in tmp_path.iterdir()} == {"step_00000001.json", "step_00000001.safetensors"}
 
 
+def test_tensors_without_their_name_are_not_lost_when_the_step_is_saved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    with monkeypatch.context() as patch:
+        is_first = lambda path, *_: path.name.endswith(".new")  # noqa: E731
+        patch.setattr(Path, "replace", failing(errno.EIO, is_first)(Path.replace))
+        save(tmp_path, 1, 1.0)
+        with pytest.raises(OSError, match="Input/output error"):
+            save(tmp_path, 1, 2.0)
+    assert float(checkpoint.find(tmp_path).tensors()["model.w"][0]) == 1.0
+    save(tmp_path, 1, 3.0)
+    assert float(checkpoint.find(tmp_path).tensors()["model.w"][0]) == 3.0
+    assert {p.name for p in tmp_path.iterdir()} == {"step_00000001.json", "step_00000001.safetensors"}
+
+
 def test_a_manifest_that_cannot_be_read_costs_no_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes after the manifest of a step that is saved again was renamed, and then nothing can be opened."""
     save(tmp_path, 1, 1.0)
@@ -321,7 +337,7 @@ def test_the_room_that_a_run_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_budget_goes_on_where_its_file_cannot_be_written(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddpm_cli.training.budget.write_sealed", failing(errno.ENOSPC)(write_json))
+    monkeypatch.setattr("ddpm_cli.training.course.write_sealed", failing(errno.ENOSPC)(write_json))
     run = ["run_dir=run", "trainer.budget=2s", "logger=none", "trainer.sample_every=0", *TINY]
     result = cli("train", *run)
     assert result.code == 0, result.err

@@ -254,9 +254,9 @@ FAULTS = [
     # one folder, one run; whose files
     Fault(
         "the lock is ignored",
-        DIRECTORY,
-        "            self._lock = Lock(self._lock_path)\n",
-        "            pass\n",
+        "locks.py",
+        "                self._lock.acquire()\n",
+        "                pass\n",
         ("runs/test_directory.py::test_a_folder_is_used_by_one_run",),
     ),
     Fault(

@@ -144,7 +144,7 @@ class Storage:
 
     def _ended_early(self, ended: forked.Ended, place: Path, hits: list[Path]) -> str:
         """Whether a picture or a log alone ended a training that had begun."""
-        run = place / self.arena.case.result
+        run = place / "run"
         if ended.code == 0 or not self.trains or not hits or not all(_optional(path, run) for path in hits):
             return ""
         began = any((run / "checkpoints").glob("*.json"))
@@ -152,13 +152,15 @@ class Storage:
 
     def _differs(self, place: Path, lost: list[Path]) -> str:
         """How the end differs from the undisturbed one, besides pictures and logs that were lost."""
-        run = place / self.arena.case.result
-        names = {name for path in lost if (name := _optional(path, run))}
+        result, run = place / self.arena.case.result, place / "run"
+        hit = {name for path in lost if self.trains and (name := _optional(path, run))}
+        names = tuple(str((run / name).relative_to(result)) for name in hit)
         try:
-            found = content(run)
+            found = content(result)
         except (OSError, ValueError, KeyError) as error:
             return f"unreadable: {error!r}"
-        compared = {n for n in found.keys() | self.arena.expected.keys() if not n.startswith(tuple(names))}
+        compared = {n for n in found.keys() | self.arena.expected.keys() if not n.startswith(names)}
+        compared = {n for n in compared if len(n) > 2}  # not the locks of caches, which cases.py names by their number
         different = sorted(n for n in compared if found.get(n) != self.arena.expected.get(n))
         return f"differs: {different}" if different else ""
 
