@@ -89,7 +89,13 @@ FAULTS = [
         "    first.replace(path)\n    manifest_path.replace(manifest_path)\n    return",
         SAVED,
     ),
-    Fault("no sync after the last rename", CHECKPOINT, "        sync_folder(path.parent)\n", "", SAVED),
+    Fault(
+        "no sync after the last rename",
+        CHECKPOINT,
+        "        sync_folder(path.parent)\n    except",
+        "    except",
+        SAVED,
+    ),
     Fault(
         "tensors are not synced",
         CHECKPOINT,
@@ -113,7 +119,20 @@ FAULTS = [
         "if step >= 0)",
         ("runs/test_checkpoint.py::test_prune_does_not_count_later_steps",),
     ),
-    Fault("half a checkpoint stays", RETENTION, "            first.unlink()", "            pass", LEFTOVERS),
+    Fault(
+        "half a checkpoint stays",
+        CHECKPOINT,
+        "        sync_folder(path.parent)\n    first.unlink(missing_ok=True)\n",
+        "        sync_folder(path.parent)\n",
+        LEFTOVERS,
+    ),
+    Fault(
+        "tensors without their name are lost when their step is saved again",
+        CHECKPOINT,
+        "    if first.exists():\n        settle(first, path)\n",
+        "",
+        ("runs/test_storage.py::test_tensors_without_their_name_are_not_lost_when_the_step_is_saved_again",),
+    ),
     Fault(
         "the .part files of others are removed",
         "files.py",
