@@ -89,7 +89,8 @@ class Kept:
 
     def discard(self) -> None:
         """Forget everything, at the end or for another request."""
-        shutil.rmtree(self._parts, ignore_errors=True)
+        with suppress(OSError):
+            shutil.rmtree(self._parts, ignore_errors=True)
 
     def _part(self, first: int, shape: tuple[int, ...]) -> Tensor | None:
         try:
