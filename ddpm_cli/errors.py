@@ -7,8 +7,8 @@ import errno
 
 INTERRUPTED, UNEXPECTED = 130, 1
 """Exit codes of an uncaught interrupt, and of a bug."""
-NO_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
-"""What torch says on Linux and macOS, on Windows, and on a Mac's GPU."""
+NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "MPS backend out of memory")
+"""What torch says on Linux and macOS, on Windows, of small objects, and on a Mac's GPU."""
 IN_USE = (32, 33, 1224)
 """Windows' codes for a file that another program has open, locked or mapped."""
 

@@ -111,13 +111,13 @@ class Trained:
         """
         config = config_of(folder)
         row = _row_of(folder)
+        if row is None:
+            raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
         if rows_changed(folder):
             raise DataError(
                 f"{shown(folder / 'metrics.jsonl')}: is damaged, rows are lost or changed; restore it, or measure the "
                 f"accuracy again with ddpm eval ckpt={shown(folder)}"
             )
-        if row is None:
-            raise ConfigError(f"of: {folder} has no accuracy yet; train it until its first validation or its end")
         try:
             check_numbers(config, {})
             module = network(dict(config), trust=frozenset(trust))

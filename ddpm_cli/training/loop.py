@@ -38,8 +38,7 @@ def train(
     """Train from state.step to the end of the plan, with logging, validation, samples and checkpoints.
 
     Returns True when the plan is done, False when a signal stopped it before that, or before its last samples; the
-    state is saved either way. Raises NonFiniteError for NaN or infinity in loss or gradient; the last good checkpoint
-    stays the newest.
+    state is saved either way. Raises NonFiniteError for NaN or infinity; the last good checkpoint stays the newest.
 
     Args:
         model: the module that the objective calls; `state` holds its weights.

@@ -182,7 +182,7 @@ def test_bits_and_samples_together(runs: Path, cli: Cli, tmp_path: Path) -> None
     facts = evaluated(
         cli, tmp_path / "e", f"ckpt={runs}/generator", "n=12", "metrics=[bpd,memorisation,bpd]", "split=train", *bits
     )
-    assert {"bits_per_dim", "per_time", "figures", "memorisation", "protocol"} == set(facts)
+    assert {"digest", "bits_per_dim", "per_time", "figures", "memorisation", "protocol"} == set(facts)
     assert {p.name for p in (tmp_path / "e").iterdir()} == {"bound.png", "eval.json", "pairs.png", "samples.png"}
     again = evaluated(cli, tmp_path / "e", f"ckpt={runs}/generator", "n=12", *bits)
     assert "figures" not in again  # without features the default is bpd, and the old files are gone

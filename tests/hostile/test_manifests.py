@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,8 @@ CONFIGS = [
 @pytest.mark.parametrize("raw", CONFIGS, ids=lambda raw: ascii(raw[:12]))
 def test_a_config_that_is_none(raw: bytes, guarded: Cli, judge: Stranger, tmp_path: Path) -> None:
     (judge.folder / "config.json").write_bytes(raw)
+    check_answer(guarded(*JUDGED["table"]), 0)  # the checkpoint has it, too
+    shutil.rmtree(judge.folder / "checkpoints")
     check_answer(guarded(*JUDGED["table"]), 2, 3, 4)
     (judge.folder / "metrics.jsonl").write_bytes(b'{"test_accuracy": "high"}\n{"step": ' + b"[" * 10**5)
     check_answer(guarded(*JUDGED["table"]), 2, 3, 4)

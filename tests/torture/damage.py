@@ -7,11 +7,13 @@
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -247,30 +249,32 @@ class Table:
         return f"{text} WRONG {each['WRONG']}" if each["WRONG"] else text
 
 
-def main(arguments: list[str]) -> int:
-    options = {"n": "1000", "seed": "0", "case": "", "first": "0", "scenes": ""} | dict(
-        a.split("=", 1) for a in arguments
-    )
-    seed, n, began, table = int(options["seed"]), int(options["n"]), time.monotonic(), Table()
-    forked.warm_up()
-    first = int(options["case"] or options["first"])
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+def run(options: Mapping[str, str], table: Table) -> None:
+    """All trials; Ctrl-C ends them."""
+    one, first = bool(options["case"]), int(options["case"] or options["first"])
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder, suppress(KeyboardInterrupt):
         arena = Arena(Path(folder), [name for name in MAKERS if re.search(options["scenes"], name)])
-        for number in range(first, first + (1 if options["case"] else n)):
-            damage, where, verdict, ended = arena.trial(seed, number)
+        for number in range(first, first + (1 if one else int(options["n"]))):
+            damage, where, verdict, ended = arena.trial(int(options["seed"]), number)
             table.add(damage, verdict.result)
-            if verdict.result == "WRONG" or options["case"]:
+            if verdict.result == "WRONG" or one:
                 print(f"case={number} {verdict.result}: {damage} {where}: {verdict.why}", flush=True)
-            if options["case"]:
+            if one:
                 print(ended.out, ended.err)
             if table.total() % 50 == 0:
                 print(f"{table.total()} trials, {table.total('WRONG')} wrong", flush=True)
-    seconds = round(time.monotonic() - began)
-    facts = {"trials": table.total(), "wrong": table.total("WRONG")}
-    print(
-        f"{table}\n\nfound/refused/harmless; seed {seed}: {facts['trials']} trials, {facts['wrong']} wrong, {seconds} s"
-    )
-    record.add("damage", seed=seed, **facts, seconds=seconds)
+
+
+def main(arguments: list[str]) -> int:
+    defaults = {"n": "1000", "seed": "0", "case": "", "first": "0", "scenes": ""}
+    options, began, table = defaults | dict(a.split("=", 1) for a in arguments), time.monotonic(), Table()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script's background jobs ignore it
+    forked.warm_up()
+    run(options, table)
+    seconds, facts = round(time.monotonic() - began), {"trials": table.total(), "wrong": table.total("WRONG")}
+    counted = f"{facts['trials']} trials, {facts['wrong']} wrong, {seconds} s"
+    print(f"{table}\n\nfound/refused/harmless; seed {options['seed']}: {counted}")
+    record.add("damage", seed=int(options["seed"]), **facts, seconds=seconds)
     return int(facts["wrong"] > 0)
 
 
