@@ -59,6 +59,8 @@ class Rows:
 
     def seal(self) -> dict[str, Any]:
         """The number of bytes so far and their digest, for a manifest. Only what is new since the last call is read."""
+        if not self.path.is_file():  # a device could be without end
+            return {}
         try:
             with self.path.open("rb") as file:
                 file.seek(self._size)
