@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
 from .errors import explain
-from .signals import SAVE, STOP, interruptible
+from .signals import SAVE, STOP, arrived, interruptible
 from .trust import leave_working_directory
 
 
@@ -44,16 +44,19 @@ def _launched(name: str, arguments: list[str]) -> int:
         with interruptible():
             from .config.launch import launch
 
-            code = launch(name, arguments)
-        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
-            signal.signal(number, signal.SIG_IGN)
-        return code
-    except KeyboardInterrupt as error:
+            return launch(name, arguments)
+    except BaseException as error:  # packages make other exceptions of a signal's, while they are imported too
+        interrupted = error if isinstance(error, KeyboardInterrupt) else arrived()
+        if interrupted is None:
+            raise
         from . import console
 
-        message, code = explain(error)
+        message, code = explain(interrupted)
         console.error(message)
         return code
+    finally:
+        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _version() -> str:

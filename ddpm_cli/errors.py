@@ -96,6 +96,9 @@ def _storage(error: OSError) -> str:
     advice = {
         errno.ENOSPC: "free some space, then run the same command again",
         errno.EDQUOT: "free some space, then run the same command again",
+        errno.EFBIG: "allow larger files (ulimit -f unlimited), or choose another disk",
+        errno.EMFILE: "allow more open files (ulimit -n 4096), then run the same command again",
+        errno.ENFILE: "close other programs, then run the same command again",
         errno.EACCES: "choose a folder you may write to",
         errno.EPERM: "choose a folder you may write to",
         errno.EROFS: "choose a folder you may write to",

@@ -1,5 +1,6 @@
 """Writes files that are complete or absent, and formats paths for messages."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,8 +19,14 @@ MOST_BYTES = 2**30
 """Of a file that is read as a whole."""
 BLANK = "0" * 64
 """What a digest of the text that it stands in is taken of in its place."""
+PROBED = 2**14
+"""Bytes that `probe` writes."""
 PATIENCE = 2.0
-"""Seconds that `replace` waits for other programs to close a file."""
+"""Seconds for which `replace` tries again."""
+PASSING = (errno.EBUSY, errno.ESTALE, errno.EIO, errno.EAGAIN)
+"""Errors with which a network file system may refuse a rename once."""
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
+"""What file systems that cannot sync folders say."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -40,6 +47,22 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def probe(path: Path) -> None:
+    """Write and remove a small file in the place of `path`, so that a full or read-only disk shows before long work.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with naming(path, temporary):
+            temporary.write_bytes(bytes(PROBED))
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -65,22 +88,24 @@ def remove_parts(folder: Path, names: str = "*", only: Collection[str] | None = 
     for leftover in folder.glob(f".{names}.*.part"):
         match = re.fullmatch(r"\.(.+)\.\d+\.part", leftover.name)
         if match and leftover.is_file() and (only is None or match[1] in only):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # it is in nobody's way
+                leftover.unlink(missing_ok=True)
 
 
 def replace(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`, which it replaces.
+    """Rename `temporary` to `path`, which it replaces. An error that may pass is tried again for `PATIENCE` seconds.
 
-    On Windows that fails while another program has one of them open. Virus scanners and indexers open every new file
-    for a moment, so there it is tried again for `PATIENCE` seconds.
+    On Windows a rename fails while another program has one of the files open, and virus scanners and indexers open
+    every new file for a moment. A network file system may have trouble for a moment.
     """
-    deadline = time.monotonic() + (PATIENCE if os.name == "nt" else 0)
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             temporary.replace(path)
             return
-        except PermissionError:
-            if time.monotonic() >= deadline:
+        except OSError as error:
+            passing = isinstance(error, PermissionError) if os.name == "nt" else error.errno in PASSING
+            if not passing or time.monotonic() >= deadline:
                 raise
             time.sleep(0.05)
 
@@ -128,7 +153,8 @@ def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > most:
         raise ValueError(f"{path} is no file, or a very large one")
-    return path.read_bytes()
+    with naming(path):
+        return path.read_bytes()
 
 
 def read_json(path: Path) -> Any:
@@ -145,14 +171,24 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a rename in it survives a power cut. Only on POSIX: other systems cannot open folders."""
+    """Sync a folder, so that a rename in it survives a power cut. Only on POSIX: other systems cannot open folders.
+
+    File systems that cannot sync a folder (some of the network, some of FUSE) are left alone.
+
+    Raises:
+        OSError: the disk has failed.
+    """
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with naming(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in NO_SYNC:
+                raise
+        finally:
+            os.close(handle)
 
 
 def shown(path: Path) -> str:

@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from .errors import BusyError, ConfigError
 from .files import read_json, remove_parts, shown, write_json
+from .locks import Lock
 
 MARKER, LOCK, CLAIM, DRAWN = ".ddpm.json", ".lock", ".ddpm.new", ".drawn"
 HIDDEN = {MARKER, LOCK, CLAIM, DRAWN}
@@ -160,13 +161,10 @@ def reserved(folder: Path, default: bool) -> Iterator[Path]:
             (folder / CLAIM).unlink(missing_ok=True)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock, busy = FileLock(folder / LOCK, timeout=0), "another command is writing here; wait for it to end"
+    busy = "another command is writing here; wait for it to end"
     of_a_run = (folder / LOCK).exists() and is_run(folder)
     try:
-        lock.acquire()
-        if not _is_at(lock, folder / LOCK):
-            lock.release()
-            raise Timeout(str(folder / LOCK))
+        lock = Lock(folder / LOCK)
     except Timeout as error:
         raise BusyError(f"{folder}: {busy}, or set another out") from error
     try:
@@ -176,17 +174,6 @@ def reserved(folder: Path, default: bool) -> Iterator[Path]:
             with suppress(OSError):  # Windows removes no open file
                 (folder / LOCK).unlink(missing_ok=True)
         lock.release()
-
-
-def _is_at(lock: FileLock, path: Path) -> bool:
-    """Whether the locked file is still the one at `path`: the command before may have removed it meanwhile."""
-    handle = getattr(getattr(lock, "_context", None), "lock_file_fd", None)
-    if handle is None or os.name != "posix":
-        return True
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except OSError:
-        return False
 
 
 def _made(folder: Path) -> Path:

@@ -1,7 +1,9 @@
 """The signals that end a command, and those that ask it to save and go on. Windows and threads have fewer of them."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +13,11 @@ STOP = tuple(int(getattr(signal, n)) for n in ("SIGINT", "SIGTERM", "SIGHUP", "S
 """Ctrl-C, the end of a job, a closed terminal or connection, the end of the processor time that a cluster allows."""
 SAVE = tuple(int(getattr(signal, n)) for n in ("SIGUSR1", "SIGUSR2") if hasattr(signal, n))
 """Slurm sends one of them some time before it ends a job."""
+
+
+AT_ONCE = 0.5
+"""Seconds. A signal that arrives again within them is the same one: `timeout` and clusters send it to the process and
+to its group. One that arrives later means: leave now."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,14 +66,20 @@ def check() -> None:
 def interruptible() -> Iterator[None]:
     """A signal of `STOP` raises `Interrupted` inside the context; one of `SAVE` does nothing.
 
-    For commands that keep what they have done as they go.
+    For commands that keep what they have done as they go. A second signal ends the process where it is.
     """
-
     _arrived.clear()
+    first = 0.0
 
     def stop(number: int, frame: FrameType | None) -> None:
-        _arrived.append(number)
-        raise Interrupted(number)
+        nonlocal first
+        if not _arrived:
+            first = time.monotonic()
+            _arrived.append(number)
+            raise Interrupted(number)
+        if time.monotonic() - first > AT_ONCE:
+            os.write(2, f"ddpm: error: {name_of(number)}: stopped at once\n".encode())  # Python's streams may be in use
+            os._exit(128 + number)
 
     with handled(STOP, stop), handled(SAVE, lambda number, frame: None):
         yield

@@ -24,6 +24,7 @@ ORDER = (
     "early",
     "build",
     "ours",
+    "locks",
     "errors | files | progress | signals",
     "kinds | text | trust",
 )

@@ -2,7 +2,7 @@
 
 from .. import console
 from ..console.progress import Counter
-from ..files import shown
+from ..files import probe, shown
 from ..ours import check, check_signed
 from ..progress import plural
 from ..render.animate import frames_of
@@ -18,6 +18,7 @@ def run(options: Options, job: Job) -> None:
     check_signed(path, "out")  # before the checkpoint is read
     if options.kind == "forward" and not path.exists():
         check(path.parent, [path.with_suffix(".png").name], "out")
+    probe(path)
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)
     console.show_config(run.shown(job), job.given, f"ddpm gif: {shown(path)}")

@@ -12,7 +12,7 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -80,7 +80,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     started, sweep = time.perf_counter(), is_sweep(arguments)
     try:
         arguments = prepared(name, arguments)
-    except ConfigError as error:
+    except BaseException as error:
         return _report(name, arguments, error)
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
     sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
@@ -134,7 +134,7 @@ def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     if isinstance(error, Stopped) and is_sweep(arguments):
         message = error.in_sweep
     if message:
-        console.error(message)
+        (console.stopped if isinstance(error, Stopped) else console.error)(message)
     return code
 
 
@@ -253,6 +253,7 @@ def _exists(path: Path) -> bool:
 
 def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
     """Remove the output folder if it is empty, and its empty parents: Hydra creates it before the command runs."""
-    while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
+    with suppress(OSError):  # the error of the command counts
+        while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent

@@ -3,7 +3,7 @@
 The progress bars are in `console.progress`, imported by the commands that show one: rich.progress is slow to import.
 """
 
-from .lines import LogHandler, err, error, live, logs, note, out, say
+from .lines import LogHandler, err, error, live, logs, note, out, say, stopped
 from .pictures import show_pictures
 from .survival import survive
 from .tables import Help, show_choices, show_config, show_help, table, usage
@@ -22,6 +22,7 @@ __all__ = [
     "show_config",
     "show_help",
     "show_pictures",
+    "stopped",
     "survive",
     "table",
     "usage",

@@ -48,11 +48,20 @@ def note(text: str) -> None:
 
 def error(text: str) -> None:
     """Print the error of a failed command, as one line on stderr."""
+    _last_line("ddpm: error: ", "bold red", text)
+
+
+def stopped(text: str) -> None:
+    """Print how far a command came that a signal stopped, as one line on stderr."""
+    _last_line("ddpm: ", "bold", text)
+
+
+def _last_line(prefix: str, style: str, text: str) -> None:
     one_line = encodable(" ".join(text.split()))
     if len(one_line) > LONGEST:
         one_line = f"{one_line[: LONGEST // 2]} ... {one_line[-LONGEST // 2 :]}"
     # in a file one line; on a terminal it is broken between words
-    err.print(Text.assemble(("ddpm: error: ", "bold red"), one_line), soft_wrap=not err.is_terminal)
+    err.print(Text.assemble((prefix, style), one_line), soft_wrap=not err.is_terminal)
 
 
 class LogHandler(RichHandler):

@@ -8,6 +8,7 @@ from ..files import write_sealed
 from ..ours import check_folder, claim, complete, listed
 from ..render.files import write_png
 from ..render.plots.bound import plot_bound
+from ..runs.loggers import TensorBoard, open_loggers
 from ..sampling.bits import Bits
 from ..sampling.folder import columns_of_samples, picture_of_samples
 from .result import MetricResult
@@ -54,12 +55,10 @@ class EvaluationFolder:
         complete(self.folder)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Write the values for TensorBoard, into a subfolder."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(str(self.folder / "tensorboard")) as writer:
-            for name, value in values.items():
-                writer.add_scalar(f"eval/{name.replace(' ', '_').replace(',', '')}", value, step)
+        """Write the values for TensorBoard, into a subfolder. A failure is only logged: eval.json has the values."""
+        loggers = open_loggers({"tensorboard": TensorBoard()}, self.folder, step, {}, required=False)
+        loggers.scalars(step, {f"eval/{k.replace(' ', '_').replace(',', '')}": v for k, v in values.items()})
+        loggers.close()
 
     def contents(self) -> str:
         """The names of the files in the folder."""

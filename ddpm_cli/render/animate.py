@@ -9,7 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from ..files import remove_parts, write_atomically
+from ..files import naming, remove_parts, write_atomically
 from ..ours import SIGNATURE
 from .gif import encode_gif
 from .pixels import as_rgb
@@ -37,7 +37,7 @@ def write_animation(path: Path, frames: Sequence[np.ndarray], fps: float, hold: 
         raise ValueError(f"hold: must be between 0 and {LONGEST:g} seconds, got {hold}")
     remove_parts(path.parent, only={path.name})
     if format == "gif":
-        write_atomically(path, lambda p: encode_gif(p, frames, fps, hold))
+        write_atomically(path, lambda p: p.write_bytes(encode_animation(frames, fps, hold)))
     elif format == "mp4":
         if find_spec("av") is None:
             raise ValueError("format: mp4 needs the package av; pip install 'ddpm-cli[mp4]' or use format=gif")
@@ -50,7 +50,7 @@ def frames_of(path: Path, frames: Sequence[np.ndarray]) -> int:
     """The number of frames in the file at `path`, made of `frames`: a GIF holds equal neighbours as one."""
     if path.suffix != ".gif":
         return len(frames)
-    with Image.open(path) as image:
+    with naming(path), Image.open(path) as image:
         return int(getattr(image, "n_frames", 1))
 
 

@@ -13,22 +13,24 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, NonFiniteError
-from ..files import replace, sync_folder, write_atomically
+from ..errors import CheckpointError
+from ..files import naming, replace, sync_folder, write_atomically
 from . import manifest as manifests
+from . import tensor_file
 from .manifest import FORMAT
 from .newest import followed
 
+NOT_DAMAGED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, *((errno.EACCES, errno.EPERM) if os.name == "posix" else ()))
+"""Errors of a process that reads a file, which say nothing about the file."""
 log = logging.getLogger(__name__)
 
 
@@ -68,15 +70,24 @@ class Checkpoint:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        first = self.source is not None and self.source.is_file()
         try:
-            with safe_open(self.source if first else self.path, "pt") as file:
+            with self._open() as file:
                 yield file
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(
                 f"{self.path}: its tensors cannot be read ({reason}); restore it or use another checkpoint"
             ) from error
+
+    def _open(self) -> Any:
+        """The tensors' file, under its own name if it gets that one while it is opened."""
+        if self.source not in (None, self.path):
+            try:
+                return safe_open(self.source, "pt")
+            except Exception:
+                if self.source.is_file():
+                    raise
+        return safe_open(self.path, "pt")
 
 
 def name_of(step: int) -> str:
@@ -95,15 +106,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
     first, content = first_name(path), {"step": step, **manifest}
 
     def write(temporary: Path) -> None:
-        flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        _check_finite(flat, step)
-        try:
-            save_file(flat, temporary)
-        except SafetensorError as error:  # it wraps the error of the operating system
-            full = "No space left" in str(error)
-            reason = "No space left on device" if full else str(error)
-            raise OSError(errno.ENOSPC if full else None, reason, str(path)) from error
-        temporary.chmod(0o666 & ~_umask())  # save_file makes it readable by its owner only, unlike the manifest
+        tensor_file.write(temporary, path, tensors, step)
         content["size"], content["sha256"] = temporary.stat().st_size, digest(temporary)
 
     manifest_path = path.with_suffix(".json")
@@ -111,18 +114,19 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], manifest: Mappi
         write_atomically(first, write)
         sealed = manifests.write(manifest_path, content)
     except BaseException:
-        if content_of(manifest_path).get("sha256") != content.get("sha256"):  # it was not renamed before the error
-            first.unlink(missing_ok=True)
+        with suppress(OSError):  # where the manifest cannot be read, the next start decides
+            if content_of(manifest_path).get("sha256") != content.get("sha256"):  # it was not renamed before the error
+                first.unlink(missing_ok=True)
         raise
     give_name(first, path)
     return Checkpoint(manifest_path, sealed, first)
 
 
 def content_of(manifest_path: Path) -> dict[str, Any]:
-    """The content of a manifest, empty if it is missing or damaged."""
+    """The content of a manifest, empty if it is missing or damaged. Raises OSError if it cannot be read."""
     try:
         return manifests.read(manifest_path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -136,44 +140,35 @@ def give_name(first: Path, path: Path) -> None:
     try:
         replace(first, path)
         sync_folder(path.parent)
-    except PermissionError as error:  # Windows does not replace a file that another program has open
+    except OSError as error:  # Windows does not replace a file that another program has open
         log.warning("%s: cannot be replaced (%s); its tensors are in %s", path, error.strerror, first.name)
 
 
 def tensors_of(manifest_path: Path, content: Mapping[str, Any]) -> Path | None:
-    """The file beside a manifest that has its tensors; None if it is missing or damaged."""
+    """The file beside a manifest that has its tensors; None if it is missing or damaged.
+
+    Raises:
+        OSError: this process may not open it, or has too many open files.
+    """
     path = manifest_path.with_suffix(".safetensors")
     for _ in range(2):  # twice, because the process that saves may rename it meanwhile
         for candidate in (path, first_name(path)):
-            if matches(candidate, content):
-                return candidate
+            try:
+                if matches(candidate, content):
+                    return candidate
+            except OSError as error:  # a disk that cannot read it has damaged it
+                if error.errno in NOT_DAMAGED:
+                    raise
     return None
 
 
 def matches(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a file has the size and the digest of a manifest. Raises OSError if it cannot be read."""
     try:
         same = path.is_file() and path.stat().st_size == content.get("size")
         return same and digest(path) == content.get("sha256")
-    except OSError:
+    except FileNotFoundError:
         return False
-
-
-def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
-    """Raises NonFiniteError for weights or moments that are NaN or infinite: they would be worth nothing."""
-    for name, tensor in tensors.items():
-        weights = name.startswith(("model.", "ema.", "optimizer.")) and tensor.is_floating_point()
-        if weights and not bool(tensor.isfinite().all()):
-            raise NonFiniteError(
-                f"{name}: is NaN or infinite at step {step}, so it was not saved; a checkpoint saved earlier is "
-                "intact; lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
-            )
-
-
-def _umask() -> int:
-    """The umask of this process, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -182,8 +177,18 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises:
         CheckpointError: there are checkpoints, but none is valid.
     """
+    while True:
+        steps = steps_in(folder)
+        try:
+            return _newest_of(steps, folder)
+        except CheckpointError:
+            if steps_in(folder) == steps:
+                raise  # otherwise a run saves here, and has changed what was there meanwhile
+
+
+def _newest_of(steps: Iterable[int], folder: Path) -> Checkpoint | None:
     problems = []
-    for step in sorted(steps_in(folder), reverse=True):
+    for step in sorted(steps, reverse=True):
         try:
             found = load(folder / f"{name_of(step)}.json")
         except CheckpointError as error:
@@ -257,7 +262,7 @@ def load(manifest_path: Path) -> Checkpoint:
 
 
 def digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -269,8 +274,8 @@ def steps_in(folder: Path) -> set[int]:
 
 def without_manifest(folder: Path) -> set[int]:
     """Steps whose tensors have their own name, and so had a manifest, but have none now."""
-    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors"))
-    return {int(m[1]) for m in matches if m} - steps_in(folder)
+    matches = [re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors")]
+    return {int(m[1]) for m in matches if m} - steps_in(folder)  # read last: a run may be saving a new one
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

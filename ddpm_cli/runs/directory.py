@@ -6,30 +6,32 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor, nn
 
-from ..errors import BusyError, StorageError
+from ..errors import BusyError
 from ..files import remove_parts, shown, write_json
+from ..locks import Lock
 from ..ours import RUN, check, is_run
 from ..progress import Progress
 from ..render.caption import titled
 from ..render.files import write_png
 from ..render.heading import headed
 from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
-from ..signals import SAVE, STOP, handled, name_of
-from ..signals import check as check_signals
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
 from .loggers import LoggerChoice, Loggers, open_loggers
 from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
+from .stops import Stops
 from .stored import repair_config, versions
 
 log = logging.getLogger(__name__)
+LATENT_MAP = "latent_map.png"
+"""In `samples`, of an autoencoder."""
 ADDED = ("budget.json", "tracker.json", "wandb/")
 """Files that only some runs have."""
 
@@ -103,7 +105,7 @@ class RunDirectory:
         self.folder = folder
         self.reporter = reporter
         self.checkpoints = folder / "checkpoints"
-        self.stop_signal: int | None = None
+        self.stops = Stops()
         self._config: Mapping[str, Any] = {}
         self._about: Mapping[str, Any] = {}
         self._grid = GridStyle()
@@ -112,30 +114,25 @@ class RunDirectory:
         self._choices = loggers or {}
         self._loggers = Loggers({})
         self._lock_path = folder / ".lock"
-        self._lock = FileLock(self._lock_path, timeout=0)
+        self._lock: Lock | None = None
         self._handler: logging.Handler | None = None
         # keeps what is logged before train.log is opened
         self._early = logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1)
         self._rows = Rows(folder / "metrics.jsonl")
         self._signals = ExitStack()
-        self._save_requested = False
 
     def __enter__(self) -> "RunDirectory":
         if not is_run(self.folder):
             check(self.folder, RUN, "run_dir")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._made_lock = not self._lock_path.exists()
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise BusyError(
-                f"{self.folder}: another process is training here; wait for it to end, or set another run_dir"
-            ) from error
+        self._take_lock()
         logging.getLogger().addHandler(self._early)
         retention.clean(self.checkpoints)
         for name in (name for name in (*RUN, *ADDED) if not name.endswith("/")):
             remove_parts(self.folder, name)
-        remove_parts(self.folder / "samples", "step_*")
+        for name in ("step_*", LATENT_MAP):
+            remove_parts(self.folder / "samples", name)
         return self
 
     def open(
@@ -163,16 +160,40 @@ class RunDirectory:
                 (self.folder / "config.json").unlink(missing_ok=True)
             raise
         self._rows.resume(step, self._saved(step).get(ROWS))
-        self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().removeHandler(self._early)
-        logging.getLogger().addHandler(self._handler)
-        self._early.setTarget(self._handler)
-        self._early.flush()
+        self._open_log()
         point_latest(self.folder)
-        self._signals.enter_context(handled(STOP, self._on_signal))
-        self._signals.enter_context(handled(SAVE, self._on_save))
-        check_signals()
+        self._signals.enter_context(self.stops.watched())
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = Lock(self._lock_path)
+        except Timeout as error:
+            raise BusyError(
+                f"{self.folder}: another process is training here; wait for it to end, or set another run_dir"
+            ) from error
+
+    def _open_log(self) -> None:
+        """Start train.log, with what was logged before it."""
+        logging.getLogger().removeHandler(self._early)
+        with self.optional("train.log"):
+            self._handler = RunLog(self.folder / "train.log", encoding="utf-8", errors="backslashreplace")
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logging.getLogger().addHandler(self._handler)
+            self._early.setTarget(self._handler)
+            self._early.flush()
+
+    def _make_again(self) -> None:
+        """Make the folder again, after somebody has removed it. Raises BusyError if another run has taken its place."""
+        assert self._lock is not None
+        self._lock.release()
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self._rows = Rows(self._rows.path)
+        write_json(self.folder / "config.json", self._config)
+        self._open_log()
+        log.warning("%s: was removed while training; made again, without what was saved before", shown(self.folder))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.reporter.stop()
@@ -181,7 +202,8 @@ class RunDirectory:
             self._close(kind, error)
         finally:
             logging.getLogger().removeHandler(self._early)
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()
             if not self._opened and self._made_lock:  # nothing was started: leave nothing behind
                 self._lock_path.unlink(missing_ok=True)
 
@@ -191,8 +213,7 @@ class RunDirectory:
             logging.getLogger().removeHandler(self._handler)
             if error is not None:  # only to the file: the command prints it to the terminal
                 message = " ".join(str(error).split()) or (kind.__name__ if kind else "")
-                with suppress(StorageError):  # do not hide the error that ended the run
-                    self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (message,), None))
+                self._handler.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (message,), None))
             with suppress(OSError):
                 self._handler.close()
 
@@ -236,8 +257,13 @@ class RunDirectory:
         self.reporter.pictures(step, path, pixels, self._grid.columns)
 
     def save(self, state: State, keep_last: int, best_by: str | None) -> Checkpoint:
-        """Write a checkpoint, then remove the old ones that `keep_last` and `best_by` do not keep."""
-        manifest = {
+        """Write a checkpoint, then remove the old ones that `keep_last` and `best_by` do not keep.
+
+        If the folder was removed, it is made again.
+        """
+        if self._lock is not None and not self._lock.in_place:
+            self._make_again()
+        content = {
             "seconds": state.seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **state.notes(),
@@ -247,7 +273,7 @@ class RunDirectory:
             "versions": versions(),
             "config": self._config,
         }
-        saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), manifest)
+        saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), content)
         self.prune(state, keep_last, best_by)
         return saved
 
@@ -267,20 +293,3 @@ class RunDirectory:
     def _saved(self, step: int) -> Mapping[str, Any]:
         """The manifest of a step; {} if the run has none, as it started from that step of another run."""
         return checkpoint.content_of(self.checkpoints / f"{checkpoint.name_of(step)}.json")
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal makes the loop save and stop, the second stops immediately."""
-        if self.stop_signal is not None:
-            raise KeyboardInterrupt
-        self.stop_signal = number
-        again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
-        log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
-
-    def _on_save(self, number: int, frame: FrameType | None) -> None:
-        log.info("%s: saving, then going on", name_of(number))
-        self._save_requested = True
-
-    def save_requested(self) -> bool:
-        """Whether a signal has asked for a checkpoint since the last call."""
-        requested, self._save_requested = self._save_requested, False
-        return requested

@@ -205,8 +205,13 @@ def choices_of(nodes: Mapping[str, Node]) -> dict[str, LoggerChoice]:
     return {name: build(node, f"logger.{name}") for name, node in nodes.items()}
 
 
-def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, config: Mapping[str, Any]) -> Loggers:
+def open_loggers(
+    choices: Mapping[str, LoggerChoice], folder: Path, step: int, config: Mapping[str, Any], required: bool = True
+) -> Loggers:
     """Opens all loggers for the run in `folder`. In a resumed run, one that cannot start is left out with a warning.
+
+    Args:
+        required: they must start in a new run.
 
     Raises:
         ConfigError: a logger cannot start (no account, no network), and the run is new, so that nothing is lost.
@@ -217,7 +222,7 @@ def open_loggers(choices: Mapping[str, LoggerChoice], folder: Path, step: int, c
             opened[name] = choice.open(folder, step, config)
         except Exception as error:  # an error of the package
             reason = _reason(error)
-            if not step:
+            if required and not step:
                 Loggers(opened).close()
                 if isinstance(error, OSError) and error.filename is not None:  # the run's folder cannot be written
                     raise

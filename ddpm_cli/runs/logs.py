@@ -3,13 +3,14 @@
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..files import parse_json, shown, write_atomically
+from ..files import naming, parse_json, shown, write_atomically
 
 log = logging.getLogger(__name__)
 ROWS = "rows"
@@ -45,8 +46,16 @@ class Rows:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row. Raises OSError if it cannot be written."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        data = f"{json.dumps(row)}\n".encode()
+        with naming(self.path), self.path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)  # what a full disk took of it
+                raise
 
     def seal(self) -> dict[str, Any]:
         """The number of bytes so far and their digest, for a manifest. Only what is new since the last call is read."""

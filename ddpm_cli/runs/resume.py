@@ -1,5 +1,6 @@
 """Where a run starts: from scratch, from its newest checkpoint, or from another run's."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -138,15 +139,22 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         rest = f" (and {', '.join(fixed[1:MOST_LISTED])}" if fixed[1:] else ""
         rest += f" and {len(fixed) - MOST_LISTED} more)" if len(fixed) > MOST_LISTED else ")" if rest else ""
         raise ConfigError(
-            f"{name}: is {b!r}, but {where} was trained with {a!r}{rest}; set another run_dir, or keep the old value"
+            f"{name}: is {_typed(b)}, but {where} was trained with {_typed(a)}{rest}; set another run_dir, or keep the "
+            "old value"
         )
     if {_decay(old), _decay(new)} == {"constant"}:
         changed = [key for key in changed if key != "trainer.lr_decay"]
     if _decay(new) != "cosine":  # with cosine the rate of a step depends on the number of steps
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
-    soft = [f"{key} {_at(old, key)!r} -> {_at(new, key)!r}" for key in changed if kind_of(key) is not FREE]
+    soft = [key for key in changed if kind_of(key) is not FREE]
     if soft:
-        log.warning("resuming with changed settings: %s", ", ".join(soft))
+        lines = (f"{key} {_typed(_at(old, key))} -> {_typed(_at(new, key))}" for key in soft)
+        log.warning("resuming with changed settings: %s", ", ".join(lines))
+
+
+def _typed(value: Any) -> str:
+    """The value as one would type it."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _decay(config: Mapping[str, Any]) -> Any:

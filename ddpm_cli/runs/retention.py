@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..files import remove_parts
@@ -13,16 +14,18 @@ log = logging.getLogger(__name__)
 def clean(folder: Path) -> None:
     """Complete or remove what a killed process left while writing. No other process may be writing."""
     for first in folder.glob(".step_*.safetensors.new"):
-        path = first.with_name(first.name[1:].removesuffix(".new"))
-        content = content_of(path.with_suffix(".json"))
-        if matches(first, content) and not matches(path, content):
-            give_name(first, path)
-        else:
-            first.unlink()
+        with suppress(OSError):  # it stays where it is, for the next start
+            path = first.with_name(first.name[1:].removesuffix(".new"))
+            content = content_of(path.with_suffix(".json"))
+            if matches(first, content) and not matches(path, content):
+                give_name(first, path)
+            else:
+                first.unlink()
     remove_parts(folder, "*step_*")
     for leftover in folder.glob(".tmp*"):
         if re.fullmatch(r"\.tmp\w{5,8}", leftover.name) and leftover.is_file():  # of save_file
-            leftover.unlink()
+            with suppress(OSError):
+                leftover.unlink()
 
 
 def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
@@ -41,7 +44,7 @@ def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) ->
                 path = folder / f"{name_of(step)}.safetensors"
                 for file in (path, first_name(path), path.with_suffix(".json")):
                     file.unlink(missing_ok=True)
-            except PermissionError as error:
+            except OSError as error:
                 log.warning(
                     "%s: cannot be removed (%s); trying again after the next checkpoint", error.filename, error.strerror
                 )

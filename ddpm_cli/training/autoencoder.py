@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data.images import to_float
 from ..diffusion.noise import ImageNoise
 from ..objectives.latent import LatentModel
-from ..runs.directory import GridStyle, RunDirectory
+from ..runs.directory import LATENT_MAP, GridStyle, RunDirectory
 from .prior import PriorFit
 from .session import LiveRun, Session
 from .state import TrainState
@@ -60,13 +60,11 @@ class AutoencoderSession(Session):
 
     def complete(self, directory: RunDirectory, state: TrainState, live: LiveRun) -> None:
         fit, images = self._prior(state), live.images
-        if not fit.run(images, lambda: directory.stop_signal is not None):
+        if not fit.run(images, lambda: directory.stops.signal is not None):
             raise self.stopped(directory, "stopped before the prior was fitted")
         # the map first: once the fitted prior is saved, the run is finished and would not draw it again
-        with directory.optional("samples/latent_map.png"):
-            fit.draw_map(
-                self.folder / "samples" / "latent_map.png", live.validation if len(live.validation) else images
-            )
+        with directory.optional(f"samples/{LATENT_MAP}"):
+            fit.draw_map(self.folder / "samples" / LATENT_MAP, live.validation if len(live.validation) else images)
         if fit.wanted:
             directory.save(state, self.plan.keep_last, self.plan.best_by)
 

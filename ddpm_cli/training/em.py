@@ -101,7 +101,7 @@ def fit(
             break
         state.step, state.log_likelihood = state.step + 1, new
         state.seconds = time.perf_counter() - began
-        stop = run.stop_signal is not None
+        stop = run.stops.signal is not None
         row = {"loss": -new, "log_likelihood": new, "bits_per_dim": _bits(new, data)}
         run.metrics(state.step, row | {"seconds": round(state.seconds, 3)})
         if _due(plan, plan.eval_every, state.step) and callbacks.validate:

@@ -12,7 +12,7 @@ from ..hardware.runtime import follow_load
 from ..objectives.base import Objective
 from ..runs.directory import RunDirectory
 from . import budget
-from .budget import Course
+from .course import Course
 from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter
 from .plan import Every, Plan
@@ -47,9 +47,8 @@ def train(
     device, images, course = next(model.parameters()).device, len(data), Course(plan, state, run.folder)
     rates, meter = [group["lr"] for group in state.optimizer.param_groups], Meter(device)
     pauses = _Pauses(course, run, callbacks, images, meter, model)
-    status = StepStatus(finished(state, plan, images), False, False)
     run.reporter.start(state.step, course.shown_total(images))
-    pauses.catch_up(status)
+    status = pauses.catch_up()
     model.train()
     for batch in data.batches(plan.batch_size, seed, state.step, device):
         if status.done:
@@ -131,8 +130,8 @@ class _Pauses:
     def _status(self) -> StepStatus:
         plan, state = self.course.plan, self.state
         late = plan.save_seconds is not None and state.seconds - self.saved >= plan.save_seconds
-        late = self.run.save_requested() or late
-        return StepStatus(finished(state, plan, self.images), self.run.stop_signal is not None, late)
+        late = self.run.stops.save_requested() or late
+        return StepStatus(finished(state, plan, self.images), self.run.stops.signal is not None, late)
 
     def take(self, status: StepStatus, best: bool) -> None:
         """Do what is due. best: whether this step's checkpoint is the best so far."""
@@ -142,12 +141,13 @@ class _Pauses:
                     self.saved = self.state.seconds
                 self.model.train()
 
-    def catch_up(self, status: StepStatus) -> None:
+    def catch_up(self) -> StepStatus:
         """Validate and draw the samples if they were due when a signal ended the last session."""
-        if not self.state.owed:
-            return
-        with self.meter.paused(self.state.step), self.course.excluded():
-            run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
+        status = StepStatus(finished(self.state, self.course.plan, self.images), False, False)
+        if self.state.owed:
+            with self.meter.paused(self.state.step), self.course.excluded():
+                run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
+        return status
 
     def decide(self) -> StepStatus:
         """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it."""

@@ -20,6 +20,7 @@ from ..runs.resume import check_resumable, starting_point
 from ..sampling.mixture import draws
 from .em import EMState, finished, fit
 from .randomness import StepRandom
+from .room import check_room
 from .session import Monitor, Outcome, Session
 from .validation import VALIDATION, Callbacks, at_most
 
@@ -64,6 +65,7 @@ class MixtureSession(Session):
                 longer = "raise the limit (trainer.steps or max_seconds) to train longer"
                 advice = "EM has converged" if state.converged else longer
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
+            check_room(self.folder, state, self.plan, len(images))
             directory.open(state.step, config, about(images))
             write_files(self.folder, images)
             c, h, w = images.shape

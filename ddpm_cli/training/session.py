@@ -28,6 +28,7 @@ from .loop import finished, train
 from .options import TrainOptions, plan_of, rate_of
 from .plan import UNKNOWN, Plan
 from .rates import warn_of_jump
+from .room import check_room
 from .setup import missing_attention, prepare
 from .state import TrainState
 from .validation import Callbacks, at_most, validation_loss
@@ -133,7 +134,7 @@ class Session:
     def stopped(self, directory: RunDirectory, how: str) -> Stopped:
         """The exception that ends a run after a signal."""
         places = (override("run_dir", shown(folder)) for folder in (self.folder, self.folder.parent))
-        return Stopped(directory.stop_signal, f"{shown(self.folder)}: {how}", *places)
+        return Stopped(directory.stops.signal, f"{shown(self.folder)}: {how}", *places)
 
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
@@ -206,6 +207,7 @@ class Session:
         if not finished(state, plan, len(images)):
             self.begin(state)
         style = self.grid(self.labels(live, plan.samples), images.class_names)
+        check_room(self.folder, state, plan, len(images))
         directory.open(state.step, config, about(images), style)
         write_files(self.folder, images)
         if images.facts is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..build import bind
 from ..errors import CheckpointError, ConfigError, Stopped
-from ..files import shown
+from ..files import read_sealed, shown, write_sealed
 from ..progress import Progress, silent
 from ..runs import checkpoint
 from ..runs.bounds import check_numbers
@@ -19,6 +19,7 @@ from ..runs.checkpoint import Checkpoint
 from ..runs.images import node_of
 from ..runs.job import Job
 from ..runs.origin import is_here
+from ..training import course
 from ..training.options import TrainOptions
 from ..training.run import run_session
 
@@ -65,10 +66,10 @@ def replay(
         CheckpointError: the config of `later` cannot be trained.
         ConfigError, DataError: what training raises; also if its folder of pictures is not known, see `origin`.
     """
-    stored = later.manifest["config"]
+    stored, run = later.manifest["config"], later.path.resolve().parent.parent
     try:
         check_numbers(stored, later.manifest.get("about", {}))
-        here = is_here(later.path.resolve().parent.parent, later.manifest)
+        here = is_here(run, later.manifest)
         config = {
             **stored,
             "run_dir": str(folder),
@@ -82,12 +83,31 @@ def replay(
         options = TrainOptions(**bind(TrainOptions, config, trust=frozenset(trust)))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown(later.path)}: its config cannot be trained ({error})") from error
+    if options.trainer.budget is not None and not _repeat_decisions(run, folder, later.step):
+        raise CheckpointError(f"{shown(run / course.FILE)}: is damaged or missing; it says how the run used its time")
     with _without_logs(), suppress(Stopped):
         run_session(options, Job(config, folder), _Until(earlier.step, later.step, progress), _no_monitor)
     made = checkpoint.find(folder)
     if made.step != later.step:
         raise CheckpointError(f"{shown(later.path)}: training again ended at step {made.step} instead of {later.step}")
     return _different(later.tensors(), made.tensors())
+
+
+def _repeat_decisions(run: Path, folder: Path, until: int) -> bool:
+    """Let a run in `folder` decide up to the step `until` as the one in `run` did, and nothing by its own clock.
+
+    Returns False if it is not known how that one decided.
+    """
+    try:
+        kept = {step: node for step, node in read_sealed(run / course.FILE).items() if step != "digest"}
+        last = kept[max(kept, key=int)]
+    except (OSError, ValueError):
+        return False
+    folder.mkdir(exist_ok=True)
+    write_sealed(
+        folder / course.FILE, kept | {str(until + 1): last}
+    )  # a decision that is known to come rules out others
+    return True
 
 
 def _different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:

@@ -76,8 +76,6 @@ def _replayed(options: VerifyOptions, folder: Path, valid: list[int], progress: 
     if len(valid) < 2:
         return "deep: needs two valid checkpoints, and there is one (see trainer.keep_last)", False
     earlier, later = (checkpoint.load(folder / "checkpoints" / f"{name_of(step)}.json") for step in valid[-2:])
-    if later.manifest.get("chosen", {}).get("budget"):
-        return "deep: a run with a budget adjusts its steps by the clock, so they cannot be trained again", False
     made = Path(tempfile.mkdtemp(prefix="ddpm-verify-"))
     try:
         different = replay(earlier, later, made / "run", options.root, options.trust, progress)

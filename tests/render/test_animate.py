@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from ddpm_cli.diffusion.schedule import LinearSchedule
-from ddpm_cli.render import animate
 from ddpm_cli.render.animate import write_animation
 from ddpm_cli.render.caption import LINE
 from ddpm_cli.render.forward import forward_frames
@@ -158,7 +157,6 @@ def test_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             file.write(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(animate, "encode_gif", half)
     monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="no space"):
         write_animation(tmp_path / "a.gif", noise(2, 16, 16), fps=10, hold=1)

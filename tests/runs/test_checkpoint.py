@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ddpm_cli.errors import CheckpointError, ConfigError
-from ddpm_cli.runs import checkpoint, manifest, retention
+from ddpm_cli.runs import checkpoint, manifest, retention, tensor_file
 from ddpm_cli.runs.resume import compare
 
 from ..writes import recorded_writes
@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_the_older_one(tmp_path: Path, fails: str, monkeypatc
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    where = (checkpoint, "save_file") if fails == "tensors" else (manifest, "write_atomically")
+    where = (tensor_file, "save_file") if fails == "tensors" else (manifest, "write_atomically")
     monkeypatch.setattr(*where, full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path, 2)
@@ -294,3 +294,22 @@ def test_a_run_older_than_an_option_resumes_with_its_default() -> None:
         changed = {**new, group: {**new[group], key: value}}
         with pytest.raises(ConfigError, match=rf"{group}.{key}: is {value}, but here was trained with {was}"):
             compare(old, changed, "here")
+
+
+def test_a_reader_follows_tensors_that_get_their_own_name_while_it_opens_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, 1, {"model.w": torch.ones(2)}, MANIFEST)
+    path = tmp_path / "step_00000001.safetensors"
+    first = path.rename(checkpoint.first_name(path))
+    found = checkpoint.load(tmp_path / "step_00000001.json")
+    assert found.source == first
+    original = checkpoint.safe_open
+
+    def renamed_meanwhile(name: Path, *arguments: str) -> object:
+        if first.exists():
+            first.rename(path)
+        return original(name, *arguments)
+
+    monkeypatch.setattr(checkpoint, "safe_open", renamed_meanwhile)
+    assert found.tensors()["model.w"].tolist() == [1, 1]

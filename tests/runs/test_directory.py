@@ -1,5 +1,6 @@
 """A run directory is used by one process, and loses nothing while it saves."""
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from ddpm_cli.errors import BusyError
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.directory import RunDirectory
+from ddpm_cli.signals import Interrupted
 
 from ..conftest import TINY, Cli
 from ..training.test_loop import Quiet
@@ -79,3 +81,28 @@ def test_a_run_that_ends_while_it_opens_its_loggers_is_still_ours(
         assert cli("train", "run_dir=run", "trainer.steps=1", *TINY).code != 0
     result = cli("train", "run_dir=run", "trainer.steps=1", *TINY)
     assert result.code == 0, result.err
+
+
+def test_the_same_signal_twice_at_once_saves_and_a_later_one_quits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.open(0, {}, {})
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert run.stops.signal == signal.SIGINT
+        monkeypatch.setattr("ddpm_cli.runs.stops.AT_ONCE", 0.0)
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_what_a_kill_left_of_pictures_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "samples"
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.save(Counted(1), 2, None)
+        run.open(1, {}, {})
+    folder.mkdir()
+    for name in (".step_00000001.png.12.part", ".latent_map.png.12.part", ".mine.png.12.part"):
+        (folder / name).touch()
+    with RunDirectory(tmp_path / "run", Quiet(-1)):
+        assert [path.name for path in folder.iterdir()] == [".mine.png.12.part"]  # a name that is not ours stays

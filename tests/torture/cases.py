@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ddpm_cli.runs import checkpoint
+
+from . import forked
 
 SMALL = ["trainer.batch_size=4", "trainer.samples=2", "trainer.eval_images=4", "trainer.device=cpu"]
 EVERY = [f"trainer.{what}_every=2" for what in ("log", "save", "sample", "eval")]
@@ -23,15 +26,38 @@ class Case:
         command: what is typed.
         before: what is typed first, and not tortured.
         result: the folder it writes.
+        pictures: a folder `pictures` is there.
     """
 
     name: str
     command: list[str]
-    before: list[str] | None = None
+    before: tuple[list[str], ...] = ()
     result: str = "run"
+    pictures: bool = False
+
+    def prepare(self, folder: Path) -> None:
+        """Make what the command starts from."""
+        if self.pictures:
+            _make_pictures(folder / "pictures")
+        for command in self.before:
+            ended = forked.run(folder, command)
+            assert ended.code == 0, ended.err
 
 
+def _make_pictures(folder: Path) -> None:
+    folder.mkdir()
+    g = np.random.default_rng(0)
+    for i in range(12):
+        Image.fromarray(g.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+FOLDER = ["dataset=image_folder", "dataset.root=pictures", "dataset.size=8", "dataset.cache=cache"]
 DIFFUSION = [*TRAIN, *TINY, "trainer.best_by=val_loss"]
+SAMPLE = ["sample", "ckpt=run", "out=out", "n=6", "batch_size=2", "sampler.steps=2"]
+EVAL = [
+    "eval", "ckpt=run", "out=out", "n=6", "batch_size=2", "metrics=[memorisation,bpd]", "bpd.steps=2",
+    "bpd.ode_steps=1", "sampler.steps=2",
+]  # fmt: skip
 CASES = {
     case.name: case
     for case in (
@@ -39,20 +65,23 @@ CASES = {
         Case("autoencoder", [*TRAIN, "model=vae_conv", "model.channels=4", "model.multipliers=[1]", *PRIOR]),
         Case("mixture", ["train", "run_dir=run", "trainer.steps=4", *EVERY[:2], "model=gmm"]),
         Case("classifier", [*TRAIN, "model=resnet", "model.channels=4"]),
-        Case("sample", ["sample", "ckpt=run", "out=out", "n=6", "batch_size=2", "sampler.steps=2"], DIFFUSION, "out"),
-        Case(
-            "eval",
-            ["eval", "ckpt=run", "out=out", "n=6", "batch_size=2", "metrics=[memorisation,bpd]", "bpd.steps=2",
-             "bpd.ode_steps=1", "sampler.steps=2"], DIFFUSION, "out",
-        ),
-        Case("gif", ["gif", "ckpt=run", "out=out/x.gif", "n=2", "frames=3", "sampler.steps=2"], DIFFUSION, "out"),
+        Case("sample", SAMPLE, (DIFFUSION,), "out"),
+        Case("eval", EVAL, (DIFFUSION,), "out"),
+        Case("gif", ["gif", "ckpt=run", "out=out/x.gif", "n=2", "frames=3", "sampler.steps=2"], (DIFFUSION,), "out"),
+        Case("cache", [*TRAIN, *TINY, *FOLDER], result=".", pictures=True),
+        Case("table", ["table", "of=[out]", "out=table"], (DIFFUSION, EVAL), "table"),
     )
 }  # fmt: skip
 
 
 def content(folder: Path) -> dict[str, bytes | str]:
     """What must be equal at the end: each file by its name, times and clock readings left out."""
-    return {str(path.relative_to(folder)): content_of(path) for path in compared(folder)}
+    return {_name(path, folder): content_of(path) for path in compared(folder)}
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = str(path.relative_to(folder))
+    return name.partition("-")[2] if name.startswith("cache/") else name  # it begins with where the pictures lie
 
 
 def compared(folder: Path) -> list[Path]:
@@ -75,7 +104,7 @@ def content_of(path: Path) -> bytes | str:
 
 
 CLOCK = {"seconds", "created", "digest", "size", "sha256", "images_per_second", "folder", "best", "period", "lead"}
-CLOCK |= {"checkpoint_sha256", "run_dir", "rows"}
+CLOCK |= {"checkpoint_sha256", "run_dir", "rows", "stem", "root", "made"}
 
 
 def _facts(path: Path) -> str:

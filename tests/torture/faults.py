@@ -194,7 +194,7 @@ FAULTS = [
     Fault(
         "the sum of losses is dropped", STATE, '"period": self.period.saved(),', '"period": Period().saved(),', RESTORED
     ),
-    Fault("what auto chose is dropped", STATE, '"chosen": self.chosen}', '"chosen": {}}', RESTORED),
+    Fault("what auto chose is dropped", STATE, '"chosen": self.chosen, ', '"chosen": {}, ', RESTORED),
     Fault(
         "the time is dropped",
         DIRECTORY,
@@ -254,9 +254,9 @@ FAULTS = [
     # one folder, one run; whose files
     Fault(
         "the lock is ignored",
-        DIRECTORY,
-        "            self._lock.acquire()\n",
-        "            pass\n",
+        "locks.py",
+        "                self._lock.acquire()\n",
+        "                pass\n",
         ("runs/test_directory.py::test_a_folder_is_used_by_one_run",),
     ),
     Fault(
@@ -372,8 +372,8 @@ FAULTS = [
     Fault(
         "validation turns dropout off",
         LOOP,
-        "                self.model.train()\n\n    def decide",
-        "\n    def decide",
+        "                self.model.train()\n\n    def catch_up",
+        "\n    def catch_up",
         ("commands/test_train.py::test_validation_and_samples_do_not_change_training",),
     ),
     Fault(

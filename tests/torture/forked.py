@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,9 @@ class Child:
             code = 1
             try:
                 code = self._run(arguments, stopped)
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
             finally:
                 os._exit(code)
 
@@ -58,7 +63,7 @@ class Child:
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
         code = _launched(arguments[0], list(arguments[1:]))
-        for stream in (os.sys.stdout, os.sys.stderr):  # type: ignore[attr-defined]
+        for stream in (sys.stdout, sys.stderr):
             stream.flush()
         return code
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import checkpoints, lines, pictures, yamls
+from . import checkpoints, lines, pictures, record, yamls
 from .server import Case, Outcome, Server
 from .shrink import kind_of, shrunk
 
@@ -84,6 +84,8 @@ def run(kind: str, seed: int, numbers: range, server: Server) -> Tally:
         if tally.codes.total() % 250 == 0:
             say(f"{kind}: {tally}")
     say(f"{kind}: {tally}")
+    facts = {"trials": tally.codes.total(), "wrong": tally.failed.total()}
+    record.add(f"fuzz, {kind}", seed=seed, **facts, seconds=round(time.monotonic() - tally.began))
     for number, outcome in failed:
         small = shrunk(outcome, server.one)
         say(f"FAILED kind={kind} seed={seed} case={number}: {small.problem}\n  {small.case.line()}")

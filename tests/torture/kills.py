@@ -1,6 +1,7 @@
 """SIGKILL at every system call that changes a file, and at random instants; then the end is compared bit for bit.
 
-`python -m tests.torture.kills what=calls|random n=N seed=S`; see `make torture`.
+`python -m tests.torture.kills what=calls|random n=N seed=S`; see `make torture`. What came of it is added to the
+record (record.py); `what=random until=10000` goes on with new seeds until the record has that many.
 """
 
 import random
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import forked
+from . import forked, record
 from .cases import CASES, Case, content, problem, readable
 
 CALLS = [
@@ -48,9 +49,7 @@ class Arena:
         self.case, self.folder = case, folder
         self.start = folder / "start"
         self.start.mkdir(parents=True)
-        if case.before:
-            before = forked.run(self.start, case.before)
-            assert before.code == 0, before.err
+        case.prepare(self.start)
         whole = self.fresh("whole")
         ended = forked.run(whole, case.command)
         assert ended.code == 0, ended.err
@@ -99,7 +98,7 @@ class Arena:
         place, kills = self.fresh("killed"), g.randint(1, 5)
         for i in range(kills):
             child = forked.Child(place, self.case.command)
-            time.sleep(g.uniform(0, 1.1) * self.seconds)
+            time.sleep(g.uniform(0, 1) * self.seconds)
             child.signal(signal.SIGKILL)
             ended = child.wait()
             wrong = readable(place)
@@ -130,29 +129,59 @@ def at_random(folder: Path, names: list[str], n: int, seed: int) -> Iterator[Out
         turn += 1
 
 
+class Count:
+    """The outcomes so far."""
+
+    def __init__(self, what: str, seed: int):
+        self.what, self.seed, self.began = what, seed, time.monotonic()
+        self.trials = self.killed = self.wrong = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.trials, self.killed = self.trials + 1, self.killed + outcome.killed
+        if outcome.problem:
+            self.wrong += 1
+            print(f"{outcome.point}: {outcome.problem}", flush=True)
+        if self.trials % 50 == 0:
+            print(self, flush=True)
+
+    def __str__(self) -> str:
+        counted = f"{self.trials} trials, {self.killed} killed, {self.wrong} wrong"
+        return f"{self.what}, seed {self.seed}: {counted}, {time.monotonic() - self.began:.0f} s"
+
+    def keep(self) -> None:
+        """Add it to the record."""
+        seconds = round(time.monotonic() - self.began)
+        facts = {"trials": self.trials, "killed": self.killed, "wrong": self.wrong, "seconds": seconds}
+        record.add(f"kills, {self.what}", seed=self.seed, **facts)
+
+
+def run(what: str, names: list[str], n: int | None, seed: int) -> Count:
+    """One part of the torture, with its line and its row in the record."""
+    count = Count(what, seed)
+    with tempfile.TemporaryDirectory(prefix="torture-") as name:
+        folder = Path(name)
+        random_ones = what == "random"
+        for outcome in at_random(folder, names, n or 1000, seed) if random_ones else every_call(folder, names, n, seed):
+            count.add(outcome)
+    print(count, flush=True)
+    count.keep()
+    return count
+
+
 def main(arguments: list[str]) -> int:
-    defaults = {"what": "calls", "n": "", "seed": "0", "cases": ",".join(CASES)}
+    defaults = {"what": "calls", "n": "", "seed": "0", "cases": ",".join(CASES), "until": ""}
     options = defaults | dict(a.split("=", 1) for a in arguments)
     forked.warm_up()
-    names, seed, began = options["cases"].split(","), int(options["seed"]), time.monotonic()
-    trials = killed = failed = 0
-
-    def so_far() -> str:
-        return f"{trials} trials, {killed} killed, {failed} wrong, {time.monotonic() - began:.0f} s"
-
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        if options["what"] == "calls":
-            outcomes = every_call(Path(folder), names, int(options["n"]) if options["n"] else None, seed)
-        else:
-            outcomes = at_random(Path(folder), names, int(options["n"] or 1000), seed)
-        for outcome in outcomes:
-            trials, killed, failed = trials + 1, killed + outcome.killed, failed + bool(outcome.problem)
-            if outcome.problem:
-                print(f"{outcome.point}: {outcome.problem}", flush=True)
-            if trials % 50 == 0:
-                print(so_far(), flush=True)
-    print(f"{options['what']}, seed {seed}: {so_far()}")
-    return int(failed > 0)
+    what, names, seed = options["what"], options["cases"].split(","), int(options["seed"])
+    n = int(options["n"]) if options["n"] else None
+    if not options["until"]:
+        return int(run(what, names, n, seed).wrong > 0)
+    wrong, seeds = 0, {int(row["seed"]) for row in record.rows(f"kills, {what}")}
+    while record.trials(f"kills, {what}") < int(options["until"]):
+        seed = max(seeds, default=seed) + 1
+        seeds.add(seed)
+        wrong += run(what, names, n or 200, seed).wrong
+    return int(wrong > 0)
 
 
 if __name__ == "__main__":

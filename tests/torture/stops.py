@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import forked
+from . import forked, record
 from .cases import CASES, content
 from .kills import Arena
 
@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> int:
                     failed += 1
                     print(f"{name}, instant {i} of seed {seed}: {problem}", flush=True)
     trials = n * len((*STOP, *SAVE))
+    record.add("signals", seed=seed, trials=trials, wrong=failed, seconds=round(time.monotonic() - began))
     print(f"signals, seed {seed}: {trials} trials, {failed} wrong, {time.monotonic() - began:.0f} s")
     return int(failed > 0)
 

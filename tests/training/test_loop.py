@@ -44,7 +44,7 @@ class Quiet:
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None:
         if step == self.at and self.run is not None:
-            self.run.stop_signal = signal.SIGINT
+            self.run.stops.signal = signal.SIGINT
 
     def pictures(self, step: int, path: Path, pixels: Tensor, across: int | None) -> None: ...
 

@@ -98,10 +98,20 @@ def test_a_change_of_one_bit_that_no_digest_shows_is_found_by_training_again(tra
     assert result.code == 4 and "give other values in 1 tensor (model." in result.out.replace("\n", " ")
 
 
-def test_a_run_with_a_budget_cannot_be_repeated(trained: Cli, tmp_path: Path) -> None:
-    edit(newest(tmp_path).with_suffix(".json"), lambda content: content["chosen"].update(budget={"steps": 6}))
-    result = trained("verify", "run", "deep=true")
-    assert result.code == 0 and "so they cannot be trained again" in result.out.replace("\n", " ")
+def test_the_last_steps_of_a_run_with_a_budget_are_the_same_again(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", "trainer.budget=3s", "trainer.keep_last=9", "logger=none", *TINY).code == 0
+    decided = (tmp_path / "run/budget.json").read_text()
+    result = cli("verify", "run", "deep=true")
+    assert result.code == 0 and "give the same values bit for bit" in result.out.replace("\n", " "), result
+    first = sorted((tmp_path / "run/checkpoints").glob("*.json"))[:2]  # from a time before the first decision
+    for path in (tmp_path / "run/checkpoints").iterdir():
+        if path.stem not in {p.stem for p in first}:
+            path.unlink()
+    result = cli("verify", "run", "deep=true")
+    assert result.code == 0 and "give the same values bit for bit" in result.out.replace("\n", " "), result
+    assert (tmp_path / "run/budget.json").read_text() == decided
+    (tmp_path / "run/budget.json").unlink()
+    assert "budget.json: is damaged or missing" in cli("verify", "run", "deep=true").err
 
 
 def test_the_self_test(cli: Cli, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...files import write_atomically
+from .figure import write_figure
 
 INK, FAINT, BLUE, ORANGE = "#222222", "#d9d9d9", "#1f5fa8", "#c8501e"
 MANY = 60
@@ -57,7 +57,7 @@ def plot_bound(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right")
     axes.set_title("\n".join(filter(None, (_heading(figures), note))), loc="left", fontsize=11, color=INK)
-    write_atomically(path, lambda p: figure.savefig(p, format="png"))
+    write_figure(path, figure)
 
 
 def _heading(figures: Mapping[str, float]) -> str:

@@ -1,0 +1,46 @@
+"""What signals ask of a run while it trains: to save and stop, or to save and go on."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..signals import AT_ONCE, SAVE, STOP, Interrupted, check, handled, name_of
+
+log = logging.getLogger(__name__)
+
+
+class Stops:
+    """signal: the one that asked to stop; None = none yet."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._since = 0.0
+        self._save = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Signals are noted inside the context. Raises Interrupted if one came before."""
+        with handled(STOP, self._on_stop), handled(SAVE, self._on_save):
+            check()
+            yield
+
+    def save_requested(self) -> bool:
+        """Whether a signal has asked for a checkpoint since the last call."""
+        requested, self._save = self._save, False
+        return requested
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        """The first signal makes the loop save and stop, the second stops immediately."""
+        if self.signal is not None:
+            if time.monotonic() - self._since > AT_ONCE:
+                raise Interrupted(number)
+            return
+        self.signal, self._since = number, time.monotonic()
+        again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
+        log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
+
+    def _on_save(self, number: int, frame: FrameType | None) -> None:
+        log.info("%s: saving, then going on", name_of(number))
+        self._save = True

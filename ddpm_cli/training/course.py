@@ -1,0 +1,145 @@
+"""The course of a run while it trains: with a budget, it measures, decides and corrects its number of steps."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from ..files import read_sealed, shown, write_sealed
+from ..progress import duration, plural
+from ..runs.logs import LOST
+from . import budget
+from .budget import Decision, decide, use
+from .plan import UNKNOWN, Plan
+from .state import TrainState
+
+log = logging.getLogger(__name__)
+FILE = "budget.json"
+LEAST_STEPS, FIRST_STEPS = 24, 3
+"""Steps that are measured before the decision, and steps before those, which are slower."""
+SHORT, LONG = 0.03, 0.08
+"""Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
+
+
+class Course:
+    """The plan of a run while it trains, with or without a budget.
+
+    Args:
+        plan: as returned by `opened`.
+        folder: the run's own, in which the decisions are kept.
+    """
+
+    def __init__(self, plan: Plan, state: TrainState, folder: Path):
+        self.plan, self.state, self.file = plan, state, folder / FILE
+        self._first, self._since, self._began, self._excluded = state.step, budget.clock(), budget.clock(), 0.0
+        self._warned, self._zero = False, budget.clock() - state.seconds
+        kept = state.chosen.get("budget")
+        self.decision = Decision(**kept) if kept and self.decided else None
+        self._known = _read(self.file, plan.budget_seconds) if plan.budget_seconds is not None else {}
+
+    @property
+    def decided(self) -> bool:
+        return self.plan.steps != UNKNOWN or self.plan.epochs is not None
+
+    @property
+    def step_seconds(self) -> float:
+        """The duration of a step, without checks, since the last decision."""
+        return (budget.clock() - self._since - self._excluded) / max(self.state.step - self._first, 1)
+
+    def learning_rate(self, step: int, images: int) -> float:
+        """See `Plan.learning_rate`."""
+        position = self.decision.position(step) if self.decision else step
+        return self.plan.learning_rate(position, self.plan.length(images), images)
+
+    def shown_total(self, images: int) -> int:
+        """The number of steps, 0 while it is unknown."""
+        return self.plan.length(images) if self.decided else 0
+
+    def tick(self) -> None:
+        """Set state.seconds, all training of all sessions."""
+        self.state.seconds = budget.clock() - self._zero
+
+    @contextmanager
+    def excluded(self) -> Iterator[None]:
+        """The time inside the context counts as a check, not as steps."""
+        before = budget.clock()
+        yield
+        self._excluded += budget.clock() - before
+
+    def measured(self) -> bool:
+        """Whether to decide now. To be asked after each step."""
+        if self.decided or self.plan.budget_seconds is None:
+            return False
+        if any(step <= self.state.step for step in self._known):
+            return True
+        done, gone = self.state.step - self._first, budget.clock() - self._began
+        if done == FIRST_STEPS and self._since == self._began and gone < LONG * self.plan.budget_seconds / 4:
+            self._first, self._since = self.state.step, budget.clock()
+            return False
+        enough = done >= LEAST_STEPS and gone >= SHORT * self.plan.budget_seconds
+        return enough or gone >= LONG * self.plan.budget_seconds
+
+    def decide(self, step_seconds: float, check_seconds: float) -> None:
+        """Decide the number of steps, or repeat the decision that the run made here before."""
+        known = self._known.get(self.state.step)
+        new = known or decide(self.plan, self.state.step, self._left, step_seconds, check_seconds)
+        checks = f"{plural(new.checks_after(self.state.step), 'check')} of {check_seconds:.2g} s"
+        amount = f"{new.steps:,} steps of {step_seconds:.3g} s and {checks}"
+        log.info("trainer.budget: %s is enough for %s", duration(new.seconds), amount)
+        self._take(new)
+
+    def correct(self) -> bool:
+        """Correct the number of steps if it is time to, or repeat a correction. Returns whether it has changed."""
+        decision, step = self.decision, self.state.step
+        if decision is None or step >= decision.steps:
+            return False
+        new = self._known.get(step)
+        if new is None:
+            if step % decision.corrected_every or step == self._first or any(s > step for s in self._known):
+                return False
+            new = decision.corrected(step, self._left, self.step_seconds)
+        self._take(new)
+        return True
+
+    def warn_of_cut_off(self, images: int) -> None:
+        """Log a warning, once, if `trainer.max_seconds` will end the run before its learning rate has come down."""
+        plan, state, total = self.plan, self.state, self.plan.length(images)
+        if self._warned or plan.max_seconds is None or plan.budget_seconds is not None or plan.lr_decay != "cosine":
+            return
+        self._warned = True
+        reached = state.step + int((plan.max_seconds - state.seconds) / max(self.step_seconds, 1e-9))
+        rate = plan.learning_rate(min(reached, total), total, images)
+        if reached < total and rate > 0.05:
+            log.warning(
+                "trainer.max_seconds=%g will end this run near step %d of %d, with the learning rate still at %.0f %% "
+                "of its peak; trainer.budget=%g fits the schedule to the time",
+                plan.max_seconds, reached, total, 100 * rate, plan.max_seconds,
+            )  # fmt: skip
+
+    @property
+    def _left(self) -> float:
+        assert self.plan.budget_seconds is not None
+        return self.plan.budget_seconds - self.state.seconds - self.state.lead
+
+    def _take(self, new: Decision) -> None:
+        self._known[self.state.step] = self.decision = new
+        self.plan = use(new, self.plan, self.state)
+        try:
+            write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
+        except OSError as error:  # the checkpoints have the last decision
+            log.warning(LOST, shown(self.file), error.strerror)
+        self._first, self._since, self._excluded = self.state.step, budget.clock(), 0.0
+
+
+def _read(file: Path, seconds: float) -> dict[int, Decision]:
+    """The decisions that the run made for a budget of `seconds`, by step."""
+    try:
+        content = read_sealed(file)
+        kept = {int(step): Decision(**node) for step, node in content.items() if step != "digest"}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        log.warning("%s: is damaged; the number of steps is decided again, from the speed of the machine", shown(file))
+        return {}
+    return {step: decision for step, decision in kept.items() if decision.seconds == seconds}
