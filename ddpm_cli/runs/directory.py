@@ -285,7 +285,7 @@ class RunDirectory:
         """For a run that has nothing left to do: remove old checkpoints, repair other files, say what was damaged."""
         self.prune(state, keep_last, best_by)
         if state.step != max(checkpoint.steps_in(self.checkpoints), default=0):
-            return  # of an earlier checkpoint, which the user has named, these files know more
+            return  # the newest one is damaged: these files know more than the one before
         saved = self._saved(state.step)
         with self.optional("metrics.jsonl"):
             self._rows.resume(state.step, saved.get(ROWS))

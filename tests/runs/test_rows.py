@@ -154,9 +154,11 @@ def test_a_run_writes_its_config_again(damage: str, done: bool, cli: Cli, tmp_pa
     assert not done or "run/config.json: is not that of step 4; it is written again" in result.err
 
 
-def test_an_earlier_checkpoint_that_is_named_takes_nothing_away(cli: Cli, tmp_path: Path) -> None:
+def test_a_finished_run_whose_newest_checkpoint_is_damaged_takes_nothing_away(cli: Cli, tmp_path: Path) -> None:
+    """The one before knows less than these files."""
     assert cli(*RUN, "trainer.steps=4").code == 0
+    (tmp_path / "run/checkpoints/step_00000004.safetensors").write_bytes(b"")
     before = [(tmp_path / "run" / name).read_bytes() for name in ("config.json", "metrics.jsonl")]
-    result = cli(*RUN, "trainer.steps=2", "resume=run/checkpoints/step_00000002.json")
+    result = cli(*RUN, "trainer.steps=2")
     assert result.code == 0 and "already finished (step 2)" in result.out
     assert [(tmp_path / "run" / name).read_bytes() for name in ("config.json", "metrics.jsonl")] == before
