@@ -288,7 +288,7 @@ class RunDirectory:
             return  # the newest one is damaged: these files know more than the one before
         saved = self._saved(state.step)
         with self.optional("metrics.jsonl"):
-            self._rows.resume(state.step, saved.get(ROWS))
+            self._rows.resume(state.step, saved.get(ROWS), done=True)
         with self.optional("config.json"):
             repair_config(self.folder, saved)
 

@@ -48,6 +48,21 @@ def test_what_no_manifest_covers_is_kept_if_it_can_be_read(tmp_path: Path) -> No
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
+def test_no_row_is_added_to_those_of_a_manifest(tmp_path: Path) -> None:
+    """Such as a copy of an earlier one; what was written after the save is written again."""
+    rows = Rows(tmp_path / "metrics.jsonl")
+    for step in (1, 2):
+        rows.add({"step": step})
+    sealed, raw = rows.seal(), rows.path.read_bytes()
+    more = raw + b'{"step": 1}\n{"step": 2, "best_step": 1}\n{"step": 3}\n{"st'
+    rows.path.write_bytes(more)
+    Rows(rows.path).resume(2, sealed, done=True)
+    assert rows.path.read_bytes() == raw + b'{"step": 2, "best_step": 1}\n'
+    rows.path.write_bytes(more)
+    Rows(rows.path).resume(2, sealed)
+    assert rows.path.read_bytes() == raw
+
+
 def digit(raw: bytes) -> bytes:
     at = raw.index(b"0.")
     return raw[: at + 3] + bytes([raw[at + 3] ^ 1]) + raw[at + 4 :]
