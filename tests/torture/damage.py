@@ -252,7 +252,10 @@ class Table:
 def run(options: Mapping[str, str], table: Table) -> None:
     """All trials; Ctrl-C ends them."""
     one, first = bool(options["case"]), int(options["case"] or options["first"])
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder, suppress(KeyboardInterrupt):
+    with (
+        tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder,
+        suppress(KeyboardInterrupt),
+    ):
         arena = Arena(Path(folder), [name for name in MAKERS if re.search(options["scenes"], name)])
         for number in range(first, first + (1 if one else int(options["n"]))):
             damage, where, verdict, ended = arena.trial(int(options["seed"]), number)
