@@ -79,7 +79,8 @@ def read(samples: str, n: int | None) -> SampleSet:
     pixels, labels = _checked(path, arrays.get("arr_0"), arrays.get("arr_1"))
     if (path.parent / "images").is_dir():
         log.info("samples: reading %s; the files in images/ are not used", path)
-    facts = _facts(path.parent / "sample.json", len(pixels), hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    facts = _facts(path.parent / "sample.json", len(pixels), digest, given.is_dir())
     if isinstance(seeds := facts.get("seeds"), list):
         facts["seeds"] = seeds[:n]
     return SampleSet(pixels[:n], None if labels is None else labels[:n], facts)
@@ -111,8 +112,12 @@ def _checked(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -
     return pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
 
-def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
-    """The facts from the sample.json beside the samples, if it describes them; and their digest."""
+def _facts(path: Path, count: int, sha256: str, expected: bool) -> dict[str, Any]:
+    """The facts from the sample.json beside the samples, if it describes them; and their digest.
+
+    Args:
+        expected: whether a line says that it is missing.
+    """
     facts, problem = {}, ""
     try:
         facts = read_sealed(path)
@@ -124,7 +129,8 @@ def _facts(path: Path, count: int, sha256: str) -> dict[str, Any]:
         problem = f"is not of {plural(count, 'sample')}"
     if not problem and facts.get("samples_sha256", sha256) != sha256:
         problem = "is of other samples"
-    if problem:
+    if problem and (expected or path.exists()):
         log.info("samples: %s %s, so it is not known how they were drawn", path, problem)
+    if problem:
         facts = {}
     return {**{k: v for k, v in facts.items() if k != "digest"}, "samples_sha256": sha256}

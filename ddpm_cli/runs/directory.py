@@ -284,9 +284,11 @@ class RunDirectory:
     def leave_finished(self, state: State, keep_last: int, best_by: str | None) -> None:
         """For a run that has nothing left to do: remove old checkpoints, repair other files, say what was damaged."""
         self.prune(state, keep_last, best_by)
+        if state.step != max(checkpoint.steps_in(self.checkpoints), default=0):
+            return  # the newest one is damaged: these files know more than the one before
         saved = self._saved(state.step)
         with self.optional("metrics.jsonl"):
-            self._rows.resume(state.step, saved.get(ROWS))
+            self._rows.resume(state.step, saved.get(ROWS), done=True)
         with self.optional("config.json"):
             repair_config(self.folder, saved)
 

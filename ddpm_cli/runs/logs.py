@@ -71,11 +71,13 @@ class Rows:
         self._digest.update(new)
         return {"bytes": self._size, "sha256": self._digest.hexdigest()}
 
-    def resume(self, step: int, sealed: Any) -> None:
+    def resume(self, step: int, sealed: Any, done: bool = False) -> None:
         """Drop the rows of later steps, and lines that are no rows, such as an incomplete last one.
 
         Args:
-            sealed: what `seal` returned at `step`; {} if that is not known.
+            sealed: what `seal` returned at `step`; {} if that is not known. If it is, other rows are written again when
+                the run goes on.
+            done: whether it does not go on; then those of this step stay.
         """
         raw = b""
         with suppress(FileNotFoundError):
@@ -83,10 +85,10 @@ class Rows:
         intact = sealed_bytes(raw, sealed)
         if intact is None:
             log.warning("%s: is not as it was at step %d; rows are lost or changed", shown(self.path), step)
-        kept = [raw[: intact or 0]]
+        kept, least = [raw[: intact or 0]], step + (not done) if intact else 0
         for line in raw[intact or 0 :].splitlines(keepends=True):
             row = row_of(line)
-            if row is not None and isinstance(row.get("step"), int) and row["step"] <= step:
+            if row is not None and isinstance(row.get("step"), int) and least <= row["step"] and row["step"] <= step:
                 kept.append(line if line.endswith(b"\n") else line + b"\n")
         text = b"".join(kept)
         if text != raw:

@@ -48,6 +48,21 @@ def test_what_no_manifest_covers_is_kept_if_it_can_be_read(tmp_path: Path) -> No
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
+def test_no_row_is_added_to_those_of_a_manifest(tmp_path: Path) -> None:
+    """Such as a copy of an earlier one; what was written after the save is written again."""
+    rows = Rows(tmp_path / "metrics.jsonl")
+    for step in (1, 2):
+        rows.add({"step": step})
+    sealed, raw = rows.seal(), rows.path.read_bytes()
+    more = raw + b'{"step": 1}\n{"step": 2, "best_step": 1}\n{"step": 3}\n{"st'
+    rows.path.write_bytes(more)
+    Rows(rows.path).resume(2, sealed, done=True)
+    assert rows.path.read_bytes() == raw + b'{"step": 2, "best_step": 1}\n'
+    rows.path.write_bytes(more)
+    Rows(rows.path).resume(2, sealed)
+    assert rows.path.read_bytes() == raw
+
+
 def digit(raw: bytes) -> bytes:
     at = raw.index(b"0.")
     return raw[: at + 3] + bytes([raw[at + 3] ^ 1]) + raw[at + 4 :]
@@ -152,3 +167,13 @@ def test_a_run_writes_its_config_again(damage: str, done: bool, cli: Cli, tmp_pa
     assert result.code == 0 and config.read_bytes() == whole, result.err
     assert f"metrics.jsonl: is not as it was at step {4 if done else 2}" in result.err
     assert not done or "run/config.json: is not that of step 4; it is written again" in result.err
+
+
+def test_a_finished_run_whose_newest_checkpoint_is_damaged_takes_nothing_away(cli: Cli, tmp_path: Path) -> None:
+    """The one before knows less than these files."""
+    assert cli(*RUN, "trainer.steps=4").code == 0
+    (tmp_path / "run/checkpoints/step_00000004.safetensors").write_bytes(b"")
+    before = [(tmp_path / "run" / name).read_bytes() for name in ("config.json", "metrics.jsonl")]
+    result = cli(*RUN, "trainer.steps=2")
+    assert result.code == 0 and "already finished (step 2)" in result.out
+    assert [(tmp_path / "run" / name).read_bytes() for name in ("config.json", "metrics.jsonl")] == before

@@ -161,6 +161,12 @@ class Arena:
         damage = damaged(scene, place, g)
         ended = forked.run(place, use.command)
         verdict = judged(place, use, damage, ended, expected)
+        if (
+            verdict.result == "WRONG"
+            and use.command[0] == "verify"
+            and same(place / damage.file, scene.start / damage.file)
+        ):
+            verdict = Verdict("harmless", "")
         return damage, f"{scene.name}: {' '.join(use.command[:3])}", verdict, ended
 
 
@@ -190,6 +196,14 @@ def judged(place: Path, use: Use, damage: Damage, ended: forked.Ended, expected:
     elif differ and not line:
         return Verdict("WRONG", f"{sorted(differ)[:4]} differ, and nothing is said")
     return Verdict("found", line) if line else Verdict("harmless", "")
+
+
+def same(path: Path, before: Path) -> bool:
+    """Whether a file still says the same, as JSON without its last line end does."""
+    try:
+        return content_of(path) == content_of(before)
+    except Exception:  # of a damaged file, NumPy raises nearly anything
+        return False
 
 
 def remains(place: Path, damage: Damage) -> bool:
@@ -252,7 +266,10 @@ class Table:
 def run(options: Mapping[str, str], table: Table) -> None:
     """All trials; Ctrl-C ends them."""
     one, first = bool(options["case"]), int(options["case"] or options["first"])
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder, suppress(KeyboardInterrupt):
+    with (
+        tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder,
+        suppress(KeyboardInterrupt),
+    ):
         arena = Arena(Path(folder), [name for name in MAKERS if re.search(options["scenes"], name)])
         for number in range(first, first + (1 if one else int(options["n"]))):
             damage, where, verdict, ended = arena.trial(int(options["seed"]), number)
