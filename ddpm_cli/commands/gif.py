@@ -21,7 +21,9 @@ def run(options: Options, job: Job) -> None:
     probe(path)
     run = load_generator(options.ckpt, options.weights, options.device, options.precision, options.trust)
     make = run.animation(options, options.animation)
-    console.show_config(run.shown(job), job.given, f"ddpm gif: {shown(path)}")
+    unused = ("sampler", "guidance") if options.kind == "forward" else ()  # it only adds noise
+    config = {key: node for key, node in run.shown(job).items() if key not in unused}
+    console.show_config(config, job.given, f"ddpm gif: {shown(path)}")
     with Counter() as progress:
         animation = make(progress)
     animation.save(path, options.fps, options.hold)

@@ -22,6 +22,10 @@ class AutoencoderSession(Session):
     name = "an autoencoder"
     draws = True
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        return ("schedule", "times", "weighting", "sampler", "guidance")
+
     def grid(self, labels: Tensor | None, class_names: Sequence[str]) -> GridStyle:
         return GridStyle(self._columns, "Rows in pairs: real, then reconstructed")
 

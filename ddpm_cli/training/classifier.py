@@ -28,6 +28,11 @@ class ClassifierSession(Session):
 
     name = "a classifier"
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        noisy = getattr(self.spec.objective, "noisy", False)
+        return ("weighting", "sampler", "guidance", *(() if noisy else ("schedule", "times")))
+
     def load(self, validation: Images, progress: Progress) -> None:
         """Raises DataError when the test images are missing or damaged."""
         source, self.images = self.options.dataset, {"val": validation}

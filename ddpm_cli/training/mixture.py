@@ -32,6 +32,10 @@ class MixtureSession(Session):
     gradient_steps: ClassVar[bool] = False
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        return ("schedule", "times", "weighting", "optimizer", "sampler", "guidance")
+
+    @property
     def objective(self) -> EM:
         return cast(EM, self.spec.objective)
 
@@ -49,7 +53,7 @@ class MixtureSession(Session):
         self.check()
         self.plan = replace(self.plan, max_seconds=self.plan.limit, budget=None)  # EM has no schedule to fit
         with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
-            reporter.begin(self.job.config, self.folder)
+            reporter.begin(self.shown, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)

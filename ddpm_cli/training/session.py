@@ -85,6 +85,11 @@ class Session:
 
     # overridden by families
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Groups of the config that the model has no use for; they are not shown."""
+        return ()
+
     def check(self) -> None:
         """Raises ConfigError for options that do not fit the model, before data are read."""
 
@@ -127,6 +132,11 @@ class Session:
     # the same for all families
 
     @property
+    def shown(self) -> Mapping[str, Any]:
+        """The part of the config that is shown at the start."""
+        return {key: node for key, node in self.job.config.items() if key not in self.unused}
+
+    @property
     def ckpt(self) -> str:
         """`ckpt=` this run, as it is typed."""
         return override("ckpt", shown(self.folder))
@@ -139,7 +149,7 @@ class Session:
     def run(self, reporter: Reporter, monitor: Monitor) -> Outcome:
         self.check()
         with RunDirectory(self.folder, reporter, self.options.loggers) as directory:
-            reporter.begin(self.job.config, self.folder)
+            reporter.begin(self.shown, self.folder)
             with reporter.counting() as progress:
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)

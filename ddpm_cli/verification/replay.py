@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..runs.checkpoint import Checkpoint
 from ..runs.images import node_of
 from ..runs.job import Job
 from ..runs.origin import is_here
+from ..signals import Interrupted
 from ..training import course
 from ..training.options import TrainOptions
 from ..training.run import run_session
@@ -34,7 +35,7 @@ class _Until:
     """A `Reporter` that stops the run at a step, unless the run ends there by itself."""
 
     def __init__(self, first: int, last: int, progress: Progress):
-        self.first, self.last, self.progress, self.total = first, last, progress, 0
+        self.first, self.last, self.progress, self.total, self.reached = first, last, progress, 0, False
 
     def begin(self, config: Mapping[str, Any], folder: Path) -> None: ...
 
@@ -47,7 +48,8 @@ class _Until:
 
     def advance(self, step: int, seconds: float) -> None:
         self.progress("training the last steps again", step - self.first, self.last - self.first)
-        if step == self.last != self.total:
+        self.reached = step == self.last
+        if self.reached and step != self.total:
             signal.raise_signal(signal.SIGINT)  # as a user would: the run saves and stops
 
     def metrics(self, step: int, row: Mapping[str, Any]) -> None: ...
@@ -85,8 +87,13 @@ def replay(
         raise CheckpointError(f"{shown(later.path)}: its config cannot be trained ({error})") from error
     if options.trainer.budget is not None and not _repeat_decisions(run, folder, later.step):
         raise CheckpointError(f"{shown(run / course.FILE)}: is damaged or missing; it says how the run used its time")
-    with _without_logs(), suppress(Stopped):
-        run_session(options, Job(config, folder), _Until(earlier.step, later.step, progress), _no_monitor)
+    until = _Until(earlier.step, later.step, progress)
+    try:
+        with _without_logs():
+            run_session(options, Job(config, folder), until, _no_monitor)
+    except Stopped as stopped:
+        if not until.reached:
+            raise Interrupted(stopped.code - 128) from None
     made = checkpoint.find(folder)
     if made.step != later.step:
         raise CheckpointError(f"{shown(later.path)}: training again ended at step {made.step} instead of {later.step}")

@@ -151,3 +151,28 @@ def test_a_late_start_of_the_sampler_is_said(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", *S, *TINY, "trainer.steps=1", "schedule=linear").code == 0
     result = cli("gif", "ckpt=r", "n=1", "frames=2", "out=x.gif", "sampler.spacing=leading", "sampler.steps=501")
     assert "sampler.spacing=leading with 501 steps starts at t = 0.50" in result.err, result.err
+
+
+@pytest.mark.parametrize(
+    ("model", "unused"),
+    [
+        ("resnet", {"schedule", "times", "weighting", "sampler", "guidance"}),
+        ("unet_classifier", {"weighting", "sampler", "guidance"}),
+        ("vae_conv", {"schedule", "times", "weighting", "sampler", "guidance"}),
+        ("gmm", {"schedule", "times", "weighting", "sampler", "guidance", "optimizer"}),
+        ("unet_tiny", set()),
+    ],
+)
+def test_groups_that_a_model_has_no_use_for_are_not_shown(model: str, unused: set[str], cli: Cli) -> None:
+    groups = {"schedule", "times", "weighting", "sampler", "guidance", "optimizer"}
+    small = ["model.channels=4", "model.latent=2", "model.prior_components=1"] if model == "vae_conv" else []
+    few = ["trainer.steps=1", "trainer.batch_size=4", "trainer.eval_images=4", "trainer.samples=2", "logger=none"]
+    result = cli("train", f"model={model}", "run_dir=run", *few, *small)
+    assert result.code == 0, result.err
+    assert {group for group in groups if f"── {group}" in result.out} == groups - unused
+
+
+def test_an_animation_of_added_noise_shows_no_sampler(cli: Cli) -> None:
+    assert cli("train", "run_dir=run", "trainer.steps=1", "trainer.sample_every=0", *TINY).code == 0
+    assert "sampler" in cli("gif", "ckpt=run", "n=2", "frames=2", "out=a.gif").out
+    assert "sampler" not in cli("gif", "ckpt=run", "n=2", "frames=2", "kind=forward", "out=b.gif").out

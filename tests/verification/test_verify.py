@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.checkpoint import digest
+from ddpm_cli.verification.replay import _Until
 from ddpm_cli.verification.selftest import SelfTest
 
 from ..conftest import TINY, Cli
@@ -147,3 +149,9 @@ def test_the_self_test_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_mistakes(arguments: list[str], words: str, cli: Cli) -> None:
     result = cli("verify", *arguments)
     assert result.code in (2, 4, 6) and words in result.err, result.err
+
+
+def test_an_interrupt_while_training_again_is_no_damage(trained: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Until, "advance", lambda self, step, seconds: signal.raise_signal(signal.SIGINT))
+    result = trained("verify", "run", "deep=true")
+    assert result.code == 130 and result.err.startswith("ddpm: error: interrupted"), result
