@@ -52,7 +52,7 @@ def _launched(name: str, arguments: list[str]) -> int:
         from . import console
 
         message, code = explain(interrupted)
-        console.error(message)
+        console.stopped(message)
         return code
     finally:
         for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end

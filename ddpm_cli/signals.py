@@ -78,7 +78,7 @@ def interruptible() -> Iterator[None]:
             _arrived.append(number)
             raise Interrupted(number)
         if time.monotonic() - first > AT_ONCE:
-            os.write(2, f"ddpm: error: {name_of(number)}: stopped at once\n".encode())  # Python's streams may be in use
+            os.write(2, f"ddpm: {name_of(number)}: stopped at once\n".encode())  # Python's streams may be in use
             os._exit(128 + number)
 
     with handled(STOP, stop), handled(SAVE, lambda number, frame: None):

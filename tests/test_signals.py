@@ -53,7 +53,7 @@ def test_a_signal_is_answered_though_a_package_makes_another_exception_of_it(whe
 
 @pytest.mark.parametrize(
     ("wait", "out", "err"),
-    [("0", "cleaned up\n", "stopped without saving"), ("0.7", "", "ddpm: error: SIGTERM: stopped at once\n")],
+    [("0", "cleaned up\n", "stopped without saving"), ("0.7", "", "ddpm: SIGTERM: stopped at once\n")],
 )
 def test_only_a_second_signal_that_comes_later_ends_the_process_where_it_is(wait: str, out: str, err: str) -> None:
     command = [sys.executable, "-c", SCRIPT.format(wait=wait)]

@@ -134,7 +134,7 @@ def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     if isinstance(error, Stopped) and is_sweep(arguments):
         message = error.in_sweep
     if message:
-        (console.stopped if isinstance(error, Stopped) else console.error)(message)
+        (console.stopped if isinstance(error, KeyboardInterrupt) else console.error)(message)
     return code
 
 

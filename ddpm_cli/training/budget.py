@@ -7,7 +7,6 @@ RUN/budget.json and in the checkpoints, and a resumed run repeats it instead of 
 the run that was interrupted.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,6 @@ from typing import Any
 from .plan import Decay, Plan
 from .state import TrainState
 
-log = logging.getLogger(__name__)
 clock: Callable[[], float] = time.perf_counter
 """The clock of training, in seconds."""
 CORRECTIONS = 12
@@ -132,23 +130,6 @@ def decide(plan: Plan, step: int, left: float, step_seconds: float, check_second
     )
 
 
-def opened(plan: Plan, state: TrainState) -> Plan:
-    """The plan to continue with: the decision of the run; a new one if the budget has changed; or measure first."""
-    if plan.budget_seconds is None:
-        state.chosen.pop("budget", None)
-        return plan
-    if "budget" not in state.chosen:
-        return plan.undecided()
-    before = Decision(**state.chosen["budget"])
-    if before.seconds == plan.budget_seconds:
-        return use(before, plan, state)
-    left = plan.budget_seconds - state.seconds - state.lead
-    new = decide(plan, state.step, left, state.seconds / max(state.step, 1), before.check_seconds)
-    if new.steps > state.step:
-        _say_reopened(before, new, plan, state)
-    return use(new, plan, state)
-
-
 def use(decision: Decision, plan: Plan, state: TrainState) -> Plan:
     """Keep the decision in the state. Returns the plan that follows from it."""
     state.chosen["budget"] = asdict(decision)
@@ -156,16 +137,3 @@ def use(decision: Decision, plan: Plan, state: TrainState) -> Plan:
     if state.ema:
         state.ema.decay = plan.ema
     return plan
-
-
-def _say_reopened(before: Decision, new: Decision, plan: Plan, state: TrainState) -> None:
-    """A line about the new schedule, which is a warning if the learning rate goes up."""
-    old, now = (
-        d.applied(plan).learning_rate(min(d.position(state.step), d.steps - 1), d.steps, 1) for d in (before, new)
-    )
-    text = f"trainer.budget: the schedule now ends at step {new.steps:,}"
-    if now > old * 1.01:
-        rates = f"from {old:.0%} to {now:.0%} of its peak"
-        log.warning("%s; the learning rate rises again, %s", text, rates)
-    else:
-        log.info("%s", text)

@@ -1,10 +1,11 @@
 """The course of a run while it trains: with a budget, it measures, decides and corrects its number of steps."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..files import read_sealed, shown, write_sealed
 from ..progress import duration, plural
@@ -22,6 +23,43 @@ SHORT, LONG = 0.03, 0.08
 """Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
 
 
+def opened(plan: Plan, state: TrainState, folder: Path) -> Plan:
+    """The plan to continue with: the decision of the run; a new one if the budget has changed; or measure first.
+
+    Args:
+        folder: of the run. A new decision is kept there, so that it is the same if the run is killed before it saves.
+    """
+    if plan.budget_seconds is None:
+        state.chosen.pop("budget", None)
+        return plan
+    if "budget" not in state.chosen:
+        return plan.undecided()
+    before = Decision(**state.chosen["budget"])
+    if before.seconds == plan.budget_seconds:
+        return use(before, plan, state)
+    kept = _read(folder / FILE)
+    known = _of(kept, plan.budget_seconds).get(state.step)
+    left = plan.budget_seconds - state.seconds - state.lead
+    new = known or decide(plan, state.step, left, state.seconds / max(state.step, 1), before.check_seconds)
+    if new.steps > state.step:
+        _say_reopened(before, new, plan, state)
+        _write(folder / FILE, kept | {state.step: new})
+    return use(new, plan, state)
+
+
+def _say_reopened(before: Decision, new: Decision, plan: Plan, state: TrainState) -> None:
+    """A line about the new schedule, which is a warning if the learning rate goes up."""
+    old, now = (
+        d.applied(plan).learning_rate(min(d.position(state.step), d.steps - 1), d.steps, 1) for d in (before, new)
+    )
+    text = f"trainer.budget: the schedule now ends at step {new.steps:,}"
+    if now > old * 1.01:
+        rates = f"from {old:.0%} to {now:.0%} of its peak"
+        log.warning("%s; the learning rate rises again, %s", text, rates)
+    else:
+        log.info("%s", text)
+
+
 class Course:
     """The plan of a run while it trains, with or without a budget.
 
@@ -36,7 +74,8 @@ class Course:
         self._warned, self._zero = False, budget.clock() - state.seconds
         kept = state.chosen.get("budget")
         self.decision = Decision(**kept) if kept and self.decided else None
-        self._known = _read(self.file, plan.budget_seconds) if plan.budget_seconds is not None else {}
+        self._all = _read(self.file) if plan.budget_seconds is not None else {}
+        self._known = _of(self._all, plan.budget_seconds)
 
     @property
     def decided(self) -> bool:
@@ -125,21 +164,49 @@ class Course:
     def _take(self, new: Decision) -> None:
         self._known[self.state.step] = self.decision = new
         self.plan = use(new, self.plan, self.state)
-        try:
-            write_sealed(self.file, {str(step): asdict(decision) for step, decision in sorted(self._known.items())})
-        except OSError as error:  # the checkpoints have the last decision
-            log.warning(LOST, shown(self.file), error.strerror)
+        self._all[self.state.step] = new
+        _write(self.file, self._all)
         self._first, self._since, self._excluded = self.state.step, budget.clock(), 0.0
 
 
-def _read(file: Path, seconds: float) -> dict[int, Decision]:
-    """The decisions that the run made for a budget of `seconds`, by step."""
+def _write(file: Path, decisions: Mapping[int, Decision]) -> None:
+    """Keep decisions by the step at which they were made, also those for other budgets."""
     try:
-        content = read_sealed(file)
-        kept = {int(step): Decision(**node) for step, node in content.items() if step != "digest"}
+        write_sealed(file, {str(step): asdict(decision) for step, decision in sorted(decisions.items())})
+    except OSError as error:  # the checkpoints have the last decision
+        log.warning(LOST, shown(file), error.strerror)
+
+
+def _read(file: Path) -> dict[int, Decision]:
+    """The decisions that the run made, by step."""
+    try:
+        return {int(step): Decision(**node) for step, node in read_sealed(file).items() if step != "digest"}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
         log.warning("%s: is damaged; the number of steps is decided again, from the speed of the machine", shown(file))
         return {}
-    return {step: decision for step, decision in kept.items() if decision.seconds == seconds}
+
+
+def _of(decisions: Mapping[int, Decision], seconds: float | None) -> dict[int, Decision]:
+    """Those for a budget of `seconds`."""
+    return {step: decision for step, decision in decisions.items() if decision.seconds == seconds}
+
+
+def repeat(run: Path, folder: Path, chosen: Mapping[str, Any], seconds: float, first: int, last: int) -> bool:
+    """Let a run in `folder` decide from step `first` to `last` as the one in `run` did, and nothing by its own clock.
+
+    Args:
+        chosen: the entry of the manifest at `first`.
+        seconds: the budget.
+
+    Returns False if it is not known how that one decided.
+    """
+    kept = _read(run / FILE)
+    known = _of(kept, seconds)
+    carried = (chosen.get("budget") or {}).get("seconds") == seconds
+    if not known or not (carried or first in known or not chosen.get("budget")):
+        return False
+    folder.mkdir(exist_ok=True)
+    _write(folder / FILE, known | {last + 1: known[max(known)]})  # a decision that is known to come rules out others
+    return True

@@ -88,7 +88,8 @@ def take_weights(state: TrainState, source: Checkpoint, class_names: Sequence[st
     log.info("finetune: %d of %d tensors are those of %s (step %d)", total - len(left_out), total, where, source.step)
     fresh = [printable(name) for name in class_names if name not in old_names] if old_names else []
     if fresh:
-        log.info("finetune: new classes, which start from scratch: %s", ", ".join(fresh[:LISTED]))
+        others = f" and {len(fresh) - LISTED} more" if len(fresh) > LISTED else ""
+        log.info("finetune: new classes, which start from scratch: %s%s", ", ".join(fresh[:LISTED]), others)
     if left_out:
         more = ", ..." if len(left_out) > LISTED else ""
         names = ", ".join(left_out[:LISTED])

@@ -21,7 +21,7 @@ from ..runs.directory import GridStyle, Reporter, RunDirectory
 from ..runs.identity import about, changed, check_classes, unlearned, write_files
 from ..runs.job import Job
 from ..runs.resume import check_resumable, starting_point
-from .budget import opened
+from .course import opened
 from .finetune import take_weights
 from .fitting import advised
 from .loop import finished, train
@@ -165,7 +165,7 @@ class Session:
             state = prepare(network(config), optimizer, self.plan, self.spec, start, images)
             state.lead = time.perf_counter() - self.job.began
             self._begin_from(start, state, images)
-            self.plan = opened(self.plan, state)
+            self.plan = opened(self.plan, state, self.folder)
             held_out = at_most(validation, self.plan.eval_images)
             live = LiveRun(self.spec.wrap(state.weights), images, validation, held_out)
             if finished(state, self.plan, len(images)) and not self.pending(state) and not state.owed:
@@ -176,7 +176,8 @@ class Session:
                         f"for {state.seconds:.0f} s), or set finetune instead of resume, for a new run from its weights"
                     )
                 directory.leave_finished(state, self.plan.keep_last, self.plan.best_by)
-                advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
+                spent = f"it has trained for {state.seconds:.0f} s, and needs a few more to start and to end"
+                advice = f"to train longer, raise the limit (trainer.steps, epochs, max_seconds or budget; {spent})"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)
@@ -239,7 +240,7 @@ class Session:
             if not train(self.spec.objective, model, state, images, plan, directory, callbacks, self.options.seed):
                 raise self.stopped(directory, f"stopped and saved at step {state.step}")
             self.complete(directory, state, live)
-        plan = opened(plan, state)  # with the number of steps that a budget gave
+        plan = opened(plan, state, self.folder)  # with the number of steps that a budget gave
         reason = "" if state.step >= plan.length(len(images)) else f", after trainer.max_seconds={plan.max_seconds:g}"
         log.info("finished at step %d%s", state.step, reason)
         if self.draws and "step" in state.best and state.best["step"] != state.step:

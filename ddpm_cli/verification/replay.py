@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..build import bind
 from ..errors import CheckpointError, ConfigError, Stopped
-from ..files import read_sealed, shown, write_sealed
+from ..files import shown
 from ..progress import Progress, silent
 from ..runs import checkpoint
 from ..runs.bounds import check_numbers
@@ -20,8 +20,8 @@ from ..runs.images import node_of
 from ..runs.job import Job
 from ..runs.origin import is_here
 from ..signals import Interrupted
-from ..training import course
-from ..training.options import TrainOptions
+from ..training.course import repeat
+from ..training.options import TrainOptions, plan_of
 from ..training.run import run_session
 
 QUIET: dict[str, Any] = {
@@ -61,8 +61,10 @@ class _Until:
 
 def replay(
     earlier: Checkpoint, later: Checkpoint, folder: Path, root: str | None, trust: Sequence[str], progress: Progress
-) -> list[str]:
+) -> list[str] | None:
     """Train from `earlier` to the step of `later`, in `folder`. Returns the names of tensors that differ in any bit.
+
+    Returns None if it is not known how a run with a budget decided.
 
     Raises:
         CheckpointError: the config of `later` cannot be trained.
@@ -85,11 +87,12 @@ def replay(
         options = TrainOptions(**bind(TrainOptions, config, trust=frozenset(trust)))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown(later.path)}: its config cannot be trained ({error})") from error
-    if options.trainer.budget is not None and not _repeat_decisions(run, folder, later.step):
-        raise CheckpointError(f"{shown(run / course.FILE)}: is damaged or missing; it says how the run used its time")
+    chosen, seconds = earlier.manifest.get("chosen", {}), plan_of(options, Job(config, folder)).budget_seconds
+    if seconds is not None and not repeat(run, folder, chosen, seconds, earlier.step, later.step):
+        return None
     until = _Until(earlier.step, later.step, progress)
     try:
-        with _without_logs():
+        with without_logs():
             run_session(options, Job(config, folder), until, _no_monitor)
     except Stopped as stopped:
         if not until.reached:
@@ -98,23 +101,6 @@ def replay(
     if made.step != later.step:
         raise CheckpointError(f"{shown(later.path)}: training again ended at step {made.step} instead of {later.step}")
     return _different(later.tensors(), made.tensors())
-
-
-def _repeat_decisions(run: Path, folder: Path, until: int) -> bool:
-    """Let a run in `folder` decide up to the step `until` as the one in `run` did, and nothing by its own clock.
-
-    Returns False if it is not known how that one decided.
-    """
-    try:
-        kept = {step: node for step, node in read_sealed(run / course.FILE).items() if step != "digest"}
-        last = kept[max(kept, key=int)]
-    except (OSError, ValueError):
-        return False
-    folder.mkdir(exist_ok=True)
-    write_sealed(
-        folder / course.FILE, kept | {str(until + 1): last}
-    )  # a decision that is known to come rules out others
-    return True
 
 
 def _different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
@@ -132,7 +118,8 @@ def _no_monitor(*_: Any) -> Any:
 
 
 @contextmanager
-def _without_logs() -> Iterator[None]:
+def without_logs() -> Iterator[None]:
+    """Only errors of this program are logged inside the context."""
     logger = logging.getLogger("ddpm_cli")
     level = logger.level
     logger.setLevel(logging.ERROR)

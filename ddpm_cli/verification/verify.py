@@ -40,7 +40,8 @@ def _machine(options: VerifyOptions, progress: Progress) -> Report:
     failed = [c for c in checks if c.problem]
     failure = StorageError(f"{shown(place)}: {plural(len(failed), 'check')} failed; train on another disk")
     title = f"runs in {shown(place.resolve())}"
-    return Report(title, ["check", "trials", "result", "s"], rows, [], failure if failed else None)
+    notes = [] if failed else ["this machine and this disk keep what a run needs of them"]
+    return Report(title, ["check", "trials", "result", "s"], rows, notes, failure if failed else None)
 
 
 def _run(options: VerifyOptions, ckpt: str, progress: Progress) -> Report:
@@ -81,6 +82,11 @@ def _replayed(options: VerifyOptions, folder: Path, valid: list[int], progress: 
         different = replay(earlier, later, made / "run", options.root, options.trust, progress)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    if different is None:
+        return (
+            "deep: it is not known how the run fitted its steps to its budget, so they cannot be trained again",
+            False,
+        )
     steps = f"steps {earlier.step} to {later.step}, trained again"
     if not different:
         return f"{steps}, give the same values bit for bit", False

@@ -107,6 +107,28 @@ def test_an_interrupted_run_continues_bit_for_bit(
     assert json.loads((tmp_path / "killed/budget.json").read_text()) == kept
 
 
+def test_a_run_with_a_larger_budget_that_was_killed_continues_bit_for_bit(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it was killed before its first checkpoint, and continues on a slower machine."""
+    arguments = [*RUN, "trainer.keep_last=100"]
+    Machine(step=2.0).use(monkeypatch)
+    assert cli(*arguments, "trainer.budget=200").code == 0
+    saved = set((tmp_path / "run/checkpoints").iterdir())
+    assert cli(*arguments, "trainer.budget=400").code == 0
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    for path in (tmp_path / "run/checkpoints").iterdir():
+        if path not in saved:
+            (tmp_path / "killed/checkpoints" / path.name).unlink()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Machine(step=3.0).use(monkeypatch)
+    killed = ["run_dir=killed" if a == "run_dir=run" else a for a in arguments]
+    assert cli(*killed, "trainer.budget=400").code == 0
+    assert digest(tmp_path / "killed") == digest(tmp_path / "run")
+    assert (tmp_path / "killed/budget.json").read_text() == (tmp_path / "run/budget.json").read_text()
+
+
 def test_a_larger_budget_opens_the_schedule_again(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(step=2.0).use(monkeypatch)
     assert cli(*RUN, "trainer.budget=400").code == 0
