@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import write_sealed
+from ..files import naming, write_sealed
 from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
 from ..render.heading import headed, headings
@@ -73,7 +73,8 @@ class SampleFolder:
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
         write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, facts.get("classes"), labels))
-        digest = hashlib.sha256((self.folder / "samples.npz").read_bytes()).hexdigest()
+        with naming(self.folder / "samples.npz"):
+            digest = hashlib.sha256((self.folder / "samples.npz").read_bytes()).hexdigest()
         write_sealed(self.facts, {**facts, "samples_sha256": digest})
         complete(self.folder)
 

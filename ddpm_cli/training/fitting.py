@@ -30,7 +30,7 @@ def equal_parts(size: int, part: int) -> list[slice]:
 def fitted(
     compute: Callable[[], dict[str, Tensor]], model: nn.Module, state: TrainState, plan: Plan, size: int
 ) -> dict[str, Tensor]:
-    """`compute()`, which adds up gradients; in the first step of a session, with parts that are halved until they fit.
+    """`compute()`, which adds up gradients; in the first steps of a session, with parts that are halved until they fit.
 
     Every try starts from the same statistics and random numbers, so the step is that of the undivided batch.
 
@@ -52,7 +52,8 @@ def fitted(
         if isinstance(state.module._compiled_call_impl, Compiled):
             state.module._compiled_call_impl.forget()  # a resumed run compiles for these parts, too
         state.chosen["micro_batch_size"] = (state.micro_batch("auto", size) + 1) // 2
-    state.fits, part = True, state.micro_batch("auto", size)
+    part = state.micro_batch("auto", size)
+    state.fits = bool(state.optimizer.state)  # its moments take their memory at the end of the first step
     if part < before:
         log.info("trainer.micro_batch_size: parts of %d do not fit into memory; using parts of %d", before, part)
         warn_of_batch_norm(state.module, part, size)

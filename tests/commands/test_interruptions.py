@@ -207,6 +207,7 @@ def test_an_evaluation_keeps_its_samples(
 @pytest.mark.parametrize("model", ["unet_tiny", "vae_conv", "gmm"])
 def test_an_evaluation_keeps_its_bits(model: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = TINY if model == "unet_tiny" else [o for o in TINY if not o.startswith("model.")]
+    sizes = [*sizes, "model.channels=4", "model.latent=2"] if model == "vae_conv" else sizes
     trained = cli("train", f"model={model}", "run_dir=run", "trainer.steps=2", "logger=none", *sizes)
     assert trained.code == 0, trained.err
     measure = ["ckpt=run", "n=6", "batch_size=2", "metrics=[bpd]"]

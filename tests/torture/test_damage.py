@@ -11,18 +11,18 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_damage_is_found_or_harmless() -> None:
-    command = [sys.executable, "-m", "tests.torture.damage", "n=8", "seed=3", "scenes=mixture|evaluation"]
+    command = [sys.executable, "-m", "tests.torture.damage", "n=6", "seed=3", "scenes=mixture|evaluation"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
-    assert result.returncode == 0 and "8 trials, 0 wrong" in result.stdout, result.stdout + result.stderr
+    assert result.returncode == 0 and "6 trials, 0 wrong" in result.stdout, result.stdout + result.stderr
 
 
 PROGRAM = """
 import sys
 from tests.torture import damage, forked
 from ddpm_cli.runs import checkpoint
-if sys.argv[1] == "blind":  # nothing notices another digest
-    checkpoint.digest = lambda path: checkpoint.content_of(path.with_suffix(".json")).get("sha256")
-sys.exit(damage.main(["n=12", "seed=1", "scenes=mixture, finished"]))
+if sys.argv[1] == "blind":  # nothing notices other tensors of the same size
+    checkpoint.matches = lambda path, content: path.is_file() and path.stat().st_size == content.get("size")
+sys.exit(damage.main(["n=3", "first=25", "seed=1", "scenes=mixture, finished"]))
 """
 
 

@@ -194,7 +194,7 @@ def test_the_progress_of_the_schedule_has_no_jumps() -> None:
     assert math.isclose(rates[0], first.applied(plan).learning_rate(first.position(400), first.steps, 1), rel_tol=0.01)
 
 
-@pytest.mark.parametrize("damage", ["a digit", "cut", "no object"])
+@pytest.mark.parametrize("damage", ["a digit", "no object"])
 def test_damaged_decisions_are_said_and_made_again(
     damage: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
