@@ -49,6 +49,8 @@ def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None],
 
 
 _arrived: list[int] = []
+_inside: list[None] = []
+"""An entry for each `interruptible` that is entered."""
 
 
 def arrived() -> Interrupted | None:
@@ -68,7 +70,9 @@ def interruptible() -> Iterator[None]:
 
     For commands that keep what they have done as they go. A second signal ends the process where it is.
     """
-    _arrived.clear()
+    if not _inside:
+        _arrived.clear()
+    check()  # one that a package has dropped
     first = 0.0
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -82,4 +86,8 @@ def interruptible() -> Iterator[None]:
             os._exit(128 + number)
 
     with handled(STOP, stop), handled(SAVE, lambda number, frame: None):
-        yield
+        _inside.append(None)
+        try:
+            yield
+        finally:
+            _inside.pop()

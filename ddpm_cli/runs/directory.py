@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from filelock import Timeout
 from torch import Tensor, nn
@@ -17,17 +17,16 @@ from ..files import remove_parts, shown, write_json
 from ..locks import Lock
 from ..ours import RUN, check, is_run
 from ..progress import Progress
-from ..render.caption import titled
 from ..render.files import write_png
-from ..render.heading import headed
-from ..render.pixels import EDGE, default_scale, enlarge, grid, layout, to_uint8
+from ..render.pixels import to_uint8
 from . import checkpoint, origin, retention
 from .checkpoint import Checkpoint
+from .grid import GridStyle
 from .loggers import LoggerChoice, Loggers, open_loggers
 from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
 from .stops import Stops
-from .stored import repair_config, versions
+from .stored import is_config, repair_config, versions
 
 log = logging.getLogger(__name__)
 LATENT_MAP = "latent_map.png"
@@ -75,17 +74,6 @@ class State(Protocol):
         ...
 
     def tensors(self) -> Mapping[str, Tensor]: ...
-
-
-class GridStyle(NamedTuple):
-    """The layout of the sample grids of a run.
-
-    columns: None = nearly square; caption: a line above the grid; classes: of each image, see `headings`.
-    """
-
-    columns: int | None = None
-    caption: str | None = None
-    classes: tuple[str, ...] | None = None
 
 
 class RunDirectory:
@@ -183,9 +171,21 @@ class RunDirectory:
             self._early.flush()
 
     def _make_again(self) -> None:
-        """Make the folder again, after somebody has removed it. Raises BusyError if another run has taken its place."""
+        """Make the folder or its lock again, after somebody has removed it.
+
+        Raises:
+            BusyError: something else has taken its place; nothing is written.
+        """
         assert self._lock is not None
         self._lock.release()
+        if is_config(self.folder, self._config):
+            self._take_lock()
+            log.warning("%s: was removed while training; made again", shown(self._lock_path))
+            return
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self._lock_path.exists():
+                self._take_lock()  # raises if another run trains there
+            raise BusyError(f"{shown(self.folder)}: other files took the place of this run; move them away")
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -244,11 +244,7 @@ class RunDirectory:
     def picture(self, step: int, images: Tensor) -> None:
         """Write samples/step_XXXXXXXX.png: a grid of images (N,C,H,W) in [-1, 1], with the caption if there is one."""
         pixels = to_uint8(images)
-        scale, columns = default_scale(*pixels.shape[-2:]), layout(len(pixels), self._grid.columns)
-        picture = enlarge(grid(pixels, columns, background=EDGE), scale)
-        picture = headed(picture, self._grid.classes, columns, scale)
-        if self._grid.caption:
-            picture = titled(picture, self._grid.caption)
+        picture = self._grid.picture(pixels)
         path = self.folder / "samples" / f"{checkpoint.name_of(step)}.png"
         with self.optional("samples"):
             path.parent.mkdir(exist_ok=True)

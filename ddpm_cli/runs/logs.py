@@ -79,9 +79,10 @@ class Rows:
                 the run goes on.
             done: whether it does not go on; then those of this step stay.
         """
-        raw = b""
+        stored = b""
         with suppress(FileNotFoundError):
-            raw = self.path.read_bytes()
+            stored = self.path.read_bytes()
+        raw = stored.replace(b"\r\n", b"\n")  # Git may have changed the line ends
         intact = sealed_bytes(raw, sealed)
         if intact is None:
             log.warning("%s: is not as it was at step %d; rows are lost or changed", shown(self.path), step)
@@ -91,7 +92,7 @@ class Rows:
             if row is not None and isinstance(row.get("step"), int) and least <= row["step"] and row["step"] <= step:
                 kept.append(line if line.endswith(b"\n") else line + b"\n")
         text = b"".join(kept)
-        if text != raw:
+        if text != stored:
             write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
 
 

@@ -1,5 +1,6 @@
 """What a run directory says about a run beside its tensors, checked against the manifests of its checkpoints."""
 
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,8 +39,16 @@ def rows_changed(folder: Path) -> bool:
     """Whether metrics.jsonl is not as it was when the newest checkpoint was saved."""
     sealed, raw = newest_manifest(folder).get(ROWS), b""
     with suppress(OSError, ValueError):
-        raw = read_regular(folder / "metrics.jsonl")
+        raw = read_regular(folder / "metrics.jsonl").replace(b"\r\n", b"\n")
     return sealed_bytes(raw, sealed) is None
+
+
+def is_config(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the run in `folder` has this config."""
+    try:
+        return bool(read_json(folder / "config.json") == json.loads(json.dumps(config)))
+    except (OSError, ValueError):
+        return False
 
 
 def repair_config(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..data.images import to_float
 from ..diffusion.noise import ImageNoise
 from ..objectives.latent import LatentModel
-from ..runs.directory import LATENT_MAP, GridStyle, RunDirectory
+from ..runs.directory import LATENT_MAP, RunDirectory
+from ..runs.grid import GridStyle
 from .prior import PriorFit
 from .session import LiveRun, Session
 from .state import TrainState

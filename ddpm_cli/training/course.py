@@ -183,6 +183,9 @@ def _read(file: Path) -> dict[int, Decision]:
         return {int(step): Decision(**node) for step, node in read_sealed(file).items() if step != "digest"}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        log.warning("%s: cannot be read (%s); the number of steps is decided again", shown(file), error.strerror)
+        return {}
     except (ValueError, TypeError, AttributeError):
         log.warning("%s: is damaged; the number of steps is decided again, from the speed of the machine", shown(file))
         return {}

@@ -16,7 +16,8 @@ from ..errors import ConfigError
 from ..render.heading import headings
 from ..render.pixels import columns_by_class
 from ..runs.assemble import check
-from ..runs.directory import GridStyle, RunDirectory
+from ..runs.directory import RunDirectory
+from ..runs.grid import GridStyle
 from ..sampling.request import cycle
 from ..sampling.run_guidance import usable
 from .session import LiveRun, Session

@@ -264,7 +264,10 @@ def _best_period(state: TrainState, plan: Plan) -> bool:
     """
     if plan.best_by != "loss":
         return False
-    _keep_best(state, plan, state.period.means())
+    means = state.period.means()
+    if not means:  # every step was skipped
+        return False
+    _keep_best(state, plan, means)
     return bool(state.best["step"] == state.step)
 
 

@@ -17,7 +17,8 @@ from ..progress import Progress, plural
 from ..render.pixels import to_uint8
 from ..runs.assemble import ModelSpec, completed, network, with_statistics
 from ..runs.checkpoint import Checkpoint, name_of
-from ..runs.directory import GridStyle, Reporter, RunDirectory
+from ..runs.directory import Reporter, RunDirectory
+from ..runs.grid import GridStyle
 from ..runs.identity import about, changed, check_classes, unlearned, write_files
 from ..runs.job import Job
 from ..runs.resume import check_resumable, starting_point

@@ -50,13 +50,15 @@ def check_files(folder: Path, trust: Collection[str], progress: Progress) -> Fil
         CheckpointError: there are no checkpoints.
     """
     places = folder / "checkpoints"
-    names = {path.stem.removeprefix(".").removesuffix(".safetensors") for path in places.glob("step_*.*")}
+    names = {path.stem for path in places.glob("step_*.*")}
     steps = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
     if not steps:
         raise CheckpointError(f"{shown(folder)}: has no checkpoints; name a run directory")
     rows = {}
     for i, step in enumerate(steps):
-        rows[step] = _row(places / f"{checkpoint.name_of(step)}.json", trust)
+        row = _row(places / f"{checkpoint.name_of(step)}.json", trust)
+        if row.state == FINE or any(places.glob(f"{row.name}.*")):  # a run that trains here may have removed it
+            rows[step] = row
         progress("reading checkpoints", i + 1, len(steps))
     others = list(_others(folder))
     return Files(rows, [line for line, _ in others], sum(bad for _, bad in others))
@@ -64,8 +66,9 @@ def check_files(folder: Path, trust: Collection[str], progress: Progress) -> Fil
 
 def _row(manifest_path: Path, trust: Collection[str]) -> Row:
     tensors = manifest_path.with_suffix(".safetensors")
-    size = tensors.stat().st_size if tensors.is_file() else 0
+    size = 0
     try:
+        size = tensors.stat().st_size if tensors.is_file() else 0
         problem = next(_problems(checkpoint.load(manifest_path), trust), FINE)
     except (DdpmError, OSError) as error:
         problem = str(error).removeprefix(f"{tensors}: ").removeprefix(f"{manifest_path}: ").partition(";")[0]

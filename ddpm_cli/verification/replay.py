@@ -92,7 +92,7 @@ def replay(
         return None
     until = _Until(earlier.step, later.step, progress)
     try:
-        with without_logs():
+        with without_logs(), _heard():
             run_session(options, Job(config, folder), until, _no_monitor)
     except Stopped as stopped:
         if not until.reached:
@@ -115,6 +115,19 @@ def _different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[s
 
 def _no_monitor(*_: Any) -> Any:
     raise ConfigError("trainer.features: is not used here")
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """SIGINT arrives inside the context, also in a background job of a script, which ignores it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

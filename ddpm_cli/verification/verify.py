@@ -69,6 +69,7 @@ def _failure(folder: Path, found: Files) -> CheckpointError | None:
     parts = [f"{len(bad)} of {plural(len(found.checkpoints), 'checkpoint')} damaged"] if bad else []
     parts += [f"{plural(found.damaged, 'other file')} damaged"] if found.damaged else []
     advice = "the same ddpm train command goes on without them" if found.valid else "restore a copy"
+    advice = advice if bad else "the checkpoints are intact"
     return CheckpointError(f"{shown(folder)}: {', '.join(parts)}; {advice}")
 
 

@@ -106,3 +106,47 @@ def test_what_a_kill_left_of_pictures_is_removed(tmp_path: Path) -> None:
         (folder / name).touch()
     with RunDirectory(tmp_path / "run", Quiet(-1)):
         assert [path.name for path in folder.iterdir()] == [".mine.png.12.part"]  # a name that is not ours stays
+
+
+def test_a_lock_that_was_removed_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.open(0, {"a": (1, 2)}, {})
+        run.save(Counted(1), 2, None)
+        (tmp_path / "run/.lock").unlink()
+        run.save(Counted(2), 2, None)
+        assert checkpoint.steps_in(run.checkpoints) == {1, 2} and (tmp_path / "run/.lock").exists()
+        with pytest.raises(BusyError), RunDirectory(tmp_path / "run", Quiet(-1)):
+            pass
+    assert ".lock: was removed while training; made again" in caplog.text
+
+
+def test_nothing_is_written_where_another_finished_run_took_the_place(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "other", Quiet(-1)) as other:
+        other.open(0, {"seed": 1}, {})
+        other.save(Counted(5), 2, None)
+    before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+    with (
+        pytest.raises(BusyError, match="other files took the place"),
+        RunDirectory(tmp_path / "run", Quiet(-1)) as run,
+    ):
+        run.open(0, {"seed": 0}, {})
+        run.save(Counted(1), 2, None)
+        (tmp_path / "run").rename(tmp_path / "moved")
+        (tmp_path / "other").rename(tmp_path / "run")
+        run.save(Counted(2), 2, None)
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    changed = [p.name for p in after if before.get(tmp_path / "other" / p.relative_to(tmp_path / "run")) != after[p]]
+    assert changed in ([], ["train.log"])
+
+
+def test_rows_whose_line_ends_git_has_changed_are_not_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "run/metrics.jsonl"
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.open(0, {}, {})
+        run.metrics(1, {"loss": 1.0})
+        run.save(Counted(1), 2, None)
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"\n", b"\r\n"))
+    with RunDirectory(tmp_path / "run", Quiet(-1)) as run:
+        run.open(1, {}, {})
+    assert path.read_bytes() == text and "is not as it was" not in caplog.text

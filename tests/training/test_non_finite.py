@@ -15,7 +15,7 @@ from ddpm_cli.training import em, loop, mixture
 from ddpm_cli.training.randomness import StepRandom
 from ddpm_cli.training.state import TrainState
 
-from ..conftest import Cli
+from ..conftest import TINY, Cli
 
 FAMILIES = {
     "diffusion": ["model=unet_tiny", "model.channels=8", "model.multipliers=[1]"],
@@ -193,3 +193,17 @@ def test_a_mixture_stops_and_no_checkpoint_has_it(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert mixture.fit and cli(*command).code == 0
+
+
+def test_a_period_without_a_step_has_no_best_checkpoint(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All steps of a log line were skipped."""
+    update = loop.update
+
+    def skipped(objective: Any, model: Any, state: Any, *rest: Any) -> dict[str, Any]:
+        logs = update(objective, model, state, *rest)
+        return {} if state.step == 2 else logs
+
+    monkeypatch.setattr(loop, "update", skipped)
+    best = ["trainer.on_nan=skip", "trainer.best_by=loss", "trainer.log_every=1", "trainer.sample_every=0"]
+    result = cli("train", "run_dir=run", "trainer.steps=4", "logger=none", *best, *TINY)
+    assert result.code == 0, result.err

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ddpm_cli.runs import checkpoint
 from ddpm_cli.runs.checkpoint import digest
+from ddpm_cli.verification import files
 from ddpm_cli.verification.replay import _Until
 from ddpm_cli.verification.selftest import SelfTest
 
@@ -175,3 +176,30 @@ def test_an_interrupt_while_training_again_is_no_damage(trained: Cli, monkeypatc
     monkeypatch.setattr(_Until, "advance", lambda self, step, seconds: signal.raise_signal(signal.SIGINT))
     result = trained("verify", "run", "deep=true")
     assert result.code == 130 and result.err.startswith("ddpm: interrupted"), result
+
+
+def test_the_last_steps_where_ctrl_c_is_ignored(trained: Cli) -> None:
+    """As in a background job of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = trained("verify", "run", "deep=true")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.code == 0 and "give the same values bit for bit" in result.out, result
+
+
+def test_a_checkpoint_that_a_training_run_removes_meanwhile_is_no_damage(
+    trained: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original = files._row
+
+    def removed(manifest_path: Path, *rest: object) -> object:
+        if manifest_path.stem == "step_00000002":
+            manifest_path.unlink()
+            manifest_path.with_suffix(".safetensors").unlink()
+        return original(manifest_path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "_row", removed)
+    result = trained("verify", "run")
+    assert result.code == 0 and result.out.count("valid") == 2, result
