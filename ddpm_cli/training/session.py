@@ -177,8 +177,9 @@ class Session:
                         f"for {state.seconds:.0f} s), or set finetune instead of resume, for a new run from its weights"
                     )
                 directory.leave_finished(state, self.plan.keep_last, self.plan.best_by)
-                spent = f"it has trained for {state.seconds:.0f} s, and needs a few more to start and to end"
-                advice = f"to train longer, raise the limit (trainer.steps, epochs, max_seconds or budget; {spent})"
+                advice = "raise the limit (trainer.steps, epochs, max_seconds or budget) to train longer"
+                if self.plan.budget_seconds:
+                    advice += f"; it has used {state.seconds:.0f} s, and needs a few more to start and to end"
                 return Outcome([f"{shown(self.folder)}: already finished (step {state.step}); {advice}"])
             self._train(directory, config, state, live, self._callbacks(live, monitor))
         return Outcome(self.notes)

@@ -229,7 +229,8 @@ def test_only_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
     write(tmp_path, 1)
     for mine in (".tmpdir", ".tmpnotes.txt", ".x.part"):
         (tmp_path / mine).mkdir()
-    (tmp_path / ".my_step_notes.part").write_text("mine as well")
+    for mine in (".my_step_notes.part", ".my_step_1.notes.part"):
+        (tmp_path / mine).write_text("mine as well")
     kept = sorted(tmp_path.iterdir())
     (tmp_path / ".tmpZEniK").write_bytes(b"half of the tensors")
     (tmp_path / ".step_00000002.json.17.part").write_text("{")

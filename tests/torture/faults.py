@@ -42,8 +42,8 @@ FAULTS = [
     Fault(
         "rename before the sync",
         "files.py",
-        '        with temporary.open("rb+") as file:',
-        '        temporary = temporary.replace(path)\n        with temporary.open("rb+") as file:',
+        '            with temporary.open("rb+") as file:',
+        '            temporary = temporary.replace(path)\n            with temporary.open("rb+") as file:',
         SYNCED,
     ),
     Fault(
