@@ -14,7 +14,7 @@ from ..runs.directory import RunDirectory
 from . import budget
 from .course import Course
 from .fitting import Statistics, equal_parts, fitted
-from .meter import Meter
+from .meter import Meter, became
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
 from .state import TrainState
@@ -217,6 +217,10 @@ def gradients(
     for rows in equal_parts(size, part):
         rng = StepRandom(seed, state.step, batch.x.device, size, rows)
         loss = objective(model, Batch(batch.x[rows], batch.y[rows]), rng)
+        if loss.value.device.type == "cpu" and not bool(loss.value.isfinite()):  # a GPU would have to wait for it
+            if plan.on_nan == "skip":
+                return {"loss": loss.value.detach()}
+            raise NonFiniteError(became("loss", loss.value.item(), state.step + 1))
         if part == size:
             loss.value.backward()
             return dict(loss.logs)

@@ -57,10 +57,7 @@ class Meter:
         means = dict(zip(self.names, (self.sums / self.steps).tolist(), strict=True))
         for name, value in means.items():
             if not math.isfinite(value):
-                raise NonFiniteError(
-                    f"{name}: became {value} by step {step}; a checkpoint saved earlier is intact; "
-                    "lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
-                )
+                raise NonFiniteError(became(name, value, step))
         return means
 
     def row(self, step: int) -> dict[str, Any]:
@@ -99,3 +96,9 @@ class Period:
     def saved(self) -> dict[str, float]:
         """The arguments that restore it. A float32 as a Python number is exact, so the sum continues bit for bit."""
         return {"total": float(self.total), "steps": self.steps}
+
+
+def became(name: str, value: float, step: int) -> str:
+    """The message about a value that is NaN or infinite."""
+    advice = "lower optimizer.lr, set trainer.grad_clip=1, or use trainer.precision=fp32"
+    return f"{name}: became {value} by step {step}; a checkpoint saved earlier is intact; {advice}"

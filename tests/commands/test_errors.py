@@ -206,7 +206,7 @@ def test_a_diverging_run_is_an_error(cli: Cli, tmp_path: Path) -> None:
         *TINY,
     )
     assert result.code == 5 and "lower optimizer.lr" in result.err
-    assert re.search(r"^ddpm: error: loss: became (nan|inf) by step \d+;", result.err, re.MULTILINE)
+    assert re.search(r"^ddpm: error: loss: became (nan|inf) by step [1-4];", result.err, re.MULTILINE)
     assert not list((tmp_path / "run/checkpoints").glob("*")) if (tmp_path / "run/checkpoints").exists() else True
 
 

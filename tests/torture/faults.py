@@ -383,9 +383,9 @@ FAULTS = [
     # numbers
     Fault(
         "NaN goes on",
-        "training/meter.py",
-        "if not math.isfinite(value):",
-        "if False:",
+        LOOP,
+        " and not bool(loss.value.isfinite()):",
+        " and False:",
         ("commands/test_errors.py::test_a_diverging_run_is_an_error",),
     ),
     Fault(
