@@ -237,7 +237,7 @@ def test_an_evaluation_keeps_its_bits(model: str, cli: Cli, tmp_path: Path, monk
 
 
 def test_a_command_that_writes_one_file_removes_what_a_killed_one_left(cli: Cli, tmp_path: Path) -> None:
-    assert cli("train", "run_dir=run", "model=resnet", "model.channels=4", "trainer.steps=2", *TINY[2:]).code == 0
+    assert cli("train", "run_dir=run", "model=resnet", "model.channels=8", "trainer.steps=2", *TINY[2:]).code == 0
     assert cli("train", "run_dir=drawn", "trainer.steps=1", "trainer.sample_every=0", *TINY).code == 0
     for name in ("table.md", "x.gif", "x.png", "mine.md"):
         (tmp_path / f".{name}.12.part").touch()

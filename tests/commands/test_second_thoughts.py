@@ -56,7 +56,7 @@ def test_an_evaluation_says_that_pictures_changed(trained: Cli, tmp_path: Path) 
 def test_a_classifier_goes_on_with_its_own_statistics(cli: Cli, tmp_path: Path) -> None:
     for name in ("a", "b"):
         mk(tmp_path / "d" / name, 20)
-    small = ["model=resnet", "model.channels=4"]
+    small = ["model=resnet", "model.channels=8"]
     assert cli("train", *S, *small, "trainer.steps=2").code == 0
     mk(tmp_path / "d/a", 3, first=20)
     result = cli("train", *S, *small, "trainer.steps=4")

@@ -116,7 +116,7 @@ def test_rows_that_were_cut_after_the_last_save_are_repaired_in_silence(cli: Cli
 CLASSIFIER = [
     *RUN[:2],
     "model=resnet",
-    "model.channels=4",
+    "model.channels=8",
     "trainer.best_by=val_loss",
     "trainer.steps=4",
     "trainer.eval_every=2",

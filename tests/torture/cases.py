@@ -64,7 +64,7 @@ CASES = {
         Case("diffusion", DIFFUSION),
         Case("autoencoder", [*TRAIN, "model=vae_conv", "model.channels=4", "model.multipliers=[1]", *PRIOR]),
         Case("mixture", ["train", "run_dir=run", "trainer.steps=4", *EVERY[:2], "model=gmm"]),
-        Case("classifier", [*TRAIN, "model=resnet", "model.channels=4"]),
+        Case("classifier", [*TRAIN, "model=resnet", "model.channels=8"]),
         Case("sample", SAMPLE, (DIFFUSION,), "out"),
         Case("eval", EVAL, (DIFFUSION,), "out"),
         Case("gif", ["gif", "ckpt=run", "out=out/x.gif", "n=2", "frames=3", "sampler.steps=2"], (DIFFUSION,), "out"),
