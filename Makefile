@@ -35,7 +35,8 @@ test: $(STAMP) ## the tests
 test-avx2: $(STAMP) ## the tests of speed and of training again, as on a CPU that has AVX2 and nothing newer
 	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 	  TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/$(VENV)/inductor-avx2 \
-	  $(BIN)/python -m pytest tests/hardware tests/models/test_kernels.py tests/training tests/sampling
+	  $(BIN)/python -m pytest tests/hardware tests/models/test_kernels.py tests/training tests/sampling \
+	  --ignore=tests/training/test_budget.py --ignore=tests/training/test_width.py
 
 $(LOWEST)/.installed: pyproject.toml tests/lowest.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
