@@ -136,7 +136,7 @@ def test_a_table_shows_no_changed_accuracy_and_no_changed_network(cli: Cli, tmp_
     shown = cli("table", "of=[run]")
     assert shown.code == 0
     config = tmp_path / "run/config.json"
-    config.write_text(config.read_text().replace('"channels": 4', '"channels": 5'))
+    config.write_text(config.read_text().replace('"channels": 8', '"channels": 9'))
     assert cli("table", "of=[run]").out == shown.out
     checked = cli("verify", "run")
     assert "config.json differs from that of the newest checkpoint in model.channels" in checked.out.replace("\n", " ")
