@@ -17,6 +17,8 @@ from ..hardware.compiling import Compiled
 from .plan import Plan
 from .state import TrainState
 
+TRIED = 2
+"""Steps of a session in which the parts may be halved: the optimizer's moments need memory from the second one on."""
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ def fitted(
     Raises:
         RuntimeError: memory is not enough for a single image, or in a later step.
     """
-    if plan.micro_batch_size != "auto" or state.fits:
+    if plan.micro_batch_size != "auto" or state.fitted_steps >= TRIED:
         return compute()
     before = state.micro_batch("auto", size)
     statistics = Statistics(model, state)
@@ -53,7 +55,7 @@ def fitted(
             state.module._compiled_call_impl.forget()  # a resumed run compiles for these parts, too
         state.chosen["micro_batch_size"] = (state.micro_batch("auto", size) + 1) // 2
     part = state.micro_batch("auto", size)
-    state.fits = bool(state.optimizer.state)  # its moments take their memory at the end of the first step
+    state.fitted_steps += 1
     if part < before:
         log.info("trainer.micro_batch_size: parts of %d do not fit into memory; using parts of %d", before, part)
         warn_of_batch_norm(state.module, part, size)

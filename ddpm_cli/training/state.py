@@ -40,7 +40,7 @@ class TrainState:
         self.period = Period()
         # how "auto" was resolved when the run started: "compile", "micro_batch_size"; and "budget", a `Decision`
         self.chosen: dict[str, Any] = {}
-        self.fits = False  # whether a step of this session has fitted into memory, see `fitting`
+        self.fitted_steps = 0  # steps of this session that have fitted into memory, counted by `fitting`
         self._names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         self.parameters = list(module.parameters())
 
