@@ -16,8 +16,6 @@ from .feed import Host, RawBatch, Resident, fits, prefetched, send
 from .mapped import Mapped
 from .order import batch_indices
 
-_AT_A_TIME = 4096
-
 
 class Batch(NamedTuple):
     """x: (B,C,H,W) float32 in [-1, 1]; y: (B,) int64, all 0 when there are no classes."""
@@ -76,11 +74,15 @@ class Images:
     @cached_property
     def pixels(self) -> Tensor:
         """(N,C,H,W) uint8. Copies a selection of a mapped file into memory; `raw`, `chunks` and `batches` do not."""
-        return torch.cat(list(self.raw(_AT_A_TIME))) if self.mapped is not None and len(self) else self._of(slice(None))
+        return self._of(slice(0, len(self)))
 
     def _of(self, part: slice) -> Tensor:
-        """Some of the pictures, in order."""
-        return self.stored[part] if self.rows is None else self.stored.index_select(0, self.rows[part])
+        """Some of the pictures, in order. Raises DataError if one in a mapped file is damaged."""
+        pixels = self.stored[part] if self.rows is None else self.stored.index_select(0, self.rows[part])
+        if self.mapped is not None:
+            rows = torch.arange(part.start, part.stop) if self.rows is None else self.rows[part]
+            self.mapped.check(rows.numpy(), pixels.numpy())
+        return pixels
 
     def take(self, n: int) -> "Images":
         """The first n pictures, or all if there are fewer."""
@@ -126,12 +128,7 @@ class Images:
     def raw(self, size: int) -> Iterator[Tensor]:
         """Every picture once, in order, (B,C,H,W) uint8 on the host, `size` at a time; the last part may be shorter."""
         for first in range(0, len(self), size):
-            here = slice(first, min(first + size, len(self)))
-            part = self._of(here)
-            if self.mapped is not None:
-                rows = torch.arange(here.start, here.stop) if self.rows is None else self.rows[here]
-                self.mapped.check(rows.numpy(), part.numpy())
-            yield part
+            yield self._of(slice(first, min(first + size, len(self))))
             if self.mapped is not None:
                 self.mapped.pages_read()
 
