@@ -1,6 +1,5 @@
 """The samples to evaluate: drawn from a checkpoint, or read from files."""
 
-import hashlib
 import logging
 import math
 import zipfile
@@ -15,6 +14,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..files import read_sealed
 from ..progress import Progress, plural
+from ..runs.checkpoint import digest
 from ..sampling.generator import Generator
 from ..sampling.kept import Kept
 from ..sampling.request import Request
@@ -79,8 +79,7 @@ def read(samples: str, n: int | None) -> SampleSet:
     pixels, labels = _checked(path, arrays.get("arr_0"), arrays.get("arr_1"))
     if (path.parent / "images").is_dir():
         log.info("samples: reading %s; the files in images/ are not used", path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    facts = _facts(path.parent / "sample.json", len(pixels), digest, given.is_dir())
+    facts = _facts(path.parent / "sample.json", len(pixels), digest(path), given.is_dir())
     if isinstance(seeds := facts.get("seeds"), list):
         facts["seeds"] = seeds[:n]
     return SampleSet(pixels[:n], None if labels is None else labels[:n], facts)

@@ -1,6 +1,5 @@
 """The output folder of `ddpm sample`."""
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import naming, write_sealed
+from ..files import write_sealed
 from ..ours import check_folder, claim, complete
 from ..render.files import write_images, write_npz, write_png
 from ..render.heading import headed, headings
 from ..render.pixels import BACKGROUND, EDGE, columns_by_class, default_scale, enlarge, grid, layout
+from ..runs.checkpoint import digest
 
 LONG_ROW = 12
 AT_LEAST = 400
@@ -73,9 +73,7 @@ class SampleFolder:
         for name, image in inputs.items():
             write_png(self.folder / f"{name}.png", image[0].permute(1, 2, 0).numpy())
         write_png(self.folder / "grid.png", picture_of_samples(pixels, columns, inputs, facts.get("classes"), labels))
-        with naming(self.folder / "samples.npz"):
-            digest = hashlib.sha256((self.folder / "samples.npz").read_bytes()).hexdigest()
-        write_sealed(self.facts, {**facts, "samples_sha256": digest})
+        write_sealed(self.facts, {**facts, "samples_sha256": digest(self.folder / "samples.npz")})
         complete(self.folder)
 
 

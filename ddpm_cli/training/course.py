@@ -71,6 +71,7 @@ class Course:
     def __init__(self, plan: Plan, state: TrainState, folder: Path):
         self.plan, self.state, self.file = plan, state, folder / FILE
         self._first, self._since, self._began, self._excluded = state.step, budget.clock(), budget.clock(), 0.0
+        self._written = True
         self._warned, self._zero = False, budget.clock() - state.seconds
         kept = state.chosen.get("budget")
         self.decision = Decision(**kept) if kept and self.decided else None
@@ -165,16 +166,19 @@ class Course:
         self._known[self.state.step] = self.decision = new
         self.plan = use(new, self.plan, self.state)
         self._all[self.state.step] = new
-        _write(self.file, self._all)
+        self._written = _write(self.file, self._all, warn=self._written)  # one warning is enough
         self._first, self._since, self._excluded = self.state.step, budget.clock(), 0.0
 
 
-def _write(file: Path, decisions: Mapping[int, Decision]) -> None:
-    """Keep decisions by the step at which they were made, also those for other budgets."""
+def _write(file: Path, decisions: Mapping[int, Decision], warn: bool = True) -> bool:
+    """Keep decisions by the step at which they were made, also for other budgets. Returns whether that worked."""
     try:
         write_sealed(file, {str(step): asdict(decision) for step, decision in sorted(decisions.items())})
     except OSError as error:  # the checkpoints have the last decision
-        log.warning(LOST, shown(file), error.strerror)
+        if warn:
+            log.warning(LOST, shown(file), error.strerror)
+        return False
+    return True
 
 
 def _read(file: Path) -> dict[int, Decision]:

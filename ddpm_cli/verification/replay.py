@@ -88,8 +88,9 @@ def replay(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{shown(later.path)}: its config cannot be trained ({error})") from error
     chosen, seconds = earlier.manifest.get("chosen", {}), plan_of(options, Job(config, folder)).budget_seconds
-    if seconds is not None and not repeat(run, folder, chosen, seconds, earlier.step, later.step):
-        return None
+    with without_logs():  # a damaged file is said below
+        if seconds is not None and not repeat(run, folder, chosen, seconds, earlier.step, later.step):
+            return None
     until = _Until(earlier.step, later.step, progress)
     try:
         with without_logs(), _heard():
