@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from .classifier_layers import norm_act
-from .resnet import ResNet, conv3x3
+from .resnet import ResNet, conv3x3, projection
 
 
 class PreActBlock(nn.Module):
@@ -13,7 +13,7 @@ class PreActBlock(nn.Module):
         super().__init__()
         first, second = conv3x3(inputs, outputs, stride), conv3x3(outputs, outputs)
         self.branch = nn.Sequential(*norm_act(inputs, activation), first, *norm_act(outputs, activation), second)
-        project = [*norm_act(inputs, activation), nn.Conv2d(inputs, outputs, 1, stride, bias=False)]
+        project = [*norm_act(inputs, activation), projection(inputs, outputs, stride, bias=False)]
         self.shortcut = nn.Sequential(*(project if inputs != outputs or stride != 1 else []))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .classifier_layers import Act, Activation, ImageClassifier, check_sizes, norm_act
@@ -12,6 +13,28 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
+NARROW = 8
+"""Channels that a vector of AVX2 holds."""
+
+
+def projection(inputs: int, outputs: int, stride: int, bias: bool = True) -> nn.Conv2d:
+    """The 1x1 convolution of a shortcut."""
+    kind = SkippingConv2d if stride > 1 and inputs < NARROW else nn.Conv2d
+    return kind(inputs, outputs, 1, stride, bias=bias)
+
+
+class SkippingConv2d(nn.Conv2d):
+    """A strided 1x1 convolution that drops the pixels between strides first.
+
+    oneDNN (torch 2.14) corrupts memory in the backward pass of a strided one from four channels, on a CPU with AVX2
+    and nothing newer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = (int(s) for s in self.stride)
+        return F.conv2d(x[:, :, ::down, ::right], self.weight, self.bias)
+
+
 class Block(nn.Module):
     """act(shortcut(x) + conv-norm-act-conv-norm(x)); the shortcut of a strided block is a strided 1x1 convolution."""
 
@@ -20,7 +43,7 @@ class Block(nn.Module):
         first, second = conv3x3(inputs, outputs, stride), conv3x3(outputs, outputs)
         self.branch = nn.Sequential(first, *norm_act(outputs, activation), second, nn.BatchNorm2d(outputs))
         same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride)
+        self.shortcut = nn.Identity() if same else projection(inputs, outputs, stride)
         self.act = Act(activation)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ddpm_cli.models.classifier_layers import FUNCTIONS, Classifier, ImageClassi
 from ddpm_cli.models.densenet import DenseNet
 from ddpm_cli.models.googlenet import GoogleNet
 from ddpm_cli.models.preact_resnet import PreActResNet
-from ddpm_cli.models.resnet import ResNet
+from ddpm_cli.models.resnet import ResNet, SkippingConv2d, projection
 from ddpm_cli.models.unet_classifier import UNetClassifier
 
 SIZES = {GoogleNet: 260_650, ResNet: 272_378, PreActResNet: 272_250, DenseNet: 239_146}
@@ -236,3 +236,14 @@ def test_wrong_options_are_named(kind: Any, options: dict[str, Any], message: st
 def test_networks_without_layers_are_refused(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: must be at least 1"):
         kind(**options)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_narrow_projection_is_the_strided_convolution(size: int, bias: bool) -> None:
+    narrow = projection(4, 8, 2, bias)
+    plain = nn.Conv2d(4, 8, 1, 2, bias=bias)
+    assert isinstance(narrow, SkippingConv2d) and type(projection(8, 16, 2)) is nn.Conv2d
+    plain.load_state_dict(narrow.state_dict())
+    x = torch.randn(2, 4, size, size)
+    torch.testing.assert_close(narrow(x), plain(x))

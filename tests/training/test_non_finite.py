@@ -20,7 +20,7 @@ from ..conftest import TINY, Cli
 FAMILIES = {
     "diffusion": ["model=unet_tiny", "model.channels=8", "model.multipliers=[1]"],
     "autoencoder": ["model=vae_conv", "model.channels=4", "model.multipliers=[1]", "model.latent=2"],
-    "classifier": ["model=resnet", "model.channels=8", "trainer.ema.decay=0.9"],
+    "classifier": ["model=resnet", "model.channels=4", "trainer.ema.decay=0.9"],
 }
 RUN = ["run_dir=run", "trainer.save_every=2", "logger=none", "trainer.log_every=50", "trainer.keep_last=2"]
 RUN += ["trainer.batch_size=4", "trainer.samples=2", "trainer.eval_images=4", "trainer.sample_every=0"]
