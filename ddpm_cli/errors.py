@@ -7,8 +7,16 @@ import errno
 
 INTERRUPTED, UNEXPECTED = 130, 1
 """Exit codes of an uncaught interrupt, and of a bug."""
-NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "MPS backend out of memory")
+NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "MPS backend out of memory",
+)
 """What torch says on Linux and macOS, on Windows, of small objects, and on a Mac's GPU."""
+ONEDNN_NO_MEMORY = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
+"""oneDNN does not say why: where it has a kernel at all, there was no memory for its code or its scratchpad."""
 IN_USE = (32, 33, 1224)
 """Windows' codes for a file that another program has open, locked or mapped."""
 
@@ -114,7 +122,9 @@ def out_of_memory(error: BaseException) -> bool:
         return True  # torch.OutOfMemoryError by name, so that usage errors do not import torch
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
+    if not isinstance(error, RuntimeError):
+        return False
+    return str(error) in ONEDNN_NO_MEMORY or any(text in str(error) for text in NO_MEMORY)
 
 
 def first_line(error: BaseException) -> str:

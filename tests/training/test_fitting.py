@@ -30,6 +30,8 @@ ALLOCATORS = {
     "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     "linux": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
     "windows": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"),
+    "posix": lambda: RuntimeError("posix_memalign failed:Cannot allocate memory (12)"),
+    "onednn": lambda: RuntimeError("could not create a primitive"),
     "python": MemoryError,
 }
 RUN = ["trainer.save_every=1", "trainer.log_every=1", "logger=none", "trainer.sample_every=0", "trainer.eval_every=0"]
@@ -180,6 +182,7 @@ from ddpm_cli.training import auto
 auto.fits_by_estimate = lambda *_: lambda part: True
 import torch, ddpm_cli.training.session, ddpm_cli.runs.loggers, torch._dynamo
 torch.set_num_threads(1)
+torch.backends.mkldnn.enabled = False  # oneDNN calls a null pointer where there is no memory for a kernel's code
 from ddpm_cli.training import loop
 update, before = loop.update, []
 def limited(*arguments):
