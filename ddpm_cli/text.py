@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 PathText = Annotated[str, "path"]
@@ -34,6 +35,17 @@ def unquoted(value: str) -> str:
     inner = re.sub(rf"(\\*)\\\1{mark}", rf"\1{mark}", value[1:-1])
     trailing = len(inner) - len(inner.rstrip("\\"))
     return inner[: len(inner) - trailing // 2] if trailing else inner
+
+
+def in_list(name: str) -> str:
+    """A name as an item of a list in a message: printable, in quotes where it would not read as one item."""
+    text = printable(name)
+    return f"'{text}'" if not text or text != text.strip() or set(text) & set(",()[]") else text
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """The names, or the first ones: "cat, dog, owl, ..."."""
+    return ", ".join(map(in_list, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def printable(name: str, kept: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,8 @@ from rich.console import Console
 from ddpm_cli import console
 from ddpm_cli.console import lines, progress, tables
 from ddpm_cli.console.progress import TrainingView
+
+from .conftest import TINY, Cli
 
 
 def test_slow_steps_print_progress_between_log_lines(
@@ -52,3 +55,23 @@ def test_a_log_line_gets_a_line_of_its_own_above_the_progress_bar(monkeypatch: p
     view.stop()
     erase_line = "\x1b[2K"
     assert terminal.getvalue()[before:].partition("finished")[0].rstrip().count(erase_line) == 1
+
+
+def test_a_sweep_speaks_in_the_words_of_the_program(cli: Cli, tmp_path: Path) -> None:
+    """Hydra's own lines have a time, its name, a tab and a number sign."""
+    few = ["trainer.steps=1", "trainer.sample_every=0", "trainer.eval_every=0", "logger=none", *TINY]
+    result = cli("train", "-m", "seed=1,2", "run_dir=sweep", *few)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0] == "a sweep of 2 runs, one after another" and "HYDRA" not in result.out + result.err
+    assert [line.split()[:3] for line in lines if line.startswith("run ")] == [
+        ["run", "0:", "seed=1"],
+        ["run", "1:", "seed=2"],
+    ]
+    assert (tmp_path / "sweep/1/config.json").exists()
+
+
+def test_a_warning_of_hydra_is_an_ordinary_line(capsys: pytest.CaptureFixture[str]) -> None:
+    record = logging.LogRecord("hydra", logging.WARNING, "", 0, "a [red]thing[/]\x1b[2J", (), None)
+    console.SweepHandler().emit(record)
+    assert capsys.readouterr().err == "warning: a [red]thing[/]\\x1b[2J\n"

@@ -27,6 +27,8 @@ def run(options: Options, job: Job) -> None:
         generator = evaluator.subject.generator
         used = {key: value for key, value in job.config.items() if key not in NO_RUN}
         config = used if generator is None else generator.shown(job)
+        unused = {"bpd", "cas"} - {*evaluator.chosen, *(key.partition(".")[0] for key in job.given)}
+        config = {key: value for key, value in config.items() if key not in unused}
         console.show_config(config, job.given, f"ddpm eval: {shown(job.folder)}")
         results = evaluator()
     seconds = time.perf_counter() - began
@@ -49,7 +51,7 @@ def _show(results: Results, options: Options) -> None:
         columns = ["", "value", "spread", *(["real images"] if compared else [])]
         console.table(results.title, columns, [row[: len(columns)] for row in rows])
         if compared:
-            console.note("real images: the same metric on real images; the best to expect")
+            console.note("real images: the same metric on real training images; no model does better, except by chance")
     if options.metrics == "auto" and results.bits is not None and not results.metrics:
         console.note("sample quality: add features=RUN of a classifier; copied images: metrics=[memorisation]")
     for result in results.metrics.values():

@@ -9,7 +9,7 @@ from ..sampling.folder import SampleFolder
 from ..sampling.generator import load_generator
 from ..sampling.kept import Kept, stoppable
 from ..sampling.options import SampleOptions as Options
-from ..text import printable
+from ..text import named
 
 LISTED = 20
 """Classes that are named."""
@@ -30,5 +30,5 @@ def run(options: Options, job: Job) -> None:
     kept.discard()
     caption = f"{plural(len(samples), 'image')} in {samples.facts['seconds']:.1f} s: {shown(job.folder)}/grid.png"
     if names := [*dict.fromkeys(samples.facts["classes"] or ())][:LISTED]:
-        console.note(f"{'classes, in turn' if len(names) > 1 else 'class'}: {', '.join(map(printable, names))}")
+        console.note(f"{'classes, in turn' if len(names) > 1 else 'class'}: {named(names, LISTED)}")
     console.show_pictures(samples.images, samples.columns, caption)

@@ -3,7 +3,7 @@
 The progress bars are in `console.progress`, imported by the commands that show one: rich.progress is slow to import.
 """
 
-from .lines import LogHandler, err, error, live, logs, note, out, say, stopped
+from .lines import LogHandler, SweepHandler, err, error, live, logs, note, out, say, stopped
 from .pictures import show_pictures
 from .survival import survive
 from .tables import Help, show_choices, show_config, show_help, table, usage
@@ -11,6 +11,7 @@ from .tables import Help, show_choices, show_config, show_help, table, usage
 __all__ = [
     "Help",
     "LogHandler",
+    "SweepHandler",
     "err",
     "error",
     "live",

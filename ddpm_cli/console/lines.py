@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from ..progress import plural
 from ..text import printable
 
 LONGEST = 5000
@@ -42,8 +44,8 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print one line on stdout, with a mark that distinguishes it from log lines."""
-    out.print(f"[bold cyan]>[/] {escape(text)}", soft_wrap=not out.is_terminal)
+    """Print one line on stdout, in a colour that distinguishes it from log lines."""
+    out.print(f"[cyan]{escape(text)}[/]", soft_wrap=not out.is_terminal)
 
 
 def error(text: str) -> None:
@@ -81,6 +83,19 @@ class LogHandler(RichHandler):
         else:
             text = f"{record.levelname.lower()}: {record.getMessage()}"
             err.print(encodable(text), markup=False, soft_wrap=True)
+
+
+class SweepHandler(logging.Handler):
+    """Prints what Hydra says of a sweep: the number of runs, and the overrides of each one before it starts."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().strip()
+        if found := re.fullmatch(r"Launching (\d+) jobs locally", text):
+            say(f"a sweep of {plural(int(found[1]), 'run')}, one after another")
+        elif found := re.fullmatch(r"#(\d+) : (.*)", text, re.DOTALL):
+            out.print(f"\n[bold]run {found[1]}: {escape(found[2])}[/]", soft_wrap=not out.is_terminal)
+        else:
+            err.print(encodable(f"{record.levelname.lower()}: {text}"), markup=False, soft_wrap=True)
 
 
 @contextmanager

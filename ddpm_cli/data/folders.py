@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..progress import plural
-from ..text import printable
-from .listing import Found, find_pictures, named
+from ..text import named, printable
+from .listing import Found, find_pictures
 
 Parts = tuple[str, ...]
 SPLITS = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..progress import Progress, plural
-from ..text import printable
+from ..text import in_list, printable
 from .cache import Where, load
 from .cache_key import PictureFiles
 from .decode import Decoder
@@ -166,14 +166,14 @@ class ImageFolder(Source):
 
     def _classes(self, listing: Listing) -> str:
         counts = Counter(listing.names[i] for i in listing.labels)
-        shown = [f"{printable(name)} {counts[name]:,}" for name in listing.names[:NAMED]]
+        shown = [f"{in_list(name)} {counts[name]:,}" for name in listing.names[:NAMED]]
         more = ", ..." if len(listing.names) > NAMED else ""
         text = f"{plural(len(listing.names), 'class', 'classes')} ({', '.join(shown)}{more})"
         return f"{text}, which are ignored (dataset.classes=0)" if self.classes == 0 else text
 
     def _untrained(self, images: Images) -> Iterator[str]:
         present = set(images.labels.unique().tolist())
-        missing = [printable(name) for i, name in enumerate(images.class_names) if i not in present]
+        missing = [in_list(name) for i, name in enumerate(images.class_names) if i not in present]
         if missing:
             yield f"no training pictures of {', '.join(missing[:NAMED])}; samples of that class will be noise"
 

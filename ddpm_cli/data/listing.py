@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
 from ..ours import SIGNS, is_signed, listed
 from ..progress import plural
-from ..text import printable
+from ..text import named, printable
 from .formats import format_at, missing_package
 
 SUFFIXES = (
@@ -20,8 +20,6 @@ SUFFIXES = (
 _IGNORED = {"__MACOSX", "Icon\r", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 HEAD_OF_GIF = 4096
 """Bytes in which a GIF of ours has its signature: it follows the colours of the first frame."""
-_NAMED = 3
-"""Names in one line."""
 
 
 @dataclass
@@ -158,8 +156,3 @@ def _file(found: Found, path: Path, entry: "os.DirEntry[str]") -> None:
         found.lacking[kind] += 1
     else:
         found.pictures.append(path)
-
-
-def named(names: Sequence[str], most: int = _NAMED) -> str:
-    """The names, or the first ones: "cat, dog, owl, ..."."""
-    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")

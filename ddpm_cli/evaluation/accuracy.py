@@ -13,6 +13,7 @@ from ..progress import Progress
 from ..render.plots.confusion import confusion_plot
 from ..render.plots.mistakes import Mistake, mistakes_plot
 from ..sampling.classifier import LoadedClassifier
+from ..text import named
 from .options import EvalOptions
 from .result import MetricResult, MetricValue
 
@@ -29,7 +30,7 @@ def accuracy(run: LoadedClassifier, images: Images, options: EvalOptions, progre
     """
     names = run.class_names
     if images.class_names != names:
-        one, other = (f"{len(classes)} ({', '.join(classes[:5])}, ...)" for classes in (images.class_names, names))
+        one, other = (f"{len(classes)} ({named(classes, 5)})" for classes in (images.class_names, names))
         raise DataError(
             f"split: the images have {one} classes, but the classifier knows {other}; use the dataset it was trained on"
         )

@@ -13,6 +13,7 @@ from ..runs.bounds import check_numbers
 from ..runs.logs import row_of
 from ..runs.newest import followed
 from ..runs.stored import config_of, rows_changed
+from .settings import settings_of
 
 MOST = 10**15
 """The largest whole number in an evaluation or a row of metrics."""
@@ -54,6 +55,12 @@ class Evaluated:
         figures: Mapping[str, Any] = self.content.get("figures", {})
         return figures
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Those of the run that was evaluated; empty for samples from files, and for older evaluations."""
+        settings: Mapping[str, str] = self.protocol.get("settings") or {}
+        return settings
+
 
 def _check(content: Any) -> None:
     """Raises ValueError, KeyError, TypeError or AttributeError if an evaluation has a value of a wrong kind."""
@@ -65,6 +72,8 @@ def _check(content: Any) -> None:
         figure["protocol"].keys(), [figure["protocol"][name] for name in ("n", "n_real", "split", "data")]
         numbers += [figure["value"], figure.get("spread")]
     protocol.get("bpd", {}).keys()
+    if not all(isinstance(value, str) for value in (protocol.get("settings") or {}).values()):
+        raise ValueError("settings")
     if bits and not {"dataset", "split"} <= protocol.keys():
         raise ValueError("protocol")
     if not all(number is None or _is_number(number) for number in numbers):
@@ -77,7 +86,7 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of a classifier. validation, test: its accuracies, or None."""
+    """A run of a classifier. validation, test: its accuracies, or None; settings: see `settings_of`."""
 
     name: str
     model: str
@@ -86,6 +95,7 @@ class Trained:
     validation: float | None
     test: float | None
     parameters: int
+    settings: Mapping[str, str]
 
     @staticmethod
     def at(folder: Path) -> bool:
@@ -129,7 +139,7 @@ class Trained:
             raise DataError(f"{folder / 'config.json'}: describes no classifier; restore it or leave it out") from error
         parameters = sum(p.numel() for p in module.parameters())
         accuracies = row.get("val_accuracy"), row.get("test_accuracy")
-        return cls(name, type(module).__name__, noisy, data, *accuracies, parameters)
+        return cls(name, type(module).__name__, noisy, data, *accuracies, parameters, settings_of(config))
 
 
 def _row_of(folder: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from .report import bits_content, bits_pictures, sample_pictures, scalars
 from .result import MetricResult, records
 from .sample_metrics import METRICS, check_feasible
 from .samples import PendingSamples, SampleSet, pending, read
+from .settings import settings_of
 from .subject import Subject, chosen_metrics, load_subject
 
 BITS_IMAGES, SAMPLES = 256, 1000
@@ -56,9 +57,11 @@ class Results:
     def content(self, seconds: float) -> dict[str, Any]:
         """The content of eval.json."""
         options, subject = self.options, self.subject
+        of_run = options.samples is None or self.bits is not None
         protocol = {
             **subject.facts,
-            "model": subject.model if options.samples is None or self.bits is not None else None,
+            "model": subject.model if of_run else None,
+            "settings": settings_of(subject.data.config) if of_run else None,
             "dataset": subject.data.config["dataset"].get("name"),
             "split": options.split,
             "batch_size": options.batch_size,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from .entries import Evaluated, Trained
 from .protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
+from .settings import differing
 
 BITS_BY = ("dataset", "split", "n", "seed", "images_sha256")
 """Must be equal for bits per dimension to be compared: the images, and the seed of the noise."""
@@ -78,7 +79,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, st
 def _bits(evaluations: Sequence[Evaluated]) -> Table | None:
     if not evaluations:
         return None
-    first, rows = evaluations[0], []
+    first, rows, keys = evaluations[0], [], _settings(evaluations)
     for kind, settings in KINDS.items():
         with_kind = [e for e in evaluations if kind in e.content["bits_per_dim"]]
         for each in with_kind[1:]:
@@ -90,10 +91,20 @@ def _bits(evaluations: Sequence[Evaluated]) -> Table | None:
             if figure := each.content["bits_per_dim"].get(kind):
                 error = "" if figure["error"] is None else f"{figure['error']:.4f}"
                 model = str(each.protocol.get("model") or "")
-                rows.append([each.name, model, kind, f"{figure['mean']:.4f}", error, str(each.protocol["n"])])
-    about = first.protocol
-    title = f"bits/dim of {about['n']} {about['split']} images of {about['dataset']}"
-    return Table(title, ["", "model", "kind", "bits/dim", "standard error", "n"], rows)
+                about = [each.name, model, *(each.settings.get(key, "") for key in keys), _step(each)]
+                rows.append([*about, kind, f"{figure['mean']:.4f}", error, str(each.protocol["n"])])
+    about_first = first.protocol
+    title = f"bits/dim of {about_first['n']} {about_first['split']} images of {about_first['dataset']}"
+    return Table(title, ["", "model", *keys, "step", "kind", "bits/dim", "standard error", "n"], rows)
+
+
+def _step(evaluation: Evaluated) -> str:
+    return str(evaluation.protocol.get("checkpoint_step", ""))
+
+
+def _settings(entries: Sequence[Evaluated | Trained]) -> list[str]:
+    """The keys in which the runs differ."""
+    return differing([entry.settings for entry in entries]) if len(entries) > 1 else []
 
 
 def _metrics(evaluations: Sequence[Evaluated], what: str) -> Table | None:
@@ -121,6 +132,7 @@ def _differences(evaluations: Sequence[Evaluated]) -> list[list[str]]:
     """Rows for the model and for the settings in which the evaluations differ."""
     firsts = [next(iter(e.figures.values()))["protocol"] for e in evaluations]
     rows = [["model", *(str(e.protocol.get("model") or UNKNOWN) for e in evaluations)]]
+    rows += [[key, *(e.settings.get(key, "") for e in evaluations)] for key in _settings(evaluations)]
     for field in COMPARED_ANYWAY:
         rows.append([field.replace("_", " "), *(_named(field, p.get(field)) for p in firsts)])
     return [row for row in rows if len(set(row[1:])) > 1 or (row[0] == "model" and row[1] != UNKNOWN)]
@@ -159,8 +171,12 @@ def _classifiers(runs: Sequence[Trained]) -> Table | None:
             (first.name, each.name),
             [*(f"dataset.{k}" for k in fields), "objective.noisy"],
         )
-    rows = [[r.name, r.model, _percent(r.validation), _percent(r.test), f"{r.parameters:,}"] for r in runs]
-    return Table(f"classifiers of {first.dataset.get('name')}", ["", "model", "validation", "test", "parameters"], rows)
+    keys, rows = _settings(runs), []
+    for r in runs:
+        figures = [_percent(r.validation), _percent(r.test), f"{r.parameters:,}"]
+        rows.append([r.name, r.model, *(r.settings.get(key, "") for key in keys), *figures])
+    columns = ["", "model", *keys, "validation", "test", "parameters"]
+    return Table(f"classifiers of {first.dataset.get('name')}", columns, rows)
 
 
 def _percent(value: float | None) -> str:

@@ -10,7 +10,7 @@ from ..data.images import Images
 from ..errors import ConfigError, DataError
 from ..files import read_json, shown, write_json
 from ..progress import plural
-from ..text import printable
+from ..text import named
 from .checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -132,5 +132,4 @@ def _difference(path: Path, digest: str, facts: DataFacts) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    shown_names = ", ".join(printable(str(name)) for name in names[:LISTED])
-    return f"[{shown_names}{', ...' if len(names) > LISTED else ''}]"
+    return f"[{named(list(map(str, names)), LISTED)}]"

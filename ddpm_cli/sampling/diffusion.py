@@ -21,6 +21,7 @@ from ..runs.assemble import Config, check
 from ..runs.images import RealImages
 from ..runs.job import Job
 from ..runs.load import RunModel
+from ..text import named
 from .animation import Animation, AnimationOptions, PingPong, denoising, interpolation
 from .batching import NetworkCall
 from .bits import BitsOptions
@@ -28,7 +29,7 @@ from .diffusion_bits import DiffusionBits
 from .diffusion_tasks import PerImageSettings, task_of
 from .generator import Generator
 from .guidance import ReadyGuidance, ready, settings
-from .request import Request
+from .request import LISTED, Request
 from .run_guidance import RUN_GUIDANCE, RunGuidance
 from .run_sampler import RUN_SAMPLER, RunSampler, late_start, sampler_name
 from .task import Task
@@ -167,6 +168,7 @@ class DiffusionGenerator(Generator):
         if not request.names_classes:
             free = self.can_be_guided and guidance.plain
             if request.task in OF_PICTURES and free:
+                log.info("drawn without a class and without guidance; label=CLASS sets one: %s", named(names, LISTED))
                 return torch.full((request.n,), -1)
             if interpolated and has_classes:
                 raise ConfigError("label: an interpolation needs a class; set label=CLASS")

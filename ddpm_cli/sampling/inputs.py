@@ -15,10 +15,16 @@ from torch import Tensor
 from ..data.convert import flatten, picture
 from ..data.formats import lacking_package, opened
 from ..data.images import to_float
-from ..data.survey import Values
+from ..data.survey import BYTE, Values, is_deep, is_word, values_of
 from ..errors import DataError
 
 T = TypeVar("T")
+MOSTLY = 0.5
+"""The share of a picture outside the values of the run from which on that is said."""
+FLAT = 0.02
+"""The share of the values of the run that a picture should at least use."""
+OF_BYTES = Values(BYTE)
+"""Of a run whose pictures have 8 bits."""
 log = logging.getLogger(__name__)
 NEAR, PLAIN = 40, 0.9
 """A shade this near to black or white counts as such; a drawing has one of them in at least this share of it."""
@@ -34,12 +40,36 @@ def picture_of(path: str, shape: tuple[int, ...], key: str, values: Values) -> T
         DataError: it is missing or unreadable.
     """
     channels, height, width = shape
-    array = _read(
-        path,
-        key,
-        lambda image: picture(image, (height, width), channels, ends=values.ends, everywhere=values.everywhere),
-    )
+
+    def convert(image: Image.Image) -> np.ndarray:
+        ends = None if values == OF_BYTES and is_word(image) else values.ends  # whose full range is not that of bytes
+        converted = picture(image, (height, width), channels, ends=ends, everywhere=values.everywhere)
+        for line in unlike(image, Values(ends, values.everywhere)):
+            log.warning("%s: %s %s", key, path, line)
+        return converted
+
+    array = _read(path, key, convert)
     return to_float(torch.from_numpy(np.array(array))[None])
+
+
+def unlike(image: Image.Image, values: Values) -> Iterator[str]:
+    """A line if the picture has other values than those between the black and the white of the run."""
+    if values.ends is None or not (is_deep(image) or values.everywhere):
+        return
+    found = values_of(image) if is_deep(image) else np.asarray(image.convert("L"), dtype=np.float64)
+    found = found[np.isfinite(found)]
+    if not found.size:
+        return
+    low, high, least, most = *values.ends, float(found.min()), float(found.max())
+    below, above = float((found < low).mean()), float((found > high).mean())
+    becomes = "black" if below > MOSTLY else "white" if above > MOSTLY else ""
+    if not becomes and least < most and most - least < FLAT * (high - low):
+        becomes = "nearly all of one shade"
+    if becomes:
+        yield (
+            f"has values from {least:g} to {most:g} and becomes {becomes}: the pictures of the run were scaled from "
+            f"{low:g} (black) to {high:g} (white); scale its values in the same way"
+        )
 
 
 def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:

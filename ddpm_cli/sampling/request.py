@@ -12,7 +12,7 @@ from ..build import check_fields, check_positive, check_seed
 from ..diffusion.guidance import Guidance
 from ..diffusion.samplers import Sampler
 from ..errors import ConfigError
-from ..text import NameText, PathText, printable
+from ..text import NameText, PathText, named, printable
 from .guidance import ClassifierGuidance
 from .run_guidance import RunGuidance
 from .run_sampler import RunSampler
@@ -168,10 +168,11 @@ def class_number(label: Label, names: Sequence[str]) -> int:
     numbered = any(name.isdecimal() for name in names)
     if number and (number[1] or not numbered) and int(number[2]) < len(names):
         return int(number[2])
-    shown = ", ".join(map(printable, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
     if text.startswith("["):
         raise ConfigError(
             f"label: is one class, got {printable(text)}; for a list of classes, set labels={printable(text)}"
         )
     wrong = text if text.isdecimal() else f"'{printable(text)}'"
-    raise ConfigError(f"label: there is no class {wrong}; classes: {shown}; #0 is the first one, #1 the second")
+    raise ConfigError(
+        f"label: there is no class {wrong}; classes: {named(names, LISTED)}; #0 is the first one, #1 the second"
+    )

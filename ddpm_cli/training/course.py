@@ -21,6 +21,8 @@ LEAST_STEPS, FIRST_STEPS = 24, 3
 """Steps that are measured before the decision, and steps before those, which are slower."""
 SHORT, LONG = 0.03, 0.08
 """Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
+WORTH_SAYING = 0.05
+"""A correction is logged if the number of steps changes by this part since it was last said."""
 
 
 def opened(plan: Plan, state: TrainState, folder: Path) -> Plan:
@@ -71,7 +73,7 @@ class Course:
     def __init__(self, plan: Plan, state: TrainState, folder: Path):
         self.plan, self.state, self.file = plan, state, folder / FILE
         self._first, self._since, self._began, self._excluded = state.step, budget.clock(), budget.clock(), 0.0
-        self._written = True
+        self._written, self._said = True, 0
         self._warned, self._zero = False, budget.clock() - state.seconds
         kept = state.chosen.get("budget")
         self.decision = Decision(**kept) if kept and self.decided else None
@@ -125,8 +127,9 @@ class Course:
         known = self._known.get(self.state.step)
         new = known or decide(self.plan, self.state.step, self._left, step_seconds, check_seconds)
         checks = f"{plural(new.checks_after(self.state.step), 'check')} of {check_seconds:.2g} s"
-        amount = f"{new.steps:,} steps of {step_seconds:.3g} s and {checks}"
+        amount = f"about {new.steps:,} steps of {step_seconds:.3g} s and {checks}"
         log.info("trainer.budget: %s is enough for %s", duration(new.seconds), amount)
+        self._said = new.steps
         self._take(new)
 
     def correct(self) -> bool:
@@ -139,6 +142,11 @@ class Course:
             if step % decision.corrected_every or step == self._first or any(s > step for s in self._known):
                 return False
             new = decision.corrected(step, self._left, self.step_seconds)
+        said = self._said or decision.steps
+        if abs(new.steps / said - 1) >= WORTH_SAYING:
+            faster = "faster" if new.steps > said else "slower"
+            log.info("trainer.budget: steps have become %s; the run now ends at step %s", faster, f"{new.steps:,}")
+            self._said = new.steps
         self._take(new)
         return True
 

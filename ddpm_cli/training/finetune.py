@@ -23,7 +23,7 @@ from ..runs.bounds import check_numbers, limits
 from ..runs.checkpoint import Checkpoint, with_prefix
 from ..runs.job import Job
 from ..runs.misfits import NO_MODEL, understood
-from ..text import printable
+from ..text import in_list
 from .options import TrainOptions
 from .state import TrainState
 
@@ -41,6 +41,8 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
         CheckpointError: it describes no network.
     """
     stored: Mapping[str, Any] = source.manifest["config"]
+    if not job.sets("dataset"):
+        _warn_of_other_data(stored.get("dataset"), job.config["dataset"], source)
     trust = frozenset(options.trust)
     config = dict(job.config)
     if not job.sets("model") and isinstance(stored.get("model"), Mapping):
@@ -57,6 +59,17 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
             config[name] = stored[name]
             options = replace(options, **{name: build(stored[name], name, trust=trust)})
     return options, replace(job, config=config)
+
+
+def _warn_of_other_data(before: Any, now: Mapping[str, Any], source: Checkpoint) -> None:
+    """A warning if the user has not chosen the dataset, and the default is not that of `source`."""
+    if not isinstance(before, Mapping) or all(before.get(key) == now.get(key) for key in ("_target_", "root")):
+        return
+    was, own = (f"{node.get('name')}{f' in {root}' if (root := node.get('root')) else ''}" for node in (before, now))
+    log.warning(
+        "finetune: %s was trained on %s, but this run learns %s, as dataset is not set; set dataset (and dataset.root) "
+        "for other pictures", shown(source.path), was, own,
+    )  # fmt: skip
 
 
 def find_source(options: TrainOptions) -> Checkpoint | None:
@@ -86,7 +99,7 @@ def take_weights(state: TrainState, source: Checkpoint, class_names: Sequence[st
     if len(left_out) == total:
         raise CheckpointError(f"{where}: nothing of it fits this network; choose the same model as that run")
     log.info("finetune: %d of %d tensors are those of %s (step %d)", total - len(left_out), total, where, source.step)
-    fresh = [printable(name) for name in class_names if name not in old_names] if old_names else []
+    fresh = [in_list(name) for name in class_names if name not in old_names] if old_names else []
     if fresh:
         others = f" and {len(fresh) - LISTED} more" if len(fresh) > LISTED else ""
         log.info("finetune: new classes, which start from scratch: %s%s", ", ".join(fresh[:LISTED]), others)

@@ -285,4 +285,6 @@ class Session:
         parameters = sum(p.numel() for p in module.parameters())
         c, h, w = images.shape
         classes = f" in {images.classes} classes" if images.classes else ""
-        return f"{plural(len(images), 'image')} of {h}x{w}x{c}{classes}, {parameters:,} parameters, {self.spec.runtime}"
+        mirrored = ", mirrored at random (dataset.flip)" if images.flip else ""
+        data = f"{plural(len(images), 'image')} of {h}x{w}x{c}{classes}{mirrored}"
+        return f"{data}, {parameters:,} parameters, {self.spec.runtime}"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ddpm_cli.config.launch import launch
+from ddpm_cli.evaluation.settings import differing
 
 from ..conftest import TINY, Cli
 
@@ -87,12 +88,12 @@ def test_bits_of_several_models(place: Path, at: Cli, tmp_path: Path) -> None:
     result = at("table", f"of=[bits,bits_raw,{tmp_path}/other]")
     assert result.code == 0, result.err
     rows = [line.split() for line in result.out.splitlines() if len(line.split()) >= 5]
-    kinds = [(row[0], row[1], row[2]) for row in rows if row[0] in ("bits", "bits_raw", "other")]
+    kinds = [(row[0], row[1], row[3]) for row in rows if row[0] in ("bits", "bits_raw", "other")]
     assert kinds == [
         *((name, "UNet", kind) for name in ("bits", "bits_raw") for kind in ("bound", "ode")),
         *(("other", "Mixture", kind) for kind in ("exact", "elbo", "iw_bound")),
     ]
-    assert ["other", "Mixture", "exact", "1.2500", "0.0100", "8"] in rows
+    assert ["other", "Mixture", "10", "exact", "1.2500", "0.0100", "8"] in rows
     assert "bits/dim of 8 val images of digits" in result.out
 
 
@@ -104,8 +105,8 @@ def test_a_table_of_classifiers(place: Path, at: Cli, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     last = [json.loads(x) for x in (place / "clf/metrics.jsonl").read_text().splitlines()][-1]
     rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.strip()}
-    assert rows["clf"][:2] == ["UNetClassifier", f"{last['val_accuracy']:.2%}"]
-    assert rows["wider"][:3] == ["UNetClassifier", "75.00%", "71.25%"]
+    assert rows["clf"][:3] == ["UNetClassifier", "8", f"{last['val_accuracy']:.2%}"]
+    assert rows["wider"][:4] == ["UNetClassifier", "16", "75.00%", "71.25%"] and "model.channels" in result.out
     assert int(rows["clf"][-1].replace(",", "")) == parameters(place / "clf")
 
 
@@ -125,6 +126,28 @@ def test_a_pattern_groups_evaluations_that_cannot_be_compared(place: Path, at: C
     assert "two" in two and "three" in two and "fewer" in rest
     assert "2 groups that cannot be compared with each other: n: is 20 in fd of three but 19 in fd of fewer" in rest
     assert at("table", "of=[two,three,fewer]").code == 2
+
+
+def test_runs_are_told_apart_by_their_settings(place: Path, at: Cli, tmp_path: Path) -> None:
+    """The folders of a sweep are numbers, which say nothing."""
+    for number, other in enumerate(({}, {"schedule": "LinearSchedule", "schedule.steps": "50", "seed": "1"})):
+        changed = content(place, "two")
+        changed["protocol"]["settings"] |= other
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / f"{number}/eval.json").write_text(json.dumps(changed))
+    assert content(place, "two")["protocol"]["settings"]["model.channels"] == "8"
+    assert not any("run_dir" in key for key in content(place, "two")["protocol"]["settings"])
+    result = at("table", f"of=[{tmp_path}/0,{tmp_path}/1]")
+    assert result.code == 0, result.err
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines() if line.strip()}
+    assert rows["schedule"][1] == "LinearSchedule" and rows["seed"] == ["0", "1"] and "schedule.steps" not in rows
+
+
+def test_runs_with_many_other_settings_are_not_compared_by_them() -> None:
+    settings = [{str(key): str(run) for key in range(20)} for run in range(2)]
+    assert (
+        differing(settings) == [] and differing([{"a": "1"}, {"a": "2"}]) == ["a"] and differing([{"a": "1"}, {}]) == []
+    )
 
 
 def test_a_figure_is_never_cut(place: Path, at: Cli) -> None:

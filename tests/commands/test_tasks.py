@@ -125,6 +125,12 @@ def test_a_classifier_guides_an_unconditional_model_to_classes(ddpm: Cli, tmp_pa
     assert (guidance["name"], guidance["scale"], guidance["reads"]) == ("classifier", 20, "noisy")
 
 
+def test_a_picture_without_a_label_is_said_to_have_no_class(ddpm: Cli) -> None:
+    line = "drawn without a class and without guidance; label=CLASS sets one: 0, 1, 2, "
+    for arguments, said in ((["init=a.png"], True), (["init=a.png", "label=4"], False), ([], False)):
+        assert (line in ddpm("sample", "ckpt=run", "n=2", f"out={len(arguments)}", *arguments, *QUICK).err) == said
+
+
 def test_variations(ddpm: Cli, tmp_path: Path) -> None:
     for strength in (0.01, 0.9, 1.0):
         good(

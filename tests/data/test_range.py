@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from ddpm_cli.data.image_folder import ImageFolder
+from ddpm_cli.data.survey import Values
+from ddpm_cli.sampling.inputs import picture_of, unlike
 
 from ..conftest import Cli
 
@@ -94,6 +96,35 @@ def test_a_run_keeps_its_range(cli: Cli, tmp_path: Path) -> None:
     deep(tmp_path / "dim.tif", ramp(100, 500, np.float32))  # not stretched by its own smallest and largest value
     assert cli("sample", "ckpt=r", "init=dim.tif", "n=1", "strength=0.01", "out=v", "sampler.steps=50").code == 0
     assert np.asarray(Image.open(tmp_path / "v/input.png")).max() == round(400 / 807 * 255)
+    deep(tmp_path / "unit.tif", ramp(0, 1, np.float32))
+    found = cli("sample", "ckpt=r", "init=unit.tif", "n=1", "strength=0.01", "out=u", "sampler.steps=50")
+    assert "init: unit.tif has values from 0 to 1 and becomes black: the pictures of the run were scaled" in found.err
+
+
+@pytest.mark.parametrize(
+    ("pixels", "values", "becomes"),
+    [
+        (ramp(0, 1, np.float32), Values((0.0, 65535.0)), "nearly all of one shade"),
+        (ramp(0, 65535, np.uint16), Values((0.0, 1000.0)), "white"),
+        (ramp(-9, -1, np.float32), Values((0.0, 1.0)), "black"),
+        (ramp(0, 40, np.uint8), Values((100.0, 200.0), True), "black"),
+        (ramp(0, 40, np.uint8), Values((0.0, 255.0)), None),  # 8 bits mean the same in every picture
+        (ramp(0, 65535, np.uint16), Values((0.0, 65535.0)), None),
+        (ramp(0, 1, np.float32), Values((0.0, 1.0)), None),
+        (ramp(0, 1, np.float32), Values(), None),
+    ],
+)
+def test_a_picture_with_other_values_than_those_of_the_run_is_said(
+    pixels: np.ndarray, values: Values, becomes: str | None
+) -> None:
+    lines = list(unlike(Image.fromarray(pixels), values))
+    assert len(lines) == (becomes is not None) and all(f"becomes {becomes}:" in line for line in lines)
+
+
+def test_a_picture_of_16_bits_keeps_its_own_range_in_a_run_of_8_bits(tmp_path: Path) -> None:
+    deep(tmp_path / "a.png", ramp(0, 65535, np.uint16))
+    x = picture_of(str(tmp_path / "a.png"), (1, 8, 8), "init", Values((0.0, 255.0)))
+    assert x.min() < -0.9 and x.max() > 0.9 and abs(float(x.mean())) < 0.1
 
 
 def test_a_set_is_surveyed_once_for_all_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

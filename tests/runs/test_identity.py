@@ -125,6 +125,12 @@ def test_finetuning_is_a_new_run_with_the_weights_of_another(cli: Cli, tmp_path:
     assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in names)
     manifest = json.loads((tmp_path / "new/checkpoints/step_00000001.json").read_text())
     assert manifest["step"] == 1 and manifest["best"] == {} and manifest["config"]["model"]["channels"] == 8
+    assert "was trained on" not in result.err
+    digits = cli("train", "run_dir=digits", "finetune=old", "trainer.steps=1", "trainer.batch_size=4", "logger=none")
+    assert digits.code == 0 and re.search(
+        r"warning: finetune: old/\S+ was trained on \S+ in d, but this run learns digits, as dataset is not set",
+        digits.err,
+    )
     again = cli(
         "train", *plain, "dataset.root=d", "run_dir=new", "finetune=old", "trainer.steps=2", "optimizer.lr=1e-9"
     )

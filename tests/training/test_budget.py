@@ -79,6 +79,11 @@ def test_a_run_ends_in_time_with_its_learning_rate_at_the_end(
     assert rates[-1] < 0.02 * max(rates) or len(rates) < 4
     manifest = json.loads(sorted((tmp_path / "run/checkpoints").glob("*.json"))[-1].read_text())
     assert manifest["chosen"]["budget"]["steps"] == manifest["step"]
+    announced = re.findall(r"is enough for about ([\d,]+) steps|the run now ends at step ([\d,]+)", result.err)
+    last = int("".join(announced[-1]).replace(",", ""))
+    assert abs(manifest["step"] / last - 1) < 0.06 and len(announced) <= 12
+    if machine.slower_from:
+        assert f"steps have become {'slower' if machine.factor > 1 else 'faster'}; the run now ends" in result.err
     again = cli(*RUN, f"trainer.budget={seconds}s")
     assert again.code == 0 and "already finished" in again.out
 
