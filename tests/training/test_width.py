@@ -11,6 +11,7 @@ from ddpm_cli.training.width import FITS, fit_for
 
 from ..conftest import Cli, Result
 from ..manifests import edit
+from .machine import Machine
 
 RUN = ["train", "run_dir=run", "model=auto", "logger=none", "trainer.sample_every=0", "trainer.eval_every=0"]
 SHORT = [*RUN, "trainer.budget=8s", "trainer.batch_size=4"]
@@ -27,6 +28,11 @@ def rates(folder: Path) -> tuple[float, float]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     config = json.loads((folder / "config.json").read_text())
     return config["optimizer"]["lr"], max(row["lr"] for row in rows if "lr" in row)
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(step=0.2).use(monkeypatch)
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
