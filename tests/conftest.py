@@ -27,6 +27,12 @@ TINY = [
 """Overrides that make any run take only seconds."""
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test writes into the current folder, say outputs/latest, is not written into the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Result(NamedTuple):
     code: int
     out: str
@@ -39,7 +45,6 @@ Cli = Callable[..., Result]
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """cli("train", "trainer.steps=2", ...) in `tmp_path`, in this process."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS was when the console was created
 

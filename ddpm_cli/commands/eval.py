@@ -14,9 +14,6 @@ from ..progress import plural
 from ..runs.job import Job
 from ..sampling.kept import Kept, stoppable
 
-NO_RUN = ("prior", "sampler", "guidance")
-"""Keys that are not used when no model draws samples."""
-
 
 def run(options: Options, job: Job) -> None:
     """Evaluate a checkpoint, or samples, and write the results into the job's folder."""
@@ -24,12 +21,7 @@ def run(options: Options, job: Job) -> None:
     kept = Kept(job.folder)
     with stoppable(job.folder, kept.how_far), Counter() as progress:
         evaluator = Evaluator(options, progress, kept)
-        generator = evaluator.subject.generator
-        used = {key: value for key, value in job.config.items() if key not in NO_RUN}
-        config = used if generator is None else generator.shown(job)
-        unused = {"bpd", "cas"} - {*evaluator.chosen, *(key.partition(".")[0] for key in job.given)}
-        config = {key: value for key, value in config.items() if key not in unused}
-        console.show_config(config, job.given, f"ddpm eval: {shown(job.folder)}")
+        console.show_config(evaluator.shown(job), job.given, f"ddpm eval: {shown(job.folder)}")
         results = evaluator()
     seconds = time.perf_counter() - began
     folder.write(results.content(round(seconds, 3)), results.pictures)

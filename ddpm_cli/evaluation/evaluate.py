@@ -10,6 +10,7 @@ from ..data.images import Images, pixels_sha256
 from ..errors import ConfigError, DataError
 from ..progress import Progress
 from ..runs.images import RealImages
+from ..runs.job import Job
 from ..sampling.bits import Bits, BitsEvaluator
 from ..sampling.kept import Kept
 from ..sampling.request import Request
@@ -25,6 +26,8 @@ from .settings import settings_of
 from .subject import Subject, chosen_metrics, load_subject
 
 BITS_IMAGES, SAMPLES = 256, 1000
+NO_RUN = ("prior", "sampler", "guidance")
+"""Keys that are not used when no model draws samples."""
 Measure = Callable[[], None]
 
 
@@ -100,6 +103,14 @@ class Evaluator:
         for measure in self.measures:
             measure()
         return self.results
+
+    def shown(self, job: Job) -> dict[str, Any]:
+        """The config, without what is not used."""
+        generator = self.subject.generator
+        unused = {"bpd", "cas"} - {*self.chosen, *(key.partition(".")[0] for key in job.given)}
+        unused |= set(NO_RUN) if generator is None else set()
+        config = job.config if generator is None else generator.shown(job)
+        return {key: value for key, value in config.items() if key not in unused}
 
     def _real(self, n: int | None) -> Images:
         return self._images.held_out(self.options.split, n, self.options.seed)
