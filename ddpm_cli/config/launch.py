@@ -96,6 +96,9 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             log.info("%s", line)
         try:
             values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
+            if sweep and name != "gif" and "hydra.sweep.dir" in keys_of(HydraConfig.get().overrides.hydra):
+                values |= {folder_key(name): shown(folder)}  # the user named the folder above, see `parent_of_jobs`
+                given |= {folder_key(name)}
             began = time.perf_counter() if sweep else started
             run_reserved(name, Job(values, folder, given, began, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
@@ -177,7 +180,7 @@ def run_reserved(name: str, job: Job) -> Job:
     Raises:
         BusyError: another command is writing there.
     """
-    key = "run_dir" if name == "train" else "out"
+    key = folder_key(name)
     path = str(job.config.get(key) or "")
     default = not job.sets(key) and bool(DEFAULT_FOLDER.fullmatch(path))
     if not default and (name in ("train", "table", "verify") or folder_of(path) != Path(home(path))):
@@ -200,6 +203,11 @@ def run(name: str, job: Job) -> None:
     module.run(options, job)
 
 
+def folder_key(name: str) -> str:
+    """The key that names the folder of a command."""
+    return "run_dir" if name == "train" else "out"
+
+
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:
     """The keys and groups that the user set: ["~model.x", "+sampler@y=z"] -> {"model.x", "sampler"}."""
     return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
@@ -215,7 +223,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
         resolved = OmegaConf.to_container(config, resolve=True)
     except InterpolationResolutionError as error:
         key = error.full_key or "config"
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; check what it refers to") from error
+        advice = r"check what it refers to, or type \${ where these characters are meant"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}; {advice}") from error
     assert isinstance(resolved, dict)
     return {str(k): v for k, v in resolved.items()}
 

@@ -187,6 +187,19 @@ def test_a_sweep_writes_complete_runs(cli: Cli, tmp_path: Path) -> None:
     assert all((run / "checkpoints/step_00000002.json").is_file() for run in runs)
 
 
+def test_the_same_sweep_again_resumes_its_runs(cli: Cli, tmp_path: Path) -> None:
+    sweep = ["train", "-m", "seed=1,2", "run_dir=sweep", *TINY, *QUIET]
+    assert cli(*sweep, "trainer.steps=2").code == 0
+    again = cli(*sweep, "trainer.steps=4")
+    assert again.code == 0 and again.err.count("resuming from step 2 of 4") == 2, again.err
+    assert cli(*sweep, "trainer.steps=4").out.count("already finished (step 4)") == 2
+    assert sorted(p.name for p in (tmp_path / "sweep").iterdir() if p.is_dir()) == ["0", "1"]
+    drawn = ["sample", "-m", "ckpt=sweep/0,sweep/1", "n=2", "sampler.steps=2", "out=drawn"]
+    for _ in range(2):
+        assert cli(*drawn).code == 0
+    assert sorted(p.name for p in (tmp_path / "drawn").iterdir() if p.is_dir()) == ["0", "1"]
+
+
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     for _ in range(600):
         if path.exists():
