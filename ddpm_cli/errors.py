@@ -45,6 +45,10 @@ class CheckpointError(DdpmError):
     code = 4
 
 
+class NewerFormatError(CheckpointError):
+    """A checkpoint that a newer version has written. No older one is used in its place, which would undo its work."""
+
+
 class NonFiniteError(DdpmError):
     """A loss, gradient or sample that is NaN or infinite."""
 

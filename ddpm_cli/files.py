@@ -29,6 +29,16 @@ NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACC
 """What file systems that cannot sync folders say."""
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, none if there is no such folder. Raises OSError if it cannot be read."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise OSError(errno.ENOENT, "is a link to a place that is not there", str(folder)) from None
+        return []
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any], shown_as: Path | None = None) -> None:
     """Write `path` atomically: `write` fills a temporary file in its folder, which is synced to disk and then renamed.
 

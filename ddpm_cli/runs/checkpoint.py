@@ -22,8 +22,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import CheckpointError
-from ..files import naming, number_of, replace, sync_folder, write_atomically
+from ..errors import CheckpointError, NewerFormatError
+from ..files import names_in, naming, number_of, replace, sync_folder, write_atomically
 from . import manifest as manifests
 from . import tensor_file
 from .manifest import FORMAT
@@ -209,6 +209,8 @@ def _newest_of(steps: Iterable[int], folder: Path) -> Checkpoint | None:
         try:
             found = load(folder / f"{name_of(step)}.json")
         except CheckpointError as error:
+            if isinstance(error, NewerFormatError):
+                raise
             problems.append(str(error))
             continue
         lost = (f"{folder / name_of(s)}.json: is missing" for s in sorted(without_manifest(folder)) if s > step)
@@ -217,7 +219,7 @@ def _newest_of(steps: Iterable[int], folder: Path) -> Checkpoint | None:
         return found
     if problems:
         raise CheckpointError(f"{problems[0].partition(';')[0]}, and no older checkpoint is valid; restore a copy")
-    if folder.is_dir() and any(folder.glob("step_*.safetensors")):
+    if without_manifest(folder):
         raise CheckpointError(
             f"{folder}: tensors without a manifest; restore the .json files, or delete the .safetensors files to train "
             "from scratch"
@@ -267,7 +269,7 @@ def load(manifest_path: Path) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(f"{manifest_path}: is damaged; restore it or use another checkpoint") from error
     if manifest["format"] > FORMAT:
-        raise CheckpointError(
+        raise NewerFormatError(
             f"{manifest_path}: has format {manifest['format']}, but this version reads up to {FORMAT}; upgrade ddpm-cli"
         )
     source = tensors_of(manifest_path, manifest)
@@ -284,8 +286,8 @@ def digest(path: Path) -> str:
 
 
 def steps_in(folder: Path) -> set[int]:
-    """Steps with a manifest."""
-    matches = (re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.json"))
+    """Steps with a manifest. Raises OSError if the folder cannot be read."""
+    matches = (re.fullmatch(r"step_(\d+)\.json", name) for name in names_in(folder))
     return {int(m[1]) for m in matches if m}
 
 
@@ -293,8 +295,3 @@ def without_manifest(folder: Path) -> set[int]:
     """Steps whose tensors have their own name, and so had a manifest, but have none now."""
     matches = [re.fullmatch(r"step_(\d+)", p.stem) for p in folder.glob("step_*.safetensors")]
     return {int(m[1]) for m in matches if m} - steps_in(folder)  # read last: a run may be saving a new one
-
-
-def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with `prefix`, which is removed."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

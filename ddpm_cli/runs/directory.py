@@ -26,7 +26,7 @@ from .loggers import LoggerChoice, Loggers, open_loggers
 from .logs import ROWS, Rows, RunLog
 from .newest import point_latest
 from .stops import Stops
-from .stored import is_config, repair_config, versions
+from .stored import is_config, mark_saved, repair_config, versions
 
 log = logging.getLogger(__name__)
 LATENT_MAP = "latent_map.png"
@@ -98,6 +98,7 @@ class RunDirectory:
         self._about: Mapping[str, Any] = {}
         self._grid = GridStyle()
         self._opened = False
+        self._skipped = set[int]()
         self._lost = set[str]()
         self._choices = loggers or {}
         self._loggers = Loggers({})
@@ -148,6 +149,7 @@ class RunDirectory:
                 (self.folder / "config.json").unlink(missing_ok=True)
             raise
         self._rows.resume(step, self._saved(step).get(ROWS))
+        self._skipped = {later for later in checkpoint.steps_in(self.checkpoints) if later > step}
         self._open_log()
         point_latest(self.folder)
         self._signals.enter_context(self.stops.watched())
@@ -270,12 +272,15 @@ class RunDirectory:
             "config": self._config,
         }
         saved = checkpoint.save(self.checkpoints, state.step, state.tensors(), content)
+        mark_saved(self.folder)
+        self._skipped.discard(state.step)
         self.prune(state, keep_last, best_by)
         return saved
 
     def prune(self, state: State, keep_last: int, best_by: str | None) -> None:
         """Remove the old checkpoints that `keep_last` and `best_by` do not keep."""
-        retention.prune(self.checkpoints, state.step, keep_last, state.best.get("step") if best_by else None)
+        best = state.best.get("step") if best_by else None
+        retention.prune(self.checkpoints, state.step, keep_last, best, self._skipped)
 
     def leave_finished(self, state: State, keep_last: int, best_by: str | None) -> None:
         """For a run that has nothing left to do: remove old checkpoints, repair other files, say what was damaged."""

@@ -17,10 +17,11 @@ from ..text import PathText
 from . import checkpoint
 from .assemble import Config, ModelSpec, network
 from .bounds import check_numbers, limits
-from .checkpoint import Checkpoint, with_prefix
+from .checkpoint import Checkpoint
 from .families import family_of
 from .misfits import NO_MODEL, load_weights, understood
 from .origin import is_here
+from .tensor_file import with_prefix
 
 log = logging.getLogger(__name__)
 

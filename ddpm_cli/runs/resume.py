@@ -11,6 +11,7 @@ from ..files import shown
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .newest import followed
+from .stored import mark_saved, was_saved
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,11 @@ def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
         CheckpointError: there are checkpoints, but none is valid.
     """
     folder = run_dir / "checkpoints"
+    if any(run_dir.glob("step_*.json")):
+        raise ConfigError(
+            f"run_dir: {shown(run_dir)} has checkpoints in it; a run has them in {folder.name}/, so name the folder "
+            "above it, or move them there"
+        )
     if resume is False:
         if any(folder.glob("step_*")):
             raise ConfigError(
@@ -107,6 +113,13 @@ def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
             )
         return None
     found = checkpoint.latest(folder)
+    if found is not None:
+        mark_saved(run_dir)
+    elif was_saved(run_dir):
+        raise CheckpointError(
+            f"{shown(folder)}: has no checkpoint any more, but this run has saved some; put them back, set another "
+            "run_dir, or set resume=false to train from scratch here"
+        )
     if found is not None or not isinstance(resume, str):
         return found
     if not followed(Path(resume)).exists():

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,18 +24,23 @@ def clean(folder: Path) -> None:
                 leftover.unlink()
 
 
-def prune(folder: Path, newest: int, keep_last: int, keep: int | None = None) -> None:
+def prune(
+    folder: Path, newest: int, keep_last: int, keep: int | None = None, skipped: Collection[int] = frozenset()
+) -> None:
     """Remove all but step `keep` and the last `keep_last` checkpoints up to step `newest`.
 
     Manifests are removed last: Windows does not remove a file that another process has open, and such a checkpoint
     stays valid until the next time.
 
-    Steps after `newest` are damaged checkpoints that the run skipped when it resumed. They do not count, so that valid
-    ones are kept.
+    Args:
+        skipped: damaged checkpoints that the run passed over when it resumed. They do not count, so that as many valid
+            ones are kept, and go when they are older than these. Neither do steps after `newest`.
     """
     steps = sorted((step for step in steps_in(folder) if step <= newest), reverse=True)
-    for step in steps[keep_last:]:
-        if step != keep:
+    kept = [step for step in steps if step not in skipped][:keep_last]
+    oldest = min(kept, default=newest)
+    for step in steps:
+        if step not in kept and step != keep and (step < oldest or step not in skipped):
             try:
                 path = folder / f"{name_of(step)}.safetensors"
                 for file in (path, first_name(path), path.with_suffix(".json")):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_json, read_regular, shown, write_json
+from ..ours import SAVED
 from . import checkpoint
 from .logs import ROWS, sealed_bytes
 
@@ -41,6 +42,17 @@ def rows_changed(folder: Path) -> bool:
     with suppress(OSError, ValueError):
         raw = read_regular(folder / "metrics.jsonl").replace(b"\r\n", b"\n")
     return sealed_bytes(raw, sealed) is None
+
+
+def mark_saved(folder: Path) -> None:
+    """Leave a mark that the run in `folder` has a checkpoint, so that it never starts afresh where they are lost."""
+    with suppress(OSError):  # it is only one more safeguard
+        (folder / SAVED).touch()
+
+
+def was_saved(folder: Path) -> bool:
+    """Whether the run in `folder` has had a checkpoint."""
+    return (folder / SAVED).exists()
 
 
 def is_config(folder: Path, config: Mapping[str, Any]) -> bool:

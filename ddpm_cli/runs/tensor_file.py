@@ -1,4 +1,4 @@
-"""Writes the tensors of a checkpoint."""
+"""The tensors of a checkpoint: writing them, and picking some by their names."""
 
 import os
 from collections.abc import Mapping
@@ -47,3 +47,8 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, which is removed."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

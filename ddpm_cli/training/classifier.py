@@ -10,10 +10,10 @@ from ..errors import CheckpointError
 from ..files import override, shown
 from ..progress import Progress
 from ..runs import checkpoint
-from ..runs.checkpoint import with_prefix
 from ..runs.directory import RunDirectory
 from ..runs.logs import row_of
 from ..runs.misfits import load_weights
+from ..runs.tensor_file import with_prefix
 from .session import LiveRun, Session
 from .state import TrainState
 from .validation import validation_loss

@@ -15,9 +15,10 @@ from ..diffusion.ode import bits_per_dimension
 from ..errors import CheckpointError, NonFiniteError
 from ..models.gmm import GMM
 from ..objectives.em import EM
-from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.checkpoint import Checkpoint
 from ..runs.directory import RunDirectory
 from ..runs.misfits import NOT_SAVED, load_weights, understood
+from ..runs.tensor_file import with_prefix
 from .em_steps import dequantized_images, iterate, set_basis
 from .plan import Every, Plan
 from .randomness import seed_of

@@ -20,9 +20,10 @@ from ..progress import plural
 from ..runs import checkpoint
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers, limits
-from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.checkpoint import Checkpoint
 from ..runs.job import Job
 from ..runs.misfits import NO_MODEL, understood
+from ..runs.tensor_file import with_prefix
 from ..text import in_list
 from .options import TrainOptions
 from .state import TrainState

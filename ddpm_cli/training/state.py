@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.checkpoint import Checkpoint
 from ..runs.misfits import NOT_SAVED, load_weights, understood
+from ..runs.tensor_file import with_prefix
 from .ema import EMA
 from .meter import Period
 

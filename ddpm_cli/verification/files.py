@@ -14,10 +14,11 @@ from ..progress import Progress, plural
 from ..runs import checkpoint
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers
-from ..runs.checkpoint import Checkpoint, with_prefix
+from ..runs.checkpoint import Checkpoint
 from ..runs.logs import row_of
 from ..runs.resume import differences
 from ..runs.stored import newest_manifest, rows_changed
+from ..runs.tensor_file import with_prefix
 
 FINE, GONE, DAMAGED = "valid", "is missing", "is damaged"
 
