@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
+from ..text import printable
 from .lines import escape, out
 
 NARROW = 110
@@ -97,7 +98,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for i, name in enumerate(columns):
         shown.add_column(escape(name), justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*(escape(printable(cell)) for cell in row))  # a line each
     natural = out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum
     # wider than the terminal rather than with a number cut
     wide = Console(file=out.file, force_terminal=out.is_terminal, width=max(out.width, natural), highlight=False)

@@ -17,6 +17,8 @@ from .settings import settings_of
 
 MOST = 10**15
 """The largest whole number in an evaluation or a row of metrics."""
+SETTINGS, LONGEST = 1000, 1000
+"""The most settings of a run in an evaluation, and the characters of one of them."""
 WILD = "*?["
 EVALUATE = "run ddpm eval ckpt={} and name its out folder"
 NOT_DATA = ("_target_", "root", "download", "flip")
@@ -72,7 +74,8 @@ def _check(content: Any) -> None:
         figure["protocol"].keys(), [figure["protocol"][name] for name in ("n", "n_real", "split", "data")]
         numbers += [figure["value"], figure.get("spread")]
     protocol.get("bpd", {}).keys()
-    if not all(isinstance(value, str) for value in (protocol.get("settings") or {}).values()):
+    settings = protocol.get("settings") or {}
+    if len(settings) > SETTINGS or not all(isinstance(v, str) and len(v) <= LONGEST for v in settings.values()):
         raise ValueError("settings")
     if bits and not {"dataset", "split"} <= protocol.keys():
         raise ValueError("protocol")

@@ -5,6 +5,10 @@ from typing import Any
 
 PLACES = ("run_dir", "resume", "finetune", "trust", "debug", "logger", "hydra", "dataset.root", "dataset.download")
 """Keys that say where things lie, not what was trained."""
+LONGEST = 200
+"""Characters of a value."""
+DEEPEST = 8
+"""Levels of a config that are looked at."""
 MOST = 6
 """Runs that differ in more keys than these are not variants of one run."""
 
@@ -25,8 +29,15 @@ def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
         return []
     keys = sorted({key for run in known for key in run})
     keys = [key for key in keys if len({run.get(key) for run in known}) > 1]
-    keys = [key for key in keys if not any(key.startswith(f"{group}.") for group in keys)]
+    groups = set(keys)
+    keys = [key for key in keys if not any(group in groups for group in _groups_of(key))]
     return keys if len(keys) <= MOST else []
+
+
+def _groups_of(key: str) -> Iterator[str]:
+    """ "a.b.c" -> "a", "a.b"."""
+    parts = key.split(".")[:DEEPEST]
+    yield from (".".join(parts[:n]) for n in range(1, len(parts)))
 
 
 def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -36,7 +47,7 @@ def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
         elif isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif not key.startswith("_"):
-            yield f"{prefix}{key}", _text(value)
+            yield f"{prefix}{key}", _text(value)[:LONGEST]
 
 
 def _text(value: Any) -> str:

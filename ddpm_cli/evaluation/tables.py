@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
+from ..text import printable
 from .entries import Evaluated, Trained
 from .protocol import COMPARED_ANYWAY, MEASURED_BY, UNKNOWN, comparable
 from .settings import differing
@@ -103,8 +104,9 @@ def _step(evaluation: Evaluated) -> str:
 
 
 def _settings(entries: Sequence[Evaluated | Trained]) -> list[str]:
-    """The keys in which the runs differ."""
-    return differing([entry.settings for entry in entries]) if len(entries) > 1 else []
+    """The keys in which the runs differ, besides the class of the model, which has a place of its own."""
+    keys = differing([entry.settings for entry in entries]) if len(entries) > 1 else []
+    return [key for key in keys if key != "model"]
 
 
 def _metrics(evaluations: Sequence[Evaluated], what: str) -> Table | None:
@@ -187,7 +189,7 @@ def markdown(table: Table) -> str:
     """A heading and a Markdown table, with numbers aligned to the right."""
 
     def line(cells: list[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+        return "| " + " | ".join(printable(c).replace("|", "\\|") for c in cells) + " |"
 
     rule = "|---|" + "---:|" * (len(table.columns) - 1)
-    return "\n".join([f"## {table.title}", "", line(table.columns), rule, *map(line, table.rows), ""])
+    return "\n".join([f"## {printable(table.title)}", "", line(table.columns), rule, *map(line, table.rows), ""])

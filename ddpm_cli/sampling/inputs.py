@@ -19,8 +19,8 @@ from ..data.survey import BYTE, Values, is_deep, is_word, values_of
 from ..errors import DataError
 
 T = TypeVar("T")
-MOSTLY = 0.5
-"""The share of a picture outside the values of the run from which on that is said."""
+CLIPPED = 0.1
+"""The share of a picture outside the values of the run, or without a number, from which on that is said."""
 FLAT = 0.02
 """The share of the values of the run that a picture should at least use."""
 OF_BYTES = Values(BYTE)
@@ -54,22 +54,27 @@ def picture_of(path: str, shape: tuple[int, ...], key: str, values: Values) -> T
 
 def unlike(image: Image.Image, values: Values) -> Iterator[str]:
     """A line if the picture has other values than those between the black and the white of the run."""
-    if values.ends is None or not (is_deep(image) or values.everywhere):
+    if not (is_deep(image) or (values.everywhere and values.ends is not None)):
         return
     found = values_of(image) if is_deep(image) else np.asarray(image.convert("L"), dtype=np.float64)
-    found = found[np.isfinite(found)]
-    if not found.size:
+    finite = found[np.isfinite(found)]
+    if finite.size < (1 - CLIPPED) * found.size:
+        lost = f"{found.size - finite.size:,} of {found.size:,} values"
+        yield f"has {lost} that are no numbers (NaN or infinite); use another picture"
+    if values.ends is None or not finite.size:
         return
-    low, high, least, most = *values.ends, float(found.min()), float(found.max())
-    below, above = float((found < low).mean()), float((found > high).mean())
-    becomes = "black" if below > MOSTLY else "white" if above > MOSTLY else ""
-    if not becomes and least < most and most - least < FLAT * (high - low):
-        becomes = "nearly all of one shade"
-    if becomes:
-        yield (
-            f"has values from {least:g} to {most:g} and becomes {becomes}: the pictures of the run were scaled from "
-            f"{low:g} (black) to {high:g} (white); scale its values in the same way"
-        )
+    low, high, least, most = *values.ends, float(finite.min()), float(finite.max())
+    below, above = float((finite < low).mean()), float((finite > high).mean())
+    if below + above > CLIPPED:
+        becomes = " and ".join(f"{n:.0%} of it {shade}" for n, shade in ((below, "black"), (above, "white")) if n)
+    elif least < most and most - least < FLAT * (high - low):
+        becomes = "nearly all of it of one shade"
+    else:
+        return
+    yield (
+        f"has values from {least:g} to {most:g}, which makes {becomes}: the pictures of the run were scaled from "
+        f"{low:g} (black) to {high:g} (white); scale its values in the same way"
+    )
 
 
 def mask_of(path: str, init: str, shape: tuple[int, ...]) -> Tensor:

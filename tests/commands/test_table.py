@@ -143,6 +143,43 @@ def test_runs_are_told_apart_by_their_settings(place: Path, at: Cli, tmp_path: P
     assert rows["schedule"][1] == "LinearSchedule" and rows["seed"] == ["0", "1"] and "schedule.steps" not in rows
 
 
+STRANGE = {"a": "\ud800", "b": "x\n| y | z |", "c": "\x1b[2J[red]", "d": "|"}
+
+
+def test_strange_settings_are_shown_as_text(place: Path, at: Cli, tmp_path: Path) -> None:
+    for number, other in enumerate(({}, STRANGE)):
+        changed = content(place, "two")
+        changed["protocol"] |= {"settings": other or dict.fromkeys(STRANGE, "1"), "model": "\udcff\n"}
+        (tmp_path / f"{number}\n").mkdir()
+        (tmp_path / f"{number}\n/eval.json").write_text(json.dumps(changed))
+    result = at("table", f"of=['{tmp_path}/*']", f"out={tmp_path}/t")
+    assert result.code == 0, result.err
+    written = (tmp_path / "t/table.md").read_text()
+    assert "\x1b" not in result.out + written and "[red]" in written and "\\|" in written
+    rows = [line for line in written.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+@pytest.mark.parametrize("settings", [{str(i): "" for i in range(10**5)}, {"a": "x" * 10**6}, {"a": 1}, ["a"], "x"])
+def test_impossible_settings_are_damage(settings: Any, place: Path, at: Cli, tmp_path: Path) -> None:
+    changed = content(place, "two")
+    changed["protocol"]["settings"] = settings
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/eval.json").write_text(json.dumps(changed))
+    result = at("table", f"of=[{tmp_path}/e]")
+    assert result.code == 3 and "is damaged; run ddpm eval again" in result.err, result.err
+
+
+def test_the_class_of_the_model_has_one_row(place: Path, at: Cli, tmp_path: Path) -> None:
+    changed = content(place, "two")
+    changed["protocol"] |= {"model": "VAE"}
+    changed["protocol"]["settings"] |= {"model": "VAE", "model.channels": "9"}
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/eval.json").write_text(json.dumps(changed))
+    rows = at("table", f"of=[two,{tmp_path}/e]").out.splitlines()
+    assert [row.split() for row in rows if row.strip().startswith("model")] == [["model", "UNet", "VAE"]]
+
+
 def test_runs_with_many_other_settings_are_not_compared_by_them() -> None:
     settings = [{str(key): str(run) for key in range(20)} for run in range(2)]
     assert (

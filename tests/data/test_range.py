@@ -98,16 +98,21 @@ def test_a_run_keeps_its_range(cli: Cli, tmp_path: Path) -> None:
     assert np.asarray(Image.open(tmp_path / "v/input.png")).max() == round(400 / 807 * 255)
     deep(tmp_path / "unit.tif", ramp(0, 1, np.float32))
     found = cli("sample", "ckpt=r", "init=unit.tif", "n=1", "strength=0.01", "out=u", "sampler.steps=50")
-    assert "init: unit.tif has values from 0 to 1 and becomes black: the pictures of the run were scaled" in found.err
+    assert (
+        "init: unit.tif has values from 0 to 1, which makes 100% of it black: the pictures of the run were scaled"
+        in found.err
+    )
 
 
 @pytest.mark.parametrize(
     ("pixels", "values", "becomes"),
     [
-        (ramp(0, 1, np.float32), Values((0.0, 65535.0)), "nearly all of one shade"),
-        (ramp(0, 65535, np.uint16), Values((0.0, 1000.0)), "white"),
-        (ramp(-9, -1, np.float32), Values((0.0, 1.0)), "black"),
-        (ramp(0, 40, np.uint8), Values((100.0, 200.0), True), "black"),
+        (ramp(0, 1, np.float32), Values((0.0, 65535.0)), "nearly all of it of one shade"),
+        (ramp(0, 65535, np.uint16), Values((0.0, 1000.0)), "98% of it white"),
+        (ramp(-9, -1, np.float32), Values((0.0, 1.0)), "100% of it black"),
+        (ramp(0, 40, np.uint8), Values((100.0, 200.0), True), "100% of it black"),
+        (ramp(-300, 355, np.float32), Values((0.0, 255.0)), "45% of it black and 16% of it white"),
+        (ramp(-500, 500, np.float32), Values((-1.0, 1.0)), "50% of it black and 50% of it white"),
         (ramp(0, 40, np.uint8), Values((0.0, 255.0)), None),  # 8 bits mean the same in every picture
         (ramp(0, 65535, np.uint16), Values((0.0, 65535.0)), None),
         (ramp(0, 1, np.float32), Values((0.0, 1.0)), None),
@@ -118,7 +123,13 @@ def test_a_picture_with_other_values_than_those_of_the_run_is_said(
     pixels: np.ndarray, values: Values, becomes: str | None
 ) -> None:
     lines = list(unlike(Image.fromarray(pixels), values))
-    assert len(lines) == (becomes is not None) and all(f"becomes {becomes}:" in line for line in lines)
+    assert len(lines) == (becomes is not None) and all(f"makes {becomes}:" in line for line in lines)
+
+
+@pytest.mark.parametrize("values", [Values(), Values((0.0, 255.0)), Values((-1.0, 1.0))])
+def test_a_picture_without_numbers_is_said(values: Values) -> None:
+    lines = list(unlike(Image.fromarray(np.full((8, 8), np.nan, np.float32)), values))
+    assert lines == ["has 64 of 64 values that are no numbers (NaN or infinite); use another picture"]
 
 
 def test_a_picture_of_16_bits_keeps_its_own_range_in_a_run_of_8_bits(tmp_path: Path) -> None:
