@@ -263,10 +263,10 @@ def _fit_sequence(value: Any, origin: Any, args: tuple[Any, ...]) -> tuple[bool,
     return all(ok for ok, _ in fitted), (list if origin is list else tuple)(v for _, v in fitted)
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: int, key: str = "seed") -> None:
     """Raises ConfigError unless random generators accept the seed; image i uses seed + i."""
     if not 0 <= seed < 2**62:
-        raise ConfigError(f"seed: must be at least 0 and below 2^62, got {seed}")
+        raise ConfigError(f"{key}: must be at least 0 and below 2^62, got {seed}")
 
 
 def check_positive(**values: float) -> None:

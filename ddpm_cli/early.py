@@ -25,6 +25,8 @@ KNOWN: dict[str, Any] = {
     "PathText": PathText, "NameText": NameText,
 }  # fmt: skip
 RATE = "optimizer.lr"
+ENDLESS = "sampler.s_tmax"
+"""Where infinity has a meaning: EDM's sampler adds noise at every level."""
 OPTIMIZERS = "torch.optim"
 GIVEN = ("params",)
 """Parameters that the program supplies."""
@@ -57,6 +59,18 @@ def check_early(target: str, config: Node, key: str = "") -> None:
                 build(value, path)
         elif name in hints and value != "???":
             fitted(value, hints[name], path)
+
+
+def check_finite(value: Any, key: str = "") -> None:
+    """Raises ConfigError for a number, also in a list or a group of keys, that is NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value) and key != ENDLESS:
+        raise ConfigError(f"{key}: must be a finite number, got {value}")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            check_finite(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_finite(item, key)
 
 
 def _check_rate(value: Any) -> None:

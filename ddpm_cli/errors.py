@@ -4,6 +4,7 @@ Every message has the form ``<key or file>: <what is wrong>; <what to do>`` and 
 """
 
 import errno
+import re
 
 INTERRUPTED, UNEXPECTED = 130, 1
 """Exit codes of an uncaught interrupt, and of a bug."""
@@ -93,8 +94,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return "", error.code
     if out_of_memory(error):
-        advice = "set trainer.micro_batch_size=auto and trainer.gradient_checkpointing=true (sampling: batch_size=auto)"
-        return f"memory: not enough ({first_line(error)}); {advice}", OutOfMemoryError.code
+        advice = (
+            "set trainer.micro_batch_size=auto and trainer.gradient_checkpointing=true (sampling: batch_size=auto), or "
+            "a smaller model.channels or dataset.size"
+        )
+        return f"memory: not enough ({shortage(error)}); {advice}", OutOfMemoryError.code
     if isinstance(error, OSError):
         return _storage(error), StorageError.code
     name = type(error).__name__
@@ -129,6 +133,12 @@ def out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
     return str(error) in ONEDNN_NO_MEMORY or any(text in str(error) for text in NO_MEMORY)
+
+
+def shortage(error: BaseException) -> str:
+    """What a device or host had no memory for, for a message."""
+    asked = re.search(r"allocate (\d+) bytes", str(error))
+    return f"for another {int(asked[1]) / 2**20:,.0f} MiB" if asked else first_line(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from .. import console, signals
 from ..build import checked, options_of
-from ..early import check_early
+from ..early import check_early, check_finite
 from ..errors import ConfigError, DdpmError, Stopped, StorageError, explain
 from ..files import shown
 from ..hardware.threads import set_spin_count
@@ -197,6 +197,7 @@ def run(name: str, job: Job) -> None:
     """Run the command's own code. Its options are bound to the config and checked once."""
     command = f"ddpm_cli.commands.{name}"
     check_early(f"{command}.Options", job.config)
+    check_finite(job.config)
     module = import_module(command)
     options = options_of(module.Options, job.config)
     signals.check()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ..data.images import Images
+from ..errors import CheckpointError, ConfigError
 from ..metrics.frechet import frechet_distance
 from ..progress import silent
 from ..training.plan import Plan
@@ -20,7 +21,10 @@ def monitor(plan: Plan, held_out: Images, trust: Sequence[str]) -> Callable[[Ten
         CheckpointError, ConfigError: the features cannot be used here.
     """
     assert plan.features is not None
-    extractor = load_extractor(plan.features, plan.device, trust)
+    try:
+        extractor = load_extractor(plan.features, plan.device, trust)
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"trainer.{error}" if str(error).startswith("features:") else str(error)) from error
     check_shape(extractor, held_out.shape, "trainer.features")
     real: list[Tensor] = []
 

@@ -233,6 +233,8 @@ def find(where: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: it does not exist, or has no valid checkpoint.
     """
+    if not str(where):
+        raise CheckpointError("run: its path is empty; name a run directory or a checkpoint file")
     path = followed(Path(where))
     if path.suffix in (".safetensors", ".json") and (path.is_file() or not path.exists()):
         return load(path.with_suffix(".json"))

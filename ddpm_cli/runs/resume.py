@@ -106,6 +106,8 @@ def starting_point(run_dir: Path, resume: bool | str) -> Checkpoint | None:
             f"run_dir: {shown(run_dir)} has checkpoints in it; a run has them in {folder.name}/, so name the folder "
             "above it, or move them there"
         )
+    if resume == "":
+        raise ConfigError("resume: is empty; set true, false or the path of a run")
     if resume is False:
         if any(folder.glob("step_*")):
             raise ConfigError(

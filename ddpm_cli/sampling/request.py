@@ -109,7 +109,7 @@ class Request:
         if self.task != "plain":
             raise ConfigError("seeds: cannot be combined with init, mask or between; set seed instead")
         for seed in seeds:
-            check_seed(seed)
+            check_seed(seed, "seeds")
         object.__setattr__(self, "n", len(seeds))
 
     @property
@@ -124,6 +124,8 @@ class Request:
         """
         if self.label is not None and self.labels is not None:
             raise ConfigError("label: cannot be combined with labels; set only one of them")
+        if self.labels == []:
+            raise ConfigError("labels: is empty; name classes, or leave it out for all of them")
         requested = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
         numbers = [class_number(label, names) for label in requested]
         if self.seeds is not None and not numbers:

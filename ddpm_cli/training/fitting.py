@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..errors import OutOfMemoryError, first_line, out_of_memory
+from ..errors import OutOfMemoryError, out_of_memory, shortage
 from ..hardware.compiling import Compiled
 from .plan import Plan
 from .state import TrainState
@@ -112,6 +112,6 @@ def advised(state: TrainState, plan: Plan) -> Iterator[None]:
         advice += [] if plan.gradient_checkpointing else ["trainer.gradient_checkpointing=true"]
         advice += ["a smaller trainer.samples", "a smaller model"]
         raise OutOfMemoryError(
-            f"memory: not enough at step {state.step} ({first_line(error)}); run the same command again with "
+            f"memory: not enough at step {state.step} ({shortage(error)}); run the same command again with "
             f"{', '.join(advice[:-1])} or {advice[-1]}"
         ) from error

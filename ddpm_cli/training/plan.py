@@ -14,8 +14,8 @@ from ..text import PathText
 
 UNKNOWN = 2**40
 """The number of steps of a run whose speed is not known yet."""
-MOST, MOST_EPOCHS = 1_000_000, 1e9
-"""The most images of a batch or a grid, and the most epochs."""
+LIMITS = {"batch_size": 10**6, "samples": 10**6, "eval_samples": 10**6, "epochs": 10**9, "steps": UNKNOWN}
+"""The most images of a batch or a grid, and the most epochs and steps."""
 UNITS = {"s": 1, "min": 60, "h": 3600}
 Every = int | Literal["epoch"]
 """A number of steps, 0 = never, or the end of each epoch."""
@@ -89,7 +89,7 @@ class Plan:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         if self.epochs == math.inf:
             raise ValueError("epochs: must be a number; to train until it is stopped, set trainer.max_seconds")
-        for name, most in {"batch_size": MOST, "samples": MOST, "eval_samples": MOST, "epochs": MOST_EPOCHS}.items():
+        for name, most in LIMITS.items():
             if getattr(self, name) is not None and getattr(self, name) > most:
                 raise ValueError(f"{name}: must be at most {most:,.0f}, got {getattr(self, name)}")
         for name in ("epochs", "max_seconds", "micro_batch_size", "grad_clip", "save_seconds", "eval_images"):

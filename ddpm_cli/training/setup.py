@@ -1,6 +1,7 @@
 """Builds the training state (optimizer, average, compilation) from a network and a plan."""
 
 import logging
+import re
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,20 @@ from .plan import Plan
 from .state import TrainState
 
 log = logging.getLogger(__name__)
+
+
+IN_TORCH = {"beta parameter at index 0": "betas", "beta parameter at index 1": "betas", "epsilon": "eps"}
+"""What torch calls the options of its optimizers, where it is not their name."""
+
+
+def _of_optimizer(message: str) -> str:
+    """An error of an optimizer of torch, with the key that it is about."""
+    found = re.fullmatch(r"Invalid (.+?)(?: value)?: (.*)", message)
+    if not found:
+        return f"optimizer: {message}"
+    key = IN_TORCH.get(found[1], found[1].replace("learning rate", "lr"))
+    limits = "at least 0 and below 1" if key == "betas" else "at least 0"
+    return f"optimizer.{key}: must be {limits}, got {found[2]}"
 
 
 def prepare(
@@ -47,7 +62,7 @@ def prepare(
     try:
         chosen = optimizer(module.parameters())
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {error}") from error
+        raise ConfigError(_of_optimizer(str(error))) from error
     times = getattr(objective, "times", None)
     state = TrainState(module, chosen, ema, times if isinstance(times, nn.Module) else None)
     if start is not None:
