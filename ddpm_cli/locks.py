@@ -42,6 +42,8 @@ class Lock:
     def __init__(self, path: Path):
         self.path, self._lock = path, FileLock(path, timeout=0, **NATIVE)
         with naming(path):
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):  # it would be emptied at its end
+                raise OSError(errno.EINVAL, "is a link, or no file", str(path))
             try:
                 self._lock.acquire()
             except Timeout:

@@ -8,6 +8,7 @@ such as a GIF, has a signature in it.
 
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from filelock import Timeout
 
 from .errors import BusyError, ConfigError
-from .files import read_json, remove_parts, shown, write_json
+from .files import names_in, read_sealed, remove_parts, shown, write_json
 from .locks import Lock
 
 MARKER, LOCK, CLAIM, DRAWN, SAVED = ".ddpm.json", ".lock", ".ddpm.new", ".drawn", ".saved"
@@ -44,18 +45,22 @@ def _listed(folder: Path) -> Iterator[tuple[str, str]]:
     """(marker, name) of each of our files."""
     hidden, samples, evaluation, benchmark = (
         _json(folder / name) for name in (MARKER, "sample.json", "eval.json", "bench.json")
-    )
+    )  # of a marker that is damaged nothing is believed
     yield from ((str(hidden.get("of")), name) for name in _texts(hidden.get("files")))
     if "checkpoint_sha256" in samples:
-        n = samples.get("n")
-        images = (f"images/{i:06d}.png" for i in range(n if isinstance(n, int) and n < 10**7 else 0))
-        yield from (("sample.json", name) for name in (*SAMPLES, *images))
+        yield from (("sample.json", name) for name in (*SAMPLES, *_images(folder, samples.get("n"))))
     if isinstance(evaluation.get("protocol"), dict):
         yield from (("eval.json", name) for name in EVALUATION)
     if "protocol" in benchmark and ("figures" in benchmark or "exact" in benchmark):
         yield from (("bench.json", name) for name in BENCHMARK)
     if is_run(folder):
         yield from (("config.json", name) for name in RUN)
+
+
+def _images(folder: Path, n: Any) -> Iterator[str]:
+    """Those of the first n images that are there."""
+    names = names_in(folder / "images") if isinstance(n, int) and (folder / "images").is_dir() else []
+    yield from (f"images/{name}" for name in names if re.fullmatch(r"\d{6}\.png", name) and int(name[:6]) < n)
 
 
 def is_run(folder: Path) -> bool:
@@ -74,6 +79,15 @@ def check(folder: Path, names: Collection[str], key: str) -> None:
         if name not in known and (path.is_dir() or path.is_file() or (path.is_symlink() and not path.exists())):
             kind = "folder" if path.is_dir() else "file"
             raise ConfigError(f"{key}: {shown(path)} is a {kind} that this program did not write; name another folder")
+
+
+def check_plain(folder: Path, names: Collection[str], key: str) -> None:
+    """Raises ConfigError if one of `names`, which will be written into, is a link or no file: a stranger's, perhaps."""
+    for name in names:
+        path, kind = folder / name, stat.S_ISDIR if name.endswith("/") else stat.S_ISREG
+        if os.path.lexists(path) and not kind(path.lstat().st_mode):
+            what = "folder" if name.endswith("/") else "file"
+            raise ConfigError(f"{key}: {name.rstrip('/')} in {shown(folder)} is a link, or no {what}; remove it")
 
 
 def check_signed(path: Path, key: str) -> None:
@@ -136,7 +150,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one if there is none."""
     try:
-        content = read_json(path)
+        content = read_sealed(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

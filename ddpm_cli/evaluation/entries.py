@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, OutOfMemoryError, explain
-from ..files import read_sealed, shown
+from ..files import read_regular, read_sealed, shown
 from ..objectives.classify import Classify
 from ..runs.assemble import network
 from ..runs.bounds import check_numbers
@@ -153,7 +153,7 @@ def _row_of(folder: Path) -> dict[str, Any] | None:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, the last one first; incomplete lines are skipped."""
     rows = []
-    for line in reversed(path.read_bytes().splitlines()):
+    for line in reversed(read_regular(path).splitlines()):
         row = row_of(line)
         if row is not None:
             rows.append({k: v for k, v in row.items() if not k.endswith("accuracy") or v is None or _is_number(v)})

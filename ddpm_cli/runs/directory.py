@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import BusyError
 from ..files import remove_parts, shown, write_json
 from ..locks import Lock
-from ..ours import RUN, check, is_run
+from ..ours import RUN, check, check_plain, is_run
 from ..progress import Progress
 from ..render.files import write_png
 from ..render.pixels import to_uint8
@@ -113,6 +113,7 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         if not is_run(self.folder):
             check(self.folder, RUN, "run_dir")
+        check_plain(self.folder, (*RUN[1:], *ADDED), "run_dir")  # its checkpoints may lie on another disk
         self.folder.mkdir(parents=True, exist_ok=True)
         self._made_lock = not self._lock_path.exists()
         self._take_lock()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Stopped, StorageError
-from ..files import override, read_json, shown, write_atomically, write_json
+from ..files import override, read_json, read_regular, shown, write_atomically, write_json
 from ..ours import DRAWN
 from ..progress import plural
 from ..signals import interruptible
@@ -175,7 +175,7 @@ def _write(path: Path, what: str, write: Callable[[BinaryIO], None]) -> None:
 
 def _read(path: Path, what: str) -> io.BytesIO:
     """The content of such a file. Raises OSError, or ValueError if it is damaged or was written for something else."""
-    raw = path.read_bytes()
+    raw = read_regular(path)
     content, seal = raw[:-SEAL], raw[-SEAL:]
     if _seal(content, what) != seal:
         raise ValueError("digest")

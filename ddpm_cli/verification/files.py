@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import CheckpointError, DdpmError
-from ..files import read_json, shown
+from ..files import read_json, read_regular, shown
 from ..progress import Progress, plural
 from ..runs import checkpoint
 from ..runs.assemble import network
@@ -140,14 +140,16 @@ def _config_problem(folder: Path) -> str:
 def _rows(path: Path) -> tuple[int, int]:
     """The number of rows, and of lines that are none."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_regular(path).decode("utf-8", "replace").splitlines()
+    except (OSError, ValueError):
         return 0, 0
     good = sum(row_of(line) is not None for line in lines)
     return good, len(lines) - good
 
 
 def _is_picture(path: Path) -> bool:
+    if not path.is_file():  # a pipe would never end
+        return False
     try:
         with Image.open(path) as image:
             image.verify()  # the checksums
