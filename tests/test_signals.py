@@ -43,6 +43,37 @@ raise SystemExit(_launched("train", ["trainer.steps=1"]))
 """
 
 
+FINALIZER = """
+import os, signal, time
+import ddpm_cli.config.launch as launch
+from ddpm_cli.cli import _launched
+
+class Kept:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def at_fork():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def work(*arguments):
+    {act}
+    time.sleep(5)
+    print("went on")
+
+launch.launch = work
+raise SystemExit(_launched("train", []))
+"""
+FORK = "os.register_at_fork(after_in_parent=at_fork); os.fork() or os._exit(0)"
+
+
+@pytest.mark.parametrize("act", ["Kept()", FORK])
+def test_a_signal_is_answered_though_python_drops_its_exception(act: str) -> None:
+    command = [sys.executable, "-c", FINALIZER.format(act=act)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 128 + signal.SIGTERM and result.stdout == ""
+    assert "stopped without saving" in result.stderr and result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("where", ["prepared", "launch"])
 def test_a_signal_is_answered_though_a_package_makes_another_exception_of_it(where: str) -> None:
     command = [sys.executable, "-c", DROPPED.format(where=where)]
