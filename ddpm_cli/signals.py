@@ -37,8 +37,14 @@ def name_of(number: int) -> str:
 
 
 @contextmanager
-def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Signals in `numbers` call `handler` inside the context. Those that the user ignores (nohup) stay ignored."""
+def handled(
+    numbers: Collection[int], handler: Callable[[int, FrameType | None], Any], last: bool = False
+) -> Iterator[None]:
+    """Signals in `numbers` call `handler` inside the context. Those that the user ignores (nohup) stay ignored.
+
+    Args:
+        last: after the context they are ignored, instead of handled as before it.
+    """
     old: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in numbers:
@@ -48,7 +54,31 @@ def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None],
         yield
     finally:
         for number, before in old.items():
-            signal.signal(number, before)
+            signal.signal(number, signal.SIG_IGN if last else before)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Signals do not end the programs that start inside the context; a terminal and a cluster send them there, too.
+
+    These inherit which signals are blocked. This process has a thread meanwhile that does not block them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, *SAVE))
+    done = threading.Event()
+
+    def receive() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        done.wait()
+
+    try:
+        threading.Thread(target=receive, daemon=True).start()
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        done.set()
 
 
 _arrived: list[int] = []
@@ -89,12 +119,15 @@ def _dropped(act: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(last: bool = False) -> Iterator[None]:
     """A signal of `STOP` raises `Interrupted` inside the context; one of `SAVE` does nothing.
 
     For commands that keep what they have done as they go. A second signal ends the process where it is.
 
     Python drops exceptions of finalizers and of what runs as a process forks. A signal that comes there comes again.
+
+    Args:
+        last: after the context all these signals are ignored, as only the interpreter has to end.
     """
     if not _inside:
         _arrived.clear()
@@ -119,7 +152,7 @@ def interruptible() -> Iterator[None]:
         else:
             signal.raise_signal(number)
 
-    with handled(STOP, stop), handled(SAVE, lambda number, frame: None), _dropped(again):
+    with handled(STOP, stop, last), handled(SAVE, lambda number, frame: None, last), _dropped(again):
         _inside.append(None)
         try:
             yield
