@@ -33,6 +33,7 @@ class Phase(NamedTuple):
         first: only their first call is one.
         until: a function; the phase also lasts from the start of the command to its first call.
         after: a function; the phase also lasts from its end to the end of the command.
+        late: in so many of the last stretches the run is as good as finished, and a signal need not stop it.
     """
 
     case: Case
@@ -40,6 +41,7 @@ class Phase(NamedTuple):
     first: bool = False
     until: str = ""
     after: str = ""
+    late: int = 0
 
 
 DIFFUSION = CASES["diffusion"]
@@ -55,12 +57,12 @@ PHASES = {
     "startup": Phase(DIFFUSION, until=UPDATE),
     "scan": Phase(SCANNED, ("ddpm_cli.data.image_folder:ImageFolder.load",)),
     "compile": Phase(COMPILED, (UPDATE,), first=True),
-    "step": Phase(DIFFUSION, (UPDATE,)),
-    "accumulation": Phase(PARTS, ("ddpm_cli.training.loop:gradients",)),
-    "save": Phase(DIFFUSION, (f"{RUN}.save",)),
-    "picture": Phase(DIFFUSION, (DRAW, f"{RUN}.picture")),
-    "evaluation": Phase(DIFFUSION, ("ddpm_cli.training.loop:measured",)),
-    "end": Phase(CASES["autoencoder"], (COMPLETE,), after=COMPLETE),
+    "step": Phase(DIFFUSION, (UPDATE,), late=1),
+    "accumulation": Phase(PARTS, ("ddpm_cli.training.loop:gradients",), late=1),
+    "save": Phase(DIFFUSION, (f"{RUN}.save",), late=1),
+    "picture": Phase(DIFFUSION, (DRAW, f"{RUN}.picture"), late=2),
+    "evaluation": Phase(DIFFUSION, ("ddpm_cli.training.loop:measured",), late=1),
+    "end": Phase(CASES["autoencoder"], (COMPLETE,), after=COMPLETE, late=2),
 }
 
 

@@ -2,7 +2,8 @@
 
 `python -m tests.torture.stops n=30 seed=0`: each signal n times, at instants of the whole run.
 `python -m tests.torture.stops phase=all n=30 seed=0`: n instants inside each phase of a run, the signals in turn; or
-inside some of them, `phase=step,save`. Every second signal goes to the whole group, as a terminal sends it.
+inside some of them, `phase=step,save`; `n=1 first=7` repeats one instant. Instants 6 to 11, 18 to 23 and so on are of
+signals to the whole group, as a terminal sends them.
 """
 
 import random
@@ -30,11 +31,12 @@ def stopped(arena: Arena, name: str, g: random.Random) -> str:
     return judged(arena, child, name, time.monotonic())
 
 
-def judged(arena: Arena, child: forked.Child, name: str, sent: float | Path) -> str:
+def judged(arena: Arena, child: forked.Child, name: str, sent: float | Path, must: bool = False) -> str:
     """What is wrong with how a command ends after a signal, and with how the same command ends the run.
 
     Args:
         sent: the instant; or where it is noted, once the signal is sent.
+        must: a signal that stops a run must stop it; otherwise the run may be as good as finished.
     """
     ended, number = child.wait(150), getattr(signal, name)
     lines = [line for line in ended.err.splitlines() if line.startswith("ddpm: ")]
@@ -42,7 +44,7 @@ def judged(arena: Arena, child: forked.Child, name: str, sent: float | Path) -> 
         if not (noted := phases.noted(sent)):
             return f"the signal was not sent: {ended.err[-300:]}"
         (sent,) = noted
-    expected = {0} if name in SAVE else {0, 128 + number}
+    expected = {0} if name in SAVE else {128 + number} if must else {0, 128 + number}
     if ended.code not in expected:
         return f"exit code {ended.code}: {ended.err[-300:]}"
     if len(lines) != (ended.code != 0):
@@ -81,26 +83,23 @@ def at_all_instants(n: int, seed: int, case: str, folder: Path) -> int:
     return failed
 
 
-def inside(phase: Phase, name: str, n: int, seed: int, folder: Path) -> int:
-    """n signals inside a phase. Returns the number of trials that went wrong."""
+def inside(phase: Phase, name: str, numbers: range, seed: int, folder: Path) -> int:
+    """Signals inside a phase, at the instants with these numbers. Returns the number of trials that went wrong."""
     began, failed, signals = time.monotonic(), 0, (*STOP, *SAVE)
+    log = folder.with_name(f"{name}.noted")
     phases.fresh_cache(folder / "whole")
-    arena, log = Arena(phase.case, folder), folder / "noted"
-    place = arena.fresh("measured")
-    phases.fresh_cache(place)
-    child = forked.Child(place, phase.case.command, around=phases.Watched(phase, log))
-    assert child.wait(150).code == 0
+    arena = Arena(phase.case, folder, phases.Watched(phase, log))
     stretches = phases.noted(log)
-    for i in range(n):
+    for i in numbers:
         g, sent, place = random.Random(seed * 1000 + i), signals[i % len(signals)], arena.fresh("stopped")
         phases.fresh_cache(place)
         log.unlink(missing_ok=True)
         aim = phases.aim_at(stretches, getattr(signal, sent), i // len(signals) % 2 == 1, g)
         child = forked.Child(place, phase.case.command, around=phases.Watched(phase, log, aim))
-        if problem := judged(arena, child, sent, log):
+        if problem := judged(arena, child, sent, log, aim.n <= len(stretches) - phase.late):
             failed += 1
             print(f"{sent}, {aim} of {name}, instant {i} of seed {seed}: {problem}", flush=True)
-    _keep(f"signals, {name}", seed, n, failed, began)
+    _keep(f"signals, {name}", seed, len(numbers), failed, began)
     return failed
 
 
@@ -112,15 +111,16 @@ def _keep(what: str, seed: int, trials: int, failed: int, began: float) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    options = {"n": "30", "seed": "0", "case": "diffusion", "phase": ""} | dict(a.split("=", 1) for a in arguments)
-    n, seed, failed = int(options["n"]), int(options["seed"]), 0
+    options = {"n": "30", "seed": "0", "case": "diffusion", "phase": "", "first": "0"}
+    options |= dict(a.split("=", 1) for a in arguments)
+    n, seed, first, failed = int(options["n"]), int(options["seed"]), int(options["first"]), 0
     names = phases.chosen(options["phase"]) if options["phase"] else []
     forked.warm_up()
     if "compile" in names:
         phases.import_compiler()
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         for name in names:
-            failed += inside(PHASES[name], name, n, seed, Path(folder) / name)
+            failed += inside(PHASES[name], name, range(first, first + n), seed, Path(folder) / name)
         if not names:
             failed += at_all_instants(n, seed, options["case"], Path(folder))
     return int(failed > 0)
