@@ -65,7 +65,11 @@ class Child:
         os.chdir(self.folder)
         for number, log in zip((1, 2), self.logs, strict=True):
             os.dup2(os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644), number)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # nohup ignores the last, and so would the command
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)

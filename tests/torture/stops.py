@@ -51,7 +51,7 @@ def judged(arena: Arena, child: forked.Child, name: str, sent: float | Path, mus
         return f"{len(lines)} lines: {lines}"
     if "Traceback" in ended.err or "Exception ignored" in ended.err:
         return f"a traceback: {ended.err[-1000:]}"
-    if (seconds := child.began + ended.seconds - sent) > 30:
+    if ended.code and (seconds := child.began + ended.seconds - sent) > 30:  # otherwise the run went on to its end
         return f"{seconds:.0f} s"
     if ended.code and (again := forked.run(child.folder, arena.case.command)).code:
         return f"then exit code {again.code}: {again.err[-300:]}"
