@@ -1,13 +1,12 @@
 """The `ddpm` program: runs the command that the first argument names. Imports nothing slow, so that --help is fast."""
 
 import os
-import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
 from .errors import explain
-from .signals import SAVE, STOP, arrived, interruptible
+from .signals import arrived, interruptible
 from .trust import leave_working_directory
 
 
@@ -41,7 +40,7 @@ def main() -> None:
 def _launched(name: str, arguments: list[str]) -> int:
     """Run a command. Returns its exit code, also for a signal that comes before the command handles them."""
     try:
-        with interruptible():
+        with interruptible(last=True):  # with the handlers of before, a signal while it ends would kill the process
             from .config.launch import launch
 
             return launch(name, arguments)
@@ -54,9 +53,6 @@ def _launched(name: str, arguments: list[str]) -> int:
         message, code = explain(interrupted)
         console.stopped(message)
         return code
-    finally:
-        for number in (*STOP, *SAVE):  # the work is done, and only the interpreter has to end
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _version() -> str:

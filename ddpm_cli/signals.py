@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +19,8 @@ SAVE = tuple(int(getattr(signal, n)) for n in ("SIGUSR1", "SIGUSR2") if hasattr(
 AT_ONCE = 0.5
 """Seconds. A signal that arrives again within them is the same one: `timeout` and clusters send it to the process and
 to its group. One that arrives later means: leave now."""
+AGAIN = 0.01
+"""Seconds after which a signal comes again whose exception Python has dropped."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,8 +37,14 @@ def name_of(number: int) -> str:
 
 
 @contextmanager
-def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Signals in `numbers` call `handler` inside the context. Those that the user ignores (nohup) stay ignored."""
+def handled(
+    numbers: Collection[int], handler: Callable[[int, FrameType | None], Any], last: bool = False
+) -> Iterator[None]:
+    """Signals in `numbers` call `handler` inside the context. Those that the user ignores (nohup) stay ignored.
+
+    Args:
+        last: after the context they are ignored, instead of handled as before it.
+    """
     old: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in numbers:
@@ -45,7 +54,31 @@ def handled(numbers: Collection[int], handler: Callable[[int, FrameType | None],
         yield
     finally:
         for number, before in old.items():
-            signal.signal(number, before)
+            signal.signal(number, signal.SIG_IGN if last else before)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Signals do not end the programs that start inside the context; a terminal and a cluster send them there, too.
+
+    These inherit which signals are blocked. This process has a thread meanwhile that does not block them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, *SAVE))
+    done = threading.Event()
+
+    def receive() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        done.wait()
+
+    try:
+        threading.Thread(target=receive, daemon=True).start()
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        done.set()
 
 
 _arrived: list[int] = []
@@ -65,27 +98,61 @@ def check() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def _dropped(act: Callable[[int], None]) -> Iterator[None]:
+    """`act(number)` is called a moment after Python drops an `Interrupted`, in place of a traceback on the terminal."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if isinstance(error, Interrupted):  # later, as the hook cannot raise either
+            timer = threading.Timer(AGAIN, act, (error.number,))
+            timer.daemon = True
+            timer.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+@contextmanager
+def interruptible(last: bool = False) -> Iterator[None]:
     """A signal of `STOP` raises `Interrupted` inside the context; one of `SAVE` does nothing.
 
     For commands that keep what they have done as they go. A second signal ends the process where it is.
+
+    Python drops exceptions of finalizers and of what runs as a process forks. A signal that comes there comes again.
+
+    Args:
+        last: after the context all these signals are ignored, as only the interpreter has to end.
     """
     if not _inside:
         _arrived.clear()
     check()  # one that a package has dropped
-    first = 0.0
+    first, dropped = 0.0, False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if not _arrived:
-            first = time.monotonic()
+        nonlocal first, dropped
+        if not _arrived or dropped:
+            first, dropped = time.monotonic(), False
             _arrived.append(number)
             raise Interrupted(number)
         if time.monotonic() - first > AT_ONCE:
             os.write(2, f"ddpm: {name_of(number)}: stopped at once\n".encode())  # Python's streams may be in use
             os._exit(128 + number)
 
-    with handled(STOP, stop), handled(SAVE, lambda number, frame: None):
+    def again(number: int) -> None:
+        nonlocal dropped
+        dropped = True
+        if hasattr(signal, "pthread_kill"):  # wakes the main thread, too
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            signal.raise_signal(number)
+
+    with handled(STOP, stop, last), handled(SAVE, lambda number, frame: None, last), _dropped(again):
         _inside.append(None)
         try:
             yield

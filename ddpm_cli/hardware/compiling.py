@@ -12,12 +12,14 @@ import os
 import shutil
 import sysconfig
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..signals import shielded
 from .options import CompileMode, CompileSetting
 
 log = logging.getLogger(__name__)
@@ -130,7 +132,7 @@ class Compiled:
         if size in self.done:
             return self._run(x, *rest)
         try:
-            out = self._run(x, *rest)
+            out = self._compile(x, *rest)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # tracing, the compiler or its processes can raise almost anything
@@ -146,6 +148,16 @@ class Compiled:
         """Compile for the size of the next batch, as the first one was too large for memory."""
         self.sizes, self.done = set(), set()
 
+    def _compile(self, *args: Any) -> Any:
+        """The first call with a batch size.
+
+        Ctrl-C must not end the C++ compiler: torch may then take other vector instructions, and a step without
+        compiling rounds differently. On a GPU torch's compilers have processes of their own.
+        """
+        shield = shielded() if args[0].device.type == "cpu" else nullcontext()
+        with shield, nullcontext() if self.graphs else _backward_too():
+            return self._run(*args)
+
     def _run(self, *args: Any) -> Any:
         assert self.fast is not None
         if not self.graphs:
@@ -153,6 +165,14 @@ class Compiled:
         torch.compiler.cudagraph_mark_step_begin()
         out = self.fast(*args)
         return out.clone() if isinstance(out, Tensor) else out  # the next call overwrites the output of the graph
+
+
+def _backward_too() -> AbstractContextManager[None]:
+    """The forward call compiles the backward one, too. Otherwise its failure would come later, and end the run."""
+    from torch._functorch import config
+
+    patched: AbstractContextManager[None] = config.patch(force_non_lazy_backward_lowering=True)
+    return patched
 
 
 def compile_call(module: nn.Module, mode: CompileMode, training: bool, **options: Any) -> None:

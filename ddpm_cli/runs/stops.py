@@ -12,12 +12,16 @@ log = logging.getLogger(__name__)
 
 
 class Stops:
-    """signal: the one that asked to stop; None = none yet."""
+    """
+    signal: the one that asked to stop; None = none yet.
+    nothing_to_save: one that asks to stop does not wait for the end of the step, which takes minutes if it compiles.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._since = 0.0
         self._save = False
+        self.nothing_to_save = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -32,12 +36,14 @@ class Stops:
         return requested
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal makes the loop save and stop, the second stops immediately."""
+        """The first signal makes the loop save and stop, if it has something to save; the second stops at once."""
         if self.signal is not None:
             if time.monotonic() - self._since > AT_ONCE:
                 raise Interrupted(number)
             return
         self.signal, self._since = number, time.monotonic()
+        if self.nothing_to_save:
+            raise Interrupted(number)
         again = "press Ctrl-C again" if name_of(number) == "Ctrl-C" else "send it again"
         log.warning("%s: saving, then stopping; %s to quit now without saving", name_of(number), again)
 

@@ -121,6 +121,7 @@ class _Pauses:
 
     def status_after_step(self) -> StepStatus:
         """Update clock and progress; correct the number of steps of a run with a budget if it is time to."""
+        self.run.stops.nothing_to_save = False
         self.course.tick()
         self.run.reporter.advance(self.state.step, self.state.seconds)
         if self.course.correct():
@@ -147,6 +148,7 @@ class _Pauses:
         if self.state.owed:
             with self.meter.paused(self.state.step), self.course.excluded():
                 run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status)
+        self.run.stops.nothing_to_save = not status.done
         return status
 
     def decide(self) -> StepStatus:

@@ -30,7 +30,9 @@ def part(module: str, *options: str) -> int:
 def main() -> int:
     limit, began, seed = seconds(os.environ.get("TORTURE", "1h")), time.monotonic(), int(time.time())
     long = limit >= 3 * 3600
-    failed = part("stops") + part("shells") + part("sharing") + part("growth")
+    failed = (
+        part("stops") + part("stops", "phase=all", f"seed={seed}") + part("shells") + part("sharing") + part("growth")
+    )
     failed += part("damage", f"n={1000 if long else 300}", f"seed={seed}")
     if shutil.which("strace"):
         failed += part("storage", f"n={1400 if long else 140}", f"seed={seed}")

@@ -26,28 +26,28 @@ class Case:
         command: what is typed.
         before: what is typed first, and not tortured.
         result: the folder it writes.
-        pictures: a folder `pictures` is there.
+        pictures: so many lie in a folder `pictures`.
     """
 
     name: str
     command: list[str]
     before: tuple[list[str], ...] = ()
     result: str = "run"
-    pictures: bool = False
+    pictures: int = 0
 
     def prepare(self, folder: Path) -> None:
         """Make what the command starts from."""
         if self.pictures:
-            _make_pictures(folder / "pictures")
+            _make_pictures(folder / "pictures", self.pictures)
         for command in self.before:
             ended = forked.run(folder, command)
             assert ended.code == 0, ended.err
 
 
-def _make_pictures(folder: Path) -> None:
+def _make_pictures(folder: Path, n: int) -> None:
     folder.mkdir()
     g = np.random.default_rng(0)
-    for i in range(12):
+    for i in range(n):
         Image.fromarray(g.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
 
 
@@ -68,7 +68,7 @@ CASES = {
         Case("sample", SAMPLE, (DIFFUSION,), "out"),
         Case("eval", EVAL, (DIFFUSION,), "out"),
         Case("gif", ["gif", "ckpt=run", "out=out/x.gif", "n=2", "frames=3", "sampler.steps=2"], (DIFFUSION,), "out"),
-        Case("cache", [*TRAIN, *TINY, *FOLDER], result=".", pictures=True),
+        Case("cache", [*TRAIN, *TINY, *FOLDER], result=".", pictures=12),
         Case("table", ["table", "of=[out]", "out=table"], (DIFFUSION, EVAL), "table"),
     )
 }  # fmt: skip

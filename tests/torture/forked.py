@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,32 +37,44 @@ class Child:
 
     Args:
         stopped: it waits for SIGCONT before it begins.
+        around: entered in the child before the command, left after it.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str], stopped: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        stopped: bool = False,
+        around: AbstractContextManager[object] | None = None,
+    ):
         self.folder, self.began = folder, time.monotonic()
         self.logs = [folder.with_name(f"{folder.name}.{stream}") for stream in ("out", "err")]
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
-                code = self._run(arguments, stopped)
+                code = self._run(arguments, stopped, around or nullcontext())
             except BaseException:
                 traceback.print_exc()
                 sys.stderr.flush()
             finally:
                 os._exit(code)
 
-    def _run(self, arguments: Sequence[str], stopped: bool) -> int:
+    def _run(self, arguments: Sequence[str], stopped: bool, around: AbstractContextManager[object]) -> int:
         os.setsid()
         os.chdir(self.folder)
         for number, log in zip((1, 2), self.logs, strict=True):
             os.dup2(os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644), number)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # nohup ignores the last, and so would the command
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
-        code = _launched(arguments[0], list(arguments[1:]))
+        with around:
+            code = _launched(arguments[0], list(arguments[1:]))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         return code

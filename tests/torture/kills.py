@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,15 +44,15 @@ class Outcome(NamedTuple):
 
 
 class Arena:
-    """A case, run once undisturbed; then in fresh folders."""
+    """A case, run once undisturbed; then in fresh folders. around: of the undisturbed run, see `forked.Child`."""
 
-    def __init__(self, case: Case, folder: Path):
+    def __init__(self, case: Case, folder: Path, around: AbstractContextManager[object] | None = None):
         self.case, self.folder = case, folder
         self.start = folder / "start"
         self.start.mkdir(parents=True)
         case.prepare(self.start)
         whole = self.fresh("whole")
-        ended = forked.run(whole, case.command)
+        ended = forked.Child(whole, case.command, around=around).wait(150)
         assert ended.code == 0, ended.err
         self.seconds = ended.seconds
         self.expected = content(whole / case.result)

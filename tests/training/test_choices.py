@@ -2,6 +2,8 @@
 
 import json
 import logging
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,28 @@ def test_a_network_that_cannot_be_compiled_runs_uncompiled(
     expected = module.forward(x)
     assert torch.equal(module(x), expected) and torch.equal(module(x), expected)
     assert caplog.messages == ["compile: compiling failed (no such luck); continuing uncompiled"] and failures == [1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_what_compiles_is_shielded_and_its_failures_are_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal sends Ctrl-C to the C++ compiler, too. Torch would compile the backward call only as gradients are
+    computed, and an error there would end the run."""
+    from torch._functorch import config
+
+    found: list[tuple[bool, bool]] = []
+
+    def look(plain: Any, **_: Any) -> Any:
+        def call(x: Tensor) -> Any:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            found.append((signal.SIGINT in blocked, config.force_non_lazy_backward_lowering))
+            return plain(x)
+
+        return call
+
+    module, _ = compiled_by(monkeypatch, look)
+    module(torch.ones(3, 2))
+    module(torch.ones(3, 2))
+    assert found == [(True, True), (False, False)]
 
 
 def test_out_of_memory_is_not_a_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

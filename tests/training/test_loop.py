@@ -88,6 +88,28 @@ def test_a_checkpoint_is_saved_every_save_seconds(seconds: float | None, saved: 
     assert steps == saved
 
 
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_signal_does_not_wait_for_the_first_step_of_a_session(
+    before: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to save, and a step that compiles takes minutes."""
+    run = ["run_dir=run", "trainer.sample_every=0", "trainer.eval_every=0", "logger=none", *TINY]
+    assert not before or cli("train", f"trainer.steps={before}", *run).code == 0
+    original, ended = loop.update, []
+
+    def stopped(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.append(original(*arguments))
+        return ended[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "update", stopped)
+        result = cli("train", f"trainer.steps={before + 2}", *run)
+    assert result.code == 143 and "stopped without saving" in result.err and not ended
+    assert len(list((tmp_path / "run").rglob("*.safetensors"))) == (before > 0)
+    assert cli("train", f"trainer.steps={before + 2}", *run).code == 0
+
+
 @pytest.mark.parametrize("at", [2, 4])
 def test_what_a_signal_left_out_is_made_up_for(
     at: int, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
