@@ -15,7 +15,8 @@ from ..errors import CheckpointError
 
 LARGEST = 1_000_000
 """The largest whole number in a node: channels, layers, steps of a schedule or a sampler."""
-LARGEST_OF_TRAINER = 10**10
+ANY = 2**63
+"""For keys that need neither time nor memory when a run is opened: seeds, values of pictures, `trainer`."""
 MOST_VALUES = 2**28
 """Of one image."""
 MOST_PARTS = 100_000
@@ -36,8 +37,9 @@ def limits(shapes: Iterable[Sequence[int]]) -> tuple[int, int]:
 def check_numbers(config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Raises ValueError for a number that no run has: it would need all memory, or run for ever."""
     for key, number in _numbers(config, ""):
-        most = LARGEST_OF_TRAINER if key.startswith("trainer.") and key != "trainer.batch_size" else LARGEST
-        if key != "seed" and abs(number) > most:
+        free = key in ("seed", "dataset.split_seed") or key.startswith(("dataset.range", "trainer."))
+        most = ANY if free and key != "trainer.batch_size" else LARGEST
+        if abs(number) > most:
             raise ValueError(f"{key} is more than {most:,}")
     shape, model = about.get("shape", ()), config.get("model")
     wrong = any(type(n) is not int or n < 1 for n in shape) or ("shape" in about and len(shape) != 3)

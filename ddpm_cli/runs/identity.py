@@ -11,6 +11,7 @@ from ..errors import ConfigError, DataError
 from ..files import read_json, shown, write_json
 from ..progress import plural
 from ..text import named
+from .bounds import check_numbers
 from .checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,14 @@ def about(images: Images) -> dict[str, Any]:
         "range": None if facts.ends is None else list(facts.ends),
         "data": {"pictures": facts.pictures, "digest": facts.digest},
     }
+
+
+def check_opens(images: Images, config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a config with which a run could be trained, but not opened again."""
+    try:
+        check_numbers(config, about(images))
+    except ValueError as error:
+        raise ConfigError(f"config: {error}; leave out what does not fit") from error
 
 
 def write_files(folder: Path, images: Images) -> None:

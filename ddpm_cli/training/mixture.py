@@ -15,7 +15,7 @@ from ..models.gmm import GMM
 from ..objectives.em import EM
 from ..runs.assemble import completed, network
 from ..runs.directory import Reporter, RunDirectory
-from ..runs.identity import about, changed, write_files
+from ..runs.identity import about, changed, check_opens, write_files
 from ..runs.resume import check_resumable, starting_point
 from ..sampling.mixture import draws
 from .em import EMState, finished, fit
@@ -58,6 +58,7 @@ class MixtureSession(Session):
                 source = self.options.dataset
                 images, validation = source.load("train", progress), source.load("val", progress)
             config = completed(self.job.config, images)
+            check_opens(images, config)
             state = EMState(cast(GMM, self.spec.wrap(network(config))))
             start = starting_point(self.folder, self.options.resume)
             check_resumable(start, config)

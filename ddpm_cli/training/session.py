@@ -19,7 +19,7 @@ from ..runs.assemble import ModelSpec, completed, network, with_statistics
 from ..runs.checkpoint import Checkpoint, name_of
 from ..runs.directory import Reporter, RunDirectory
 from ..runs.grid import GridStyle
-from ..runs.identity import about, changed, check_classes, unlearned, write_files
+from ..runs.identity import about, changed, check_classes, check_opens, unlearned, write_files
 from ..runs.job import Job
 from ..runs.resume import check_resumable, starting_point
 from .course import opened
@@ -158,6 +158,7 @@ class Session:
             start = starting_point(self.folder, self.options.resume)
             check_classes(start, images, self.job.config)
             config = self._completed(images, start)
+            check_opens(images, config)
             check_resumable(start, config)
             if self.plan.best_by_validation and not len(validation):
                 advice = "set dataset.val_fraction=0.1" if len(images) > 1 else "add pictures, this is a single one"

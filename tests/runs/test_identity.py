@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from ddpm_cli.data.facts import held_out
 from ddpm_cli.data.image_folder import ImageFolder
 
-from ..conftest import Cli
+from ..conftest import TINY, Cli
 
 S = [
     "dataset=image_folder", "model=unet_tiny", "model.channels=8", "dataset.size=8", "trainer=quick", "logger=none",
@@ -197,3 +198,38 @@ def test_an_evaluation_warns_if_held_out_pictures_were_trained_on(
     mk(tmp_path / "d", "red", 20, first=60)
     grown = cli("eval", *measure, "out=b")
     assert grown.code == 0 and ("moves pictures when their number changes" in grown.err) == warned, grown.err
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "dataset.split_seed=99999999",
+        "trainer.keep_last=99999999999",
+        "trainer.save_every=99999999999",
+        "trainer.eval_images=99999999999",
+        "trainer.warmup_steps=99999999999",
+        "seed=4000000000000000000",
+    ],
+)
+def test_what_is_trained_can_be_opened(key: str, cli: Cli) -> None:
+    run = ["train", "run_dir=r", "trainer.steps=1", "trainer.sample_every=0", "trainer.eval_every=0", "logger=none"]
+    assert cli(*run, *TINY, key).code == 0
+    assert cli("sample", "ckpt=r", "n=1", "sampler.steps=1", "out=o").code == 0
+    assert cli("verify", "r").code == 0
+
+
+def test_wide_values_of_pictures_can_be_opened(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for i in range(6):
+        values = np.random.default_rng(i).integers(0, 2**31 - 1, (8, 8)).astype(np.int32)
+        Image.fromarray(values).save(tmp_path / f"d/{i}.tif")
+    run = ["train", "run_dir=r", "dataset=image_folder", "dataset.root=d", "dataset.size=8", "trainer.steps=1", *TINY]
+    assert cli(*run, "dataset.range=[0,4294967295]", "model=unet_tiny", "trainer.sample_every=0").code == 0
+    assert cli("sample", "ckpt=r", "n=1", "sampler.steps=1", "out=o").code == 0
+
+
+@pytest.mark.parametrize("model", ["unet_tiny", "resnet"])
+def test_what_could_not_be_opened_is_not_trained(model: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "run_dir=r", f"model={model}", "model.num_classes=12", "trainer.steps=1", "logger=none")
+    assert result.code == 2 and "10 names of classes, but a network for 12" in result.err, result.err
+    assert not (tmp_path / "r").exists()
