@@ -130,6 +130,8 @@ def out_of_memory(error: BaseException) -> bool:
         return True  # torch.OutOfMemoryError by name, so that usage errors do not import torch
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):  # of a library of torch, under a limit of the shell
+        return "failed to map segment" in str(error)
     if not isinstance(error, RuntimeError):
         return False
     return str(error) in ONEDNN_NO_MEMORY or any(text in str(error) for text in NO_MEMORY)

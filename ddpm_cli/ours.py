@@ -8,7 +8,6 @@ such as a GIF, has a signature in it.
 
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,12 +81,14 @@ def check(folder: Path, names: Collection[str], key: str) -> None:
 
 
 def check_plain(folder: Path, names: Collection[str], key: str) -> None:
-    """Raises ConfigError if one of `names`, which will be written into, is a link or no file: a stranger's, perhaps."""
+    """Raises ConfigError if one of `names`, which will be written into, is a link or no file: a stranger's, perhaps.
+
+    An ordinary file in the place of a folder is left for later: only pictures or logs are lost.
+    """
     for name in names:
-        path, kind = folder / name, stat.S_ISDIR if name.endswith("/") else stat.S_ISREG
-        if os.path.lexists(path) and not kind(path.lstat().st_mode):
-            what = "folder" if name.endswith("/") else "file"
-            raise ConfigError(f"{key}: {name.rstrip('/')} in {shown(folder)} is a link, or no {what}; remove it")
+        path = folder / name
+        if path.is_symlink() or (not name.endswith("/") and path.exists() and not path.is_file()):
+            raise ConfigError(f"{key}: {name.rstrip('/')} in {shown(folder)} is a link, or no file; remove it")
 
 
 def check_signed(path: Path, key: str) -> None:

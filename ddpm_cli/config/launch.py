@@ -88,9 +88,10 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
     kept, report = _kept(arguments), partial(_report, name, arguments)
-    codes: list[int] = []  # of failed jobs: a sweep continues with the next job, and returns the first code
+    codes: list[int] = []  # of each job: a sweep continues with the next one, and returns the first that is not 0
 
     def task(config: DictConfig) -> None:
+        codes.append(0)
         folder = Path(HydraConfig.get().runtime.output_dir)
         for line in filter(None, (fewer_threads, shadow_line())):
             log.info("%s", line)
@@ -102,7 +103,7 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             began = time.perf_counter() if sweep else started
             run_reserved(name, Job(values, folder, given, began, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
-            codes.append(report(error))
+            codes[-1] = report(error)
         finally:
             _remove_empty(folder, kept)
 
@@ -113,13 +114,24 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             console.show_help(explain_command(name, flags.overrides))
         else:
             start()
+            _end_of_sweep(codes, sweep)
     except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
         return report(error)
     except Exception as error:  # not from the command, whose errors are caught in `task`: Hydra cannot parse the line
         return report(ConfigError(f"command line: {' '.join(str(error).split())}; see ddpm {name} --help"))
     except BaseException as error:
         return report(error)
-    return codes[0] if codes else 0
+    return next(filter(None, codes), 0)
+
+
+def _end_of_sweep(codes: Sequence[int], sweep: bool) -> None:
+    """Say which runs of a sweep failed. Raises ConfigError if it has none."""
+    if sweep and not codes:
+        raise ConfigError("command line: the sweep has no runs; check the values between the commas")
+    failed = [str(number) for number, code in enumerate(codes) if code]
+    if sweep and failed and len(codes) > 1:
+        which = f"{'run' if len(failed) == 1 else 'runs'} {', '.join(failed)}"
+        console.note(f"{len(failed)} of {len(codes)} runs failed: {which}, for the reasons above")
 
 
 def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:

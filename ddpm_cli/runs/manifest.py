@@ -56,5 +56,5 @@ def _check(content: Mapping[str, Any]) -> None:
         raise ValueError("a number")
     if type(content["step"]) is not int or not isinstance(content["sha256"], str):
         raise ValueError("step or sha256")
-    for name in ("config", "about", "best", "period", "chosen"):
+    for name in ("config", "about", "best", "period", "chosen", "rows"):
         content.get(name, {}).items()

@@ -47,7 +47,8 @@ def rows_changed(folder: Path) -> bool:
 def mark_saved(folder: Path) -> None:
     """Leave a mark that the run in `folder` has a checkpoint, so that it never starts afresh where they are lost."""
     with suppress(OSError):  # it is only one more safeguard
-        (folder / SAVED).touch()
+        if not was_saved(folder):
+            (folder / SAVED).touch()
 
 
 def was_saved(folder: Path) -> bool:

@@ -74,6 +74,9 @@ class Request:
         check_positive(n=self.n)
         if self.n > MOST:
             raise ConfigError(f"n: at most {MOST:,} at a time, got {self.n:,}; call again with another seed")
+        for name, path in (("init", self.init), ("mask", self.mask)):
+            if path == "":
+                raise ConfigError(f"{name}: is empty; name a picture, or leave it out")
         if self.between is not None:
             if self.init is not None or self.mask is not None:
                 raise ConfigError("between: cannot be combined with init or mask; leave out one or the other")
@@ -127,7 +130,8 @@ class Request:
         if self.labels == []:
             raise ConfigError("labels: is empty; name classes, or leave it out for all of them")
         requested = list(self.labels) if self.labels is not None else [self.label] if self.label is not None else []
-        numbers = [class_number(label, names) for label in requested]
+        key = "label" if self.labels is None else "labels"
+        numbers = [class_number(label, names, key) for label in requested]
         if self.seeds is not None and not numbers:
             return torch.tensor([(seed - self.seed) % len(names) for seed in self.seeds], dtype=torch.int64)
         return cycle(numbers or range(len(names)), self.n)
@@ -155,7 +159,7 @@ def _check_ends(ends: list[int | str]) -> None:
         raise ConfigError(f"between: seeds must be at least 0, got {ends}")
 
 
-def class_number(label: Label, names: Sequence[str]) -> int:
+def class_number(label: Label, names: Sequence[str], key: str = "label") -> int:
     """The number of the class that `label` means: the class of that name, or, written as #2, the third class.
 
     A plain number also counts classes from 0, but only if no class has a number as its name.
@@ -175,6 +179,5 @@ def class_number(label: Label, names: Sequence[str]) -> int:
             f"label: is one class, got {printable(text)}; for a list of classes, set labels={printable(text)}"
         )
     wrong = text if text.isdecimal() else f"'{printable(text)}'"
-    raise ConfigError(
-        f"label: there is no class {wrong}; classes: {named(names, LISTED)}; #0 is the first one, #1 the second"
-    )
+    known = f"classes: {named(names, LISTED)}; #0 is the first one, #1 the second"
+    raise ConfigError(f"{key}: there is no class {wrong}; {known}")

@@ -221,7 +221,13 @@ def test_a_sweep_continues_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "schedule.steps=0,10", "sampler.steps=2", "run_dir=sweep", "trainer.steps=1", *TINY)
     assert result.code == 2
     assert "schedule.steps: must be at least 1" in result.err
+    assert "1 of 2 runs failed: run 0, for the reasons above" in result.out
     assert not (tmp_path / "sweep/0").exists() and (tmp_path / "sweep/1/checkpoints").is_dir()
+
+
+def test_a_sweep_without_runs_is_an_error(cli: Cli) -> None:
+    result = cli("train", "-m", "seed=glob(*)", "run_dir=sweep", "trainer.steps=1")
+    assert result.code == 2 and "the sweep has no runs" in result.err
 
 
 @pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
@@ -233,6 +239,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(name: str, cli: Cli, 
     (tmp_path / "run" / name).unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddpm_cli.runs.directory.Rows.resume", lambda self, step, sealed: None)
+        patch.setattr("ddpm_cli.runs.directory.check_plain", lambda *arguments: None)  # it refuses links
         (tmp_path / "run" / name).symlink_to("/dev/full")
         result = cli("train", "run_dir=run", "trainer.steps=3", "trainer.log_every=1", *TINY)
     assert result.code == 0 and "Traceback" not in result.err and "Logging error" not in result.err

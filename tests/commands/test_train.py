@@ -54,7 +54,7 @@ def test_the_run_directory_has_the_documented_files(cli: Cli, tmp_path: Path) ->
     steps = [f"step_{n:08d}" for n in (2, 4)]
     expected = ["config.json", "metrics.jsonl", "train.log", *(f"samples/{s}.png" for s in steps)]
     expected += [f"checkpoints/{s}.{kind}" for s in steps for kind in ("json", "safetensors")]
-    assert [n for n in names if n != ".lock"] == sorted(expected)
+    assert [n for n in names if n not in (".lock", ".saved")] == sorted(expected) and (run / ".saved").exists()
     assert len(list((run / "tensorboard").glob("*tfevents*"))) == 1
     assert (tmp_path / "outputs/latest").resolve() == run
     config = json.loads((run / "config.json").read_text())

@@ -37,7 +37,7 @@ def test_no_picture_or_log_leaves_the_run(name: str, trained: Cli, tmp_path: Pat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "r" / name).symlink_to(tmp_path / "elsewhere")
     result = trained(*RUN, "trainer.steps=4", "trainer.sample_every=1", "logger=tensorboard")
-    assert result.code == 2 and f"run_dir: {name} in r is a link, or no folder; remove it" in result.err
+    assert result.code == 2 and f"run_dir: {name} in r is a link, or no file; remove it" in result.err
     assert not any((tmp_path / "elsewhere").iterdir())
 
 
