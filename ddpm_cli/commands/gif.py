@@ -30,4 +30,6 @@ def run(options: Options, job: Job) -> None:
     if path.suffix == ".gif" and options.fps > MOST_FPS:
         console.note(f"a GIF has at most {MOST_FPS} frames per second, not {options.fps:g}")
     strip = "" if animation.strip is None else f", and five times side by side in {shown(path.with_suffix('.png'))}"
-    console.note(f"{plural(frames_of(path, animation.frames), 'frame')} in {shown(path)}{strip}")
+    count = frames_of(path, animation.frames)
+    fewer = ", as its sampler has no more steps" if options.kind == "denoise" and count < options.frames else ""
+    console.note(f"{plural(count, 'frame')} in {shown(path)}{strip}{fewer}")

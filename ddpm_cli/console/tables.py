@@ -134,7 +134,7 @@ def show_choices(config: Mapping[str, Any], given: Collection[str], title: str, 
             tree.add(f"[bold cyan]{escape(name):{width}}[/]  {escape(target)}{keys}")
         elif name in given:
             tree.add(f"{escape(name)}: [green]{escape(_text(config, name))}[/]")
-    tree.add(f"[dim]all settings: {escape(whole)}, once it trains; before that, --cfg job[/]")
+    tree.add(f"[dim]all settings: {escape(whole)}, or --cfg job[/]")
     out.print(tree, soft_wrap=not out.is_terminal)
 
 

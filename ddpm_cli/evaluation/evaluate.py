@@ -1,5 +1,6 @@
 """Runs `ddpm eval`: everything is loaded and checked first, then measured."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ from .samples import PendingSamples, SampleSet, pending, read
 from .settings import settings_of
 from .subject import Subject, chosen_metrics, load_subject
 
+log = logging.getLogger(__name__)
 BITS_IMAGES, SAMPLES = 256, 1000
 NO_RUN = ("prior", "sampler", "guidance")
 """Keys that are not used when no model draws samples."""
@@ -107,6 +109,8 @@ class Evaluator:
     def shown(self, job: Job) -> dict[str, Any]:
         """The config, without what is not used."""
         generator = self.subject.generator
+        if job.sets("bpd") and "bpd" not in self.chosen:
+            log.info("bpd: is not measured here, so its settings have no effect; metrics=[bpd] measures it")
         unused = {"bpd", "cas"} - {*self.chosen, *(key.partition(".")[0] for key in job.given)}
         unused |= set(NO_RUN) if generator is None else set()
         config = job.config if generator is None else generator.shown(job)

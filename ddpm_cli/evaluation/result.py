@@ -16,7 +16,7 @@ class MetricValue:
     """A value with its spread.
 
     Args:
-        real: the same metric with real images in place of the samples; no model does better, except by chance.
+        real: the same metric with real images in place of the samples.
         form: how it is formatted, for example "{:.1%}".
         settings: settings of the metric; part of its protocol.
         extractor: the name of the extractor; None = that of `features`.

@@ -95,7 +95,11 @@ class DiffusionGenerator(Generator):
         guidance = ready(chosen, self)
         rows = self._per_image(request, sampler, guidance, weights)
         facts = {"sampler": settings(sampler) | {"name": sampler_name(sampler)}, "guidance": guidance.facts}
-        return task_of(request, rows, facts | {"sampler_from": chosen_by, "guidance_from": guided_by})
+        task = task_of(request, rows, facts | {"sampler_from": chosen_by, "guidance_from": guided_by})
+        if rows.labels is not None and rows.known_labels is None:
+            names = named(self.class_names if guidance.class_names is None else guidance.class_names, LISTED)
+            log.info("drawn without a class and without guidance; label=CLASS sets one: %s", names)
+        return task
 
     def shown(self, job: Job) -> Config:
         config = dict(super().shown(job))
@@ -107,6 +111,8 @@ class DiffusionGenerator(Generator):
             chosen = RunGuidance(**guidance)
             node = chosen.node(self.config, self.can_be_guided)
             config["guidance"] = node | {"from": CHANGED if chosen.changes else "the run"}
+            if self.can_be_guided and _unlabelled(config) and chosen.scale in (None, 1):
+                config["guidance"] = {"_target_": Unguided.__name__, "from": "a picture without a label"}
         return config
 
     def _own_guidance(self, request: Request, chosen: RunGuidance) -> Guidance:
@@ -168,7 +174,6 @@ class DiffusionGenerator(Generator):
         if not request.names_classes:
             free = self.can_be_guided and guidance.plain
             if request.task in OF_PICTURES and free:
-                log.info("drawn without a class and without guidance; label=CLASS sets one: %s", named(names, LISTED))
                 return torch.full((request.n,), -1)
             if interpolated and has_classes:
                 raise ConfigError("label: an interpolation needs a class; set label=CLASS")
@@ -182,3 +187,10 @@ class DiffusionGenerator(Generator):
                 "or use guidance=classifier"
             )
         return request.classes(names) if has_classes else None
+
+
+def _unlabelled(config: Config) -> bool:
+    """Whether the keys of a request start from a picture whose class is not named."""
+    between = config.get("between") or [0]
+    pictures = bool(config.get("init")) or isinstance(between[0], str)
+    return pictures and config.get("label") is None and config.get("labels") is None

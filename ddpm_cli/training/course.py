@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ LEAST_STEPS, FIRST_STEPS = 24, 3
 """Steps that are measured before the decision, and steps before those, which are slower."""
 SHORT, LONG = 0.03, 0.08
 """Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
-WORTH_SAYING = 0.05
+WORTH_SAYING = 0.15
 """A correction is logged if the number of steps changes by this part since it was last said."""
 
 
@@ -32,7 +32,8 @@ def opened(plan: Plan, state: TrainState, folder: Path) -> Plan:
         folder: of the run. A new decision is kept there, so that it is the same if the run is killed before it saves.
     """
     if plan.budget_seconds is None:
-        state.chosen.pop("budget", None)
+        if kept := state.chosen.pop("budget", None):
+            _say_without_budget(Decision(**kept), plan, state.step)
         return plan
     if "budget" not in state.chosen:
         return plan.undecided()
@@ -47,6 +48,16 @@ def opened(plan: Plan, state: TrainState, folder: Path) -> Plan:
         _say_reopened(before, new, plan, state)
         _write(folder / FILE, kept | {state.step: new})
     return use(new, plan, state)
+
+
+def _say_without_budget(before: Decision, plan: Plan, step: int) -> None:
+    """A warning if the learning rate goes up because the run has no budget any more."""
+    decayed = replace(before.applied(plan), lr_decay="cosine")  # as with a budget, unless the user has chosen another
+    was = decayed.learning_rate(min(before.position(step), before.steps - 1), before.steps, 1)
+    now = plan.learning_rate(step, plan.steps, 1) if plan.epochs is None else 0.0
+    if now > was * 1.01:
+        text = "is not set any more; the learning rate rises again, from %.0f %% to %.0f %% of its peak"
+        log.warning(f"trainer.budget: {text}", 100 * was, 100 * now)
 
 
 def _say_reopened(before: Decision, new: Decision, plan: Plan, state: TrainState) -> None:

@@ -190,3 +190,13 @@ def test_damaged_decisions_are_said_and_made_again(
     file.write_text(changes[damage])
     result = cli(*RUN, "trainer.budget=10min")
     assert result.code == 0 and "run/budget.json: is damaged; the number of steps is decided again" in result.err
+
+
+def test_a_run_that_goes_on_without_its_budget_says_that_the_rate_rises(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machine(step=2.0).use(monkeypatch)
+    assert cli(*RUN, "trainer.budget=60s").code == 0
+    result = cli(*RUN, "trainer.steps=60")
+    line = r"trainer.budget: is not set any more; the learning rate rises again, from \d % to 100 % of its peak"
+    assert result.code == 0 and re.search(line, result.err), result.err
