@@ -117,7 +117,10 @@ class Evaluator:
         return {key: value for key, value in config.items() if key not in unused}
 
     def _real(self, n: int | None) -> Images:
-        return self._images.held_out(self.options.split, n, self.options.seed)
+        images = self._images.held_out(self.options.split, n, self.options.seed)
+        if n is not None and self.options.n != "auto" and len(images) < n:
+            log.info("n: there are only %s %s images, not %s", f"{len(images):,}", self.options.split, f"{n:,}")
+        return images
 
     @cached_property
     def _images(self) -> RealImages:

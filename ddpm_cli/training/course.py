@@ -21,7 +21,7 @@ LEAST_STEPS, FIRST_STEPS = 24, 3
 """Steps that are measured before the decision, and steps before those, which are slower."""
 SHORT, LONG = 0.03, 0.08
 """Parts of the budget: the measurement lasts at least the first one, and at most the second one."""
-WORTH_SAYING = 0.15
+WORTH_SAYING = 0.1
 """A correction is logged if the number of steps changes by this part since it was last said."""
 
 
@@ -84,10 +84,11 @@ class Course:
     def __init__(self, plan: Plan, state: TrainState, folder: Path):
         self.plan, self.state, self.file = plan, state, folder / FILE
         self._first, self._since, self._began, self._excluded = state.step, budget.clock(), budget.clock(), 0.0
-        self._written, self._said = True, 0
+        self._written = True
         self._warned, self._zero = False, budget.clock() - state.seconds
         kept = state.chosen.get("budget")
         self.decision = Decision(**kept) if kept and self.decided else None
+        self._said = self.decision.steps if self.decision else 0
         self._all = _read(self.file) if plan.budget_seconds is not None else {}
         self._known = _of(self._all, plan.budget_seconds)
 

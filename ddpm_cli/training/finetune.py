@@ -42,8 +42,7 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
         CheckpointError: it describes no network.
     """
     stored: Mapping[str, Any] = source.manifest["config"]
-    if not job.sets("dataset"):
-        _warn_of_other_data(stored.get("dataset"), job.config["dataset"], source)
+    _say_other_data(stored.get("dataset"), job, source)
     trust = frozenset(options.trust)
     config = dict(job.config)
     if not job.sets("model") and isinstance(stored.get("model"), Mapping):
@@ -62,15 +61,20 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
     return options, replace(job, config=config)
 
 
-def _warn_of_other_data(before: Any, now: Mapping[str, Any], source: Checkpoint) -> None:
-    """A warning if the user has not chosen the dataset, and the default is not that of `source`."""
-    if not isinstance(before, Mapping) or all(before.get(key) == now.get(key) for key in ("_target_", "root")):
+def _say_other_data(before: Any, job: Job, source: Checkpoint) -> None:
+    """A line where the user has not chosen the pictures, their size or colours, and they are not those of `source`."""
+    now, run = job.config["dataset"], shown(source.path)
+    if not isinstance(before, Mapping):
         return
-    was, own = (f"{node.get('name')}{f' in {root}' if (root := node.get('root')) else ''}" for node in (before, now))
-    log.warning(
-        "finetune: %s was trained on %s, but this run learns %s, as dataset is not set; set dataset (and dataset.root) "
-        "for other pictures", shown(source.path), was, own,
-    )  # fmt: skip
+    if not job.sets("dataset") and any(before.get(key) != now.get(key) for key in ("_target_", "root")):
+        was, own = (f"{d.get('name')}{f' in {root}' if (root := d.get('root')) else ''}" for d in (before, now))
+        log.warning(
+            "finetune: %s was trained on %s, but this run learns %s, as dataset is not set; set dataset (and "
+            "dataset.root) for other pictures", run, was, own,
+        )  # fmt: skip
+    for key in ("size", "channels"):
+        if not job.sets(f"dataset.{key}") and before.get(key) != now.get(key):
+            log.info("finetune: dataset.%s is %s; in %s it is %s", key, now.get(key), run, before.get(key))
 
 
 def find_source(options: TrainOptions) -> Checkpoint | None:
