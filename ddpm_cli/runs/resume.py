@@ -159,7 +159,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
         )
     if {_decay(old), _decay(new)} == {"constant"}:
         changed = [key for key in changed if key != "trainer.lr_decay"]
-    if _decay(new) != "cosine":  # with cosine the rate of a step depends on the number of steps
+    if _decay(new) != "cosine" or _at(new, "trainer.budget") is not None:
+        # only with cosine the rate of a step depends on the number of steps, which a budget chooses by itself
         changed = [key for key in changed if key not in ("trainer.steps", "trainer.epochs")]
     soft = [key for key in changed if kind_of(key) is not FREE]
     if soft:

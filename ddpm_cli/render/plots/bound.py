@@ -61,6 +61,6 @@ def plot_bound(
 
 
 def _heading(figures: Mapping[str, float]) -> str:
-    parts = " + ".join(f"{figures[name]:.3f}" for name in ("prior", "denoising", "reconstruction"))
-    lines = f"Variational bound {figures['bound']:.3f} bits/dim  =  {parts}   (prior, denoising, reconstruction)"
+    parts = " + ".join(f"{figures[name]:.3f} ({name})" for name in ("prior", "denoising", "reconstruction"))
+    lines = f"Variational bound {figures['bound']:.3f} bits/dim\n= {parts}"
     return lines + (f"\nProbability-flow ODE {figures['ode']:.3f} bits/dim" if "ode" in figures else "")
