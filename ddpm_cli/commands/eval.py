@@ -44,7 +44,7 @@ def _show(results: Results, options: Options) -> None:
         console.table(results.title, columns, [row[: len(columns)] for row in rows])
         if compared:
             console.note(
-                "real images: the same metric with real images in their place; the fewer there are, the rougher it is"
+                "real images: the same metric with real images instead; the fewer there are, the rougher it is"
             )
     if options.metrics == "auto" and results.bits is not None and not results.metrics:
         console.note("sample quality: add features=RUN of a classifier; copied images: metrics=[memorisation]")

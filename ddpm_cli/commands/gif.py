@@ -29,7 +29,9 @@ def run(options: Options, job: Job) -> None:
     animation.save(path, options.fps, options.hold)
     if path.suffix == ".gif" and options.fps > MOST_FPS:
         console.note(f"a GIF has at most {MOST_FPS} frames per second, not {options.fps:g}")
-    strip = "" if animation.strip is None else f", and five times side by side in {shown(path.with_suffix('.png'))}"
+    strip = (
+        "" if animation.strip is None else f", and five of its times side by side in {shown(path.with_suffix('.png'))}"
+    )
     count = frames_of(path, animation.frames)
     fewer = ", as its sampler has no more steps" if options.kind == "denoise" and count < options.frames else ""
     console.note(f"{plural(count, 'frame')} in {shown(path)}{strip}{fewer}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..build import build
+from ..diffusion.guidance import ClassifierFree
 from ..errors import CheckpointError
 from ..files import shown
 from ..progress import plural
@@ -31,11 +32,12 @@ from .state import TrainState
 log = logging.getLogger(__name__)
 OF_DATA = ("in_channels", "image_size", "num_classes", "mean", "std")
 """Options of a network that follow from the dataset."""
+CLASSIFIER_FREE = f"{ClassifierFree.__module__}.{ClassifierFree.__name__}"
 LISTED = 8
 
 
 def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainOptions, Job]:
-    """The options and the job with the network, objective and schedule of `source`, where the user has not set them.
+    """The options and the job with network, objective, schedule and guidance of `source`, where the user sets none.
 
     Raises:
         ConfigError: one of its nodes cannot be built, or is not trusted.
@@ -54,8 +56,11 @@ def adopted(options: TrainOptions, job: Job, source: Checkpoint) -> tuple[TrainO
             model["class_conditional"] = None  # if the new dataset has classes
         config["model"] = model
         options = replace(options, model=model)
-    for name in ("schedule", "objective"):
-        if not job.sets(name) and isinstance(stored.get(name), Mapping):
+    for name in ("schedule", "objective", "guidance"):
+        node = stored.get(name)
+        if name == "guidance" and (not isinstance(node, Mapping) or node.get("_target_") != CLASSIFIER_FREE):
+            continue  # what guides another run may lie anywhere
+        if not job.sets(name) and isinstance(node, Mapping):
             config[name] = stored[name]
             options = replace(options, **{name: build(stored[name], name, trust=trust)})
     return options, replace(job, config=config)

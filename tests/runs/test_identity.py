@@ -233,3 +233,19 @@ def test_what_could_not_be_opened_is_not_trained(model: str, cli: Cli, tmp_path:
     result = cli("train", "run_dir=r", f"model={model}", "model.num_classes=12", "trainer.steps=1", "logger=none")
     assert result.code == 2 and "10 names of classes, but a network for 12" in result.err, result.err
     assert not (tmp_path / "r").exists()
+
+
+def test_finetuning_keeps_the_guidance_and_says_another_size(cli: Cli, tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        mk(tmp_path / "d", colour, 10)
+        (tmp_path / "d" / colour).mkdir()
+        for path in (tmp_path / "d").glob("*.png"):
+            path.rename(tmp_path / "d" / colour / path.name)
+    guided = ["guidance=cfg", "guidance.scale=4.5", "objective.label_dropout=0.1"]
+    assert cli("train", *S, *guided, "dataset.root=d", "run_dir=old", "trainer.steps=2").code == 0
+    new = [a for a in S if not a.startswith(("model", "dataset.size"))]
+    result = cli("train", *new, "dataset.root=d", "run_dir=new", "finetune=old", "trainer.steps=1")
+    assert result.code == 0, result.err
+    assert re.search(r"finetune: dataset.size is \d+; in old/\S+ it is 8", result.err), result.err
+    guidance = json.loads((tmp_path / "new/config.json").read_text())["guidance"]
+    assert guidance["scale"] == 4.5 and guidance["_target_"].endswith("ClassifierFree")
