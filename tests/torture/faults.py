@@ -31,6 +31,7 @@ CODE = ("test_build.py::test_a_checkpoint_cannot_name_other_code",)
 PLACE = ("test_build.py::test_a_checkpoint_names_only_what_conf_names_in_the_same_place",)
 FOREIGN = ("test_ours.py::test_no_command_touches_the_files_of_others",)
 FIXED = ("commands/test_train.py::test_settings_that_cannot_change_on_resume",)
+LOST = ("runs/test_lost.py",)
 BEST = ("runs/test_directory.py::test_the_best_checkpoint_stays",)
 
 FAULTS = [
@@ -110,7 +111,27 @@ FAULTS = [
         "        retention.prune(self.checkpoints, state.step, keep_last - 1)\n        saved = checkpoint.save(",
         ("runs/test_directory.py::test_older_checkpoints_are_removed_after_the_new_one_is_valid",),
     ),
-    Fault("the best one is pruned", RETENTION, "if step != keep:", "if step != -1:", BEST),
+    Fault("the best one is pruned", RETENTION, "step != keep and", "step != -1 and", BEST),
+    Fault("damaged ones are counted", DIRECTORY, "keep_last, best, self._skipped)", "keep_last, best)", LOST),
+    Fault(
+        "a run without checkpoints starts afresh", "runs/resume.py", "    elif was_saved(run_dir):", "    elif 0:", LOST
+    ),
+    Fault("no mark that a run has saved", DIRECTORY, "        mark_saved(self.folder)\n", "", LOST),
+    Fault(
+        "written through links",
+        DIRECTORY,
+        "        check_plain(self.folder,",
+        "        print(self.folder,",
+        ("hostile/test_links.py",),
+    ),
+    Fault("an older version undoes a newer one", CHECKPOINT, "if isinstance(error, NewerFormatError):", "if 0:", LOST),
+    Fault(
+        "a damaged list of files is believed",
+        "ours.py",
+        "content = read_sealed(path)",
+        "import json; content = json.loads(path.read_text())",
+        ("hostile/test_links.py",),
+    ),
     Fault("the best step is not told", DIRECTORY, 'state.best.get("step") if best_by else None', "None", BEST),
     Fault(
         "pruning counts damaged ones",
@@ -182,8 +203,8 @@ FAULTS = [
     Fault(
         "lost manifests: from scratch in silence",
         CHECKPOINT,
-        'any(folder.glob("step_*.safetensors"))',
-        "False",
+        "if without_manifest(folder):",
+        "if False:",
         ("runs/test_checkpoint.py::test_tensors_that_lost_their_manifest_never_train_from_scratch",),
     ),
     # what is saved and restored
