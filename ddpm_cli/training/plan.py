@@ -14,7 +14,7 @@ from ..text import PathText
 
 UNKNOWN = 2**40
 """The number of steps of a run whose speed is not known yet."""
-LIMITS = {"batch_size": 10**6, "samples": 10**6, "eval_samples": 10**6, "epochs": 10**9, "steps": UNKNOWN}
+LIMITS = {"batch_size": 10**6, "samples": 10**6, "eval_samples": 10**6, "epochs": 10**9, "steps": 2**62}
 """The most images of a batch or a grid, and the most epochs and steps."""
 UNITS = {"s": 1, "min": 60, "h": 3600}
 Every = int | Literal["epoch"]

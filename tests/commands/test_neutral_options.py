@@ -87,6 +87,7 @@ def test_tensorboard_shows_each_step_once(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=r", *arguments).code == 0
     for path in (tmp_path / "r/checkpoints").iterdir():
         path.unlink()
+    (tmp_path / "r/.saved").unlink()
     assert cli("train", "run_dir=r", *arguments).code == 0
     events = EventAccumulator(str(tmp_path / "r/tensorboard"))
     events.Reload()
