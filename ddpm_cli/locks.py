@@ -1,7 +1,7 @@
 """Locks of folders, which die with the process that holds them, also where the file system has none.
 
 Some network file systems have no locks. There the lock is a file in the temporary folder of the machine, named after
-the path. It stops a second process of the same user on this machine, but not one on another machine. A warning says so.
+the path. It stops a second process of the same user on this machine, but not on another one. The user is warned.
 """
 
 import errno

@@ -114,7 +114,8 @@ def launch(name: str, arguments: Sequence[str]) -> int:
             console.show_help(explain_command(name, flags.overrides))
         else:
             start()
-            _end_of_sweep(codes, sweep)
+            if not flags.hydra_help:  # it runs nothing
+                _end_of_sweep(codes, sweep)
     except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
         return report(error)
     except Exception as error:  # not from the command, whose errors are caught in `task`: Hydra cannot parse the line

@@ -36,7 +36,7 @@ class Stops:
         return requested
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal makes the loop save and stop, if it has something to save; the second stops at once."""
+        """The first signal saves, then stops the run. A second one, or one with nothing to save, stops it at once."""
         if self.signal is not None:
             if time.monotonic() - self._since > AT_ONCE:
                 raise Interrupted(number)

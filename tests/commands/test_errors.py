@@ -228,6 +228,7 @@ def test_a_sweep_continues_after_a_failed_job(cli: Cli, tmp_path: Path) -> None:
 def test_a_sweep_without_runs_is_an_error(cli: Cli) -> None:
     result = cli("train", "-m", "seed=glob(*)", "run_dir=sweep", "trainer.steps=1")
     assert result.code == 2 and "the sweep has no runs" in result.err
+    assert cli("train", "-m", "--hydra-help").code == 0  # runs nothing either, and is right
 
 
 @pytest.mark.parametrize("name", ["train.log", "metrics.jsonl"])
