@@ -42,6 +42,11 @@ ROWS = {
     "diffusers": "training, diffusers as it ships",
     "diffusers_bf16": "training, diffusers with `--mixed_precision bf16`",
 }
+USUAL = {
+    "usual_eager": "the default for a folder of pictures, `trainer.compile=false`",
+    "usual_compiled": "the same, `trainer.compile=true`",
+    "usual_graphs": "the same, `trainer.compile=graphs`",
+}
 CALLS = {
     "sample_eager": "a network call, `compile=false`",
     "sample_compiled": "a network call, `compile=true`",
@@ -78,6 +83,9 @@ class Bench:
             "train_graphs_tuned": (lambda: m.training("trainer.compile=graphs", "trainer.autotune=true"))
             if m.cuda
             else None,
+            "usual_eager": lambda: m.usual("trainer.compile=false"),
+            "usual_compiled": (lambda: m.usual("trainer.compile=true")) if m.cuda else None,
+            "usual_graphs": (lambda: m.usual("trainer.compile=graphs")) if m.cuda else None,
             "sample_compiled": (lambda: m.sampling("true")) if compiled else None,
             "sample_graphs": (lambda: m.sampling("graphs")) if m.cuda else None,
             "shares_eager": lambda: m.shares("trainer.compile=false"),
@@ -141,17 +149,53 @@ def lines(found: dict[str, Any], batch: int) -> list[str]:
         if speed := rate(found, name):
             beside = f"{speed / peer:.2f} x" if peer else ""
             share = f"{speed * flops / product:.0%}" if number(product) and number(flops) else ""
-            memory = f"{found[name]['memory'] / 2**30:.1f} GiB" if found[name].get("memory") else ""
+            memory = gibibytes(found[name].get("memory"))
             hours = f"{STEPS * 128 / speed / 3600:,.1f}"
             text += [f"| {title} | {speed:,.0f} | {beside} | {share} | {memory} | {hours} |"]
+    for name, title in USUAL.items():
+        if speed := rate(found, name):
+            text += [f"| {title} | {speed:,.0f} | | | {gibibytes(found[name].get('memory'))} | |"]
     text += ["", "| | images/s | beside diffusers |", "|---|---:|---:|"]
     peer = rate(found, "diffusers", "sampling_images_per_second")
     for name, title in CALLS.items():
         key = "sampling_images_per_second" if name.startswith("diffusers") else "images_per_second"
         if speed := rate(found, name, key):
             text += [f"| {title} | {speed:,.0f} | {f'{speed / peer:.2f} x' if peer else ''} |"]
-    rest = {key: value for key, value in found.items() if key not in ("machine", *ROWS, *CALLS)}
-    return [*text, "", "```", json.dumps(rest, indent=1), "```"]
+    return [*text, *shares(found), *facts(found)]
+
+
+def shares(found: dict[str, Any]) -> list[str]:
+    """Where the time of a training step goes, a column for each kind of code."""
+    kept = {title: found.get(f"shares_{title}", {}).get("kinds") for title in ("eager", "compiled")}
+    columns = {title: kinds for title, kinds in kept.items() if kinds}
+    if not columns:
+        return []
+    text = ["", f"| ms of a training step | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    for kind in dict.fromkeys(kind for kinds in columns.values() for kind in kinds):
+        text += [f"| {kind} | {' | '.join(f'{kinds.get(kind, 0):.1f}' for kinds in columns.values())} |"]
+    return text
+
+
+def facts(found: dict[str, Any]) -> list[str]:
+    """What is no rate, a line each; parts that failed say why."""
+    text = []
+    for name, title in (("resume", "plain"), ("resume_compiled", "compiled")):
+        if (same := found.get(name, {}).get("bit_for_bit")) is not None:
+            text += [f"- Resumed, {title} code: {'bit for bit the same' if same else 'NOT the same'} weights."]
+    if "last" in (agreement := found.get("agreement", {})):
+        apart, last = agreement["largest_difference"], agreement["last"]
+        text += [f"- The first losses of compiled and plain code differ by up to {apart:.2g}; the last is {last:.3g}."]
+    if "step" in (real := found.get("real", {})):
+        text += [f"- `trainer.budget={real['budget']}`: {real['step']} steps, loss {real['loss']:.3f}, "
+                 f"{real['images_per_second']:,.0f} images/s at the end."]  # fmt: skip
+    text += [
+        f"- {name}: {part['failed']}" for name, part in found.items() if isinstance(part, dict) and "failed" in part
+    ]
+    return ["", *text]
+
+
+def gibibytes(size: int | None) -> str:
+    return f"{size / 2**30:.1f} GiB" if size else ""
 
 
 def number(value: object) -> bool:

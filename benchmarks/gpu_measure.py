@@ -21,12 +21,12 @@ from ddpm_cli.bench.flops import training_flops
 NETWORK = ["dataset=cifar10", "model=unet"]
 TINY = ["model.channels=32", "model.blocks=1", "model.attention_resolutions=[]"]
 KINDS = {
+    "fused by the compiler": r"^triton",
     "convolution": r"conv|wgrad|dgrad|fprop|cutlass.*(nhwc|krsc)|xmma",
     "attention": r"flash|fmha|sdpa|attention",
     "matrix product": r"gemm|nvjet|cublas|gemv|splitk|addmm|::mm",
     "optimizer and average": r"multi_tensor|fused_adam|foreach|lpnorm",
     "norm": r"group_?norm|rowwisemoments|computefusedparams|computeinternalgradients|gammabeta",
-    "fused by the compiler": r"triton",
     "copies and changes of layout": r"memcpy|memset|copy|transpose|nchw|nhwc|cat",
 }
 """Kind of kernel -> what its names contain; the first that fits counts."""
@@ -39,9 +39,9 @@ class Measure:
         self.batch, self.windows, self.steps = (4, 2, 2) if options.tiny else (128, 5, 10)
 
     def composed(self, *overrides: str) -> Composed:
-        tiny = TINY if self.options.tiny else []
+        small = self.options.tiny and not any(key.startswith("model=") for key in overrides)
         sizes = [f"trainer.batch_size={self.batch}", f"trainer.device={self.options.device}"]
-        return Composed([*NETWORK, *sizes, *tiny, *overrides])
+        return Composed([*NETWORK, *sizes, *(TINY if small else []), *overrides])
 
     def wait(self) -> None:
         if self.cuda:
@@ -86,16 +86,22 @@ class Measure:
         batch = next(random_images(8, 3, 32).batches(2, 0, 0, self.device))
         return training_flops(model.objective, model.model, batch).training
 
+    def usual(self, *overrides: str) -> dict[str, Any]:
+        """images/s of the network and the recipe that `dataset=image_folder` has by default."""
+        usual = ["optimizer=muon", "model=unet_small", f"trainer.batch_size={min(self.batch, 64)}"]
+        return self.training(*usual, *overrides)
+
     def training(self, *overrides: str) -> dict[str, Any]:
         """images/s of the step of `ddpm train`."""
         self.fresh_memory()
         model = Training(self.composed(*overrides))
-        batch = next(random_images(512, 3, 32, flip=True).batches(self.batch, 0, 0, self.device))
+        size = model.composed.plan.batch_size
+        batch = next(random_images(512, 3, 32, flip=True).batches(size, 0, 0, self.device))
         began = time.perf_counter()
         model.step(batch)
         self.wait()
         first = time.perf_counter() - began
-        rate = self.rate(lambda: model.step(batch), self.batch)
+        rate = self.rate(lambda: model.step(batch), size)
         return {"images_per_second": rate, "first_step_seconds": round(first, 1), "memory": self.memory()}
 
     def shares(self, *overrides: str) -> dict[str, Any]:
@@ -105,23 +111,28 @@ class Measure:
         for _ in range(3):
             model.step(batch)
         self.wait()
-        activity = ProfilerActivity.CUDA if self.cuda else ProfilerActivity.CPU
-        with profile(activities=[activity]) as recorded:
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.cuda else [])]
+        with profile(activities=activities, record_shapes=True) as recorded:
             for _ in range(3):
                 model.step(batch)
             self.wait()
-        times = [
-            (event.key, (event.self_device_time_total if self.cuda else event.self_cpu_time_total) / 3000)
-            for event in recorded.key_averages()
-        ]
+
+        def spent(event: Any) -> float:
+            return (event.self_device_time_total if self.cuda else event.self_cpu_time_total) / 3000
+
+        # on a GPU torch lists the kernels, and beside them the operations that launched them, with the same times
+        events = recorded.key_averages()
+        kernels = [e for e in events if not self.cuda or e.device_type == torch.autograd.DeviceType.CUDA]
+        times = [(e.key, spent(e)) for e in kernels]
+        operations = [(f"{e.key} {e.input_shapes}", spent(e)) for e in recorded.key_averages(group_by_input_shape=True)]
         kinds: dict[str, float] = {}
-        for name, spent in times:
+        for name, seconds in times:
             found = next((kind for kind, part in KINDS.items() if re.search(part, name.lower())), "element by element")
-            kinds[found] = kinds.get(found, 0) + spent
-        slowest = sorted(times, key=lambda pair: -pair[1])[:30]
+            kinds[found] = kinds.get(found, 0) + seconds
         return {
-            "kinds": {kind: round(spent, 2) for kind, spent in sorted(kinds.items(), key=lambda pair: -pair[1])},
-            "slowest": {name[:90]: round(spent, 2) for name, spent in slowest},
+            "kinds": {kind: round(time, 2) for kind, time in sorted(kinds.items(), key=lambda pair: -pair[1])},
+            "slowest": [f"{time:.2f} {name[:240]}" for name, time in sorted(times, key=lambda pair: -pair[1])[:30]],
+            "operations": [f"{t:.2f} {name[:240]}" for name, t in sorted(operations, key=lambda pair: -pair[1])[:30]],
         }
 
     def sampling(self, compiled: str) -> dict[str, Any]:

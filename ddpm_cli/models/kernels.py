@@ -137,6 +137,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def doubled(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by 2, as torch's, for compiled code: (B,C,H,W) -> (B,C,2H,2W).
+
+    torch's compiler makes of F.interpolate a lookup, whose gradient is added up with atomic operations: in an order
+    that changes from call to call, and slowly. The gradient of a repetition is a plain sum, fused with its neighbours.
+    """
+    b, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)
+
+
 class DoublingConv2d(nn.Conv2d):
     """Nearest-neighbour upsampling by 2, then a 3x3 convolution with padding 1: (B,C,H,W) -> (B,C,2H,2W).
 
@@ -151,7 +161,8 @@ class DoublingConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         cheap = 4 * x.shape[2] * x.shape[3] >= self.in_channels  # compared with summing the weights
         if not cheap or x.device.type != "cpu" or not ON_X86:
-            return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            wide = F.interpolate(x, scale_factor=2.0, mode="nearest") if _eager() else doubled(x)
+            return super().forward(wide)
         w = self.weight.flip(2, 3).transpose(0, 1)
         w = F.pad(w, (0, 1)) + F.pad(w, (1, 0))
         w = F.pad(w, (0, 0, 0, 1)) + F.pad(w, (0, 0, 1, 0))

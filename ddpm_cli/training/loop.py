@@ -1,7 +1,7 @@
 """The training loop: one for every objective."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from .fitting import Statistics, equal_parts, fitted
 from .meter import Meter, became
 from .plan import Every, Plan
 from .randomness import StepRandom, seed_step
+from .rates import set_rates
 from .state import TrainState
 from .validation import Callbacks, measured
 
@@ -54,7 +55,7 @@ def train(
         if status.done:
             break
         factor = course.learning_rate(state.step, images)
-        _set_rates(state, rates, factor)
+        set_rates(state.optimizer, rates, factor)
         logs = update(objective, model, state, batch, course.plan, seed)
         pauses.skipped.count(state.step, bool(logs))
         meter.add(logs, len(batch.x))
@@ -62,8 +63,9 @@ def train(
             state.period.add(logs)
         status = pauses.status_after_step()
         logged = plan.due(course.plan.log_every, state.step, images)
+        place = _place(state, plan, images, rates[0] * factor)
         if status.done or status.stop or logged:
-            run.metrics(state.step, meter.row(state.step) | _place(state, plan, images, rates[0] * factor))
+            run.metrics(state.step, meter.row(state.step) | place)
             course.warn_of_cut_off(images)
             follow_load()
         best = logged and _best_period(state, plan)
@@ -71,6 +73,8 @@ def train(
             pauses.take(status, best)
         else:
             status = pauses.decide()
+            if status.done and not logged:  # the budget is enough for these steps only
+                run.metrics(state.step, meter.row(state.step) | place)
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done and not state.owed
@@ -168,12 +172,6 @@ class _Pauses:
         self.saved = state.seconds
         run.reporter.start(state.step, course.shown_total(self.images))
         return self._status()
-
-
-def _set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
-    """rates: the initial learning rates of the optimizer's groups."""
-    for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate * factor
 
 
 def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:

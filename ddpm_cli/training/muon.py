@@ -59,19 +59,39 @@ class Muon(Optimizer):
         """One step with the current gradients. `closure` is not supported."""
         assert closure is None
         for group in self.param_groups:
-            rest = []
-            for p in group["params"]:
-                if p.grad is not None and is_matrix(p, group["least_side"]):
+            used = [p for p in group["params"] if p.grad is not None]
+            matrices = [p for p in used if is_matrix(p, group["least_side"])]
+            for p in matrices:
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            if matrices and matrices[0].device.type != "cpu":
+                self._update_together(matrices, group)
+            else:
+                for p in matrices:
                     self._update_matrix(p, group)
-                elif p.grad is not None:
-                    rest.append(p)
-            self._adam(rest, group)
+            self._adam([p for p in used if not is_matrix(p, group["least_side"])], group)
+
+    def _update_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """As `_update_matrix`, with one product for all matrices of one shape.
+
+        A GPU takes as long for a small product as for its launch, and a network has hundreds of matrices.
+        """
+        gradients = [p.grad for p in params if p.grad is not None]
+        momenta = [self.state[p]["momentum"] for p in params]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        shapes: dict[torch.Size, list[int]] = {}
+        for i, gradient in enumerate(ahead):
+            shapes.setdefault(as_matrix(gradient).shape, []).append(i)
+        for shape, same in shapes.items():
+            updates = orthogonalized_together(torch.stack([as_matrix(ahead[i]) for i in same]))
+            scale = 0.2 * max(shape) ** 0.5
+            torch._foreach_add_([as_matrix(params[i]) for i in same], updates.unbind(), alpha=-group["lr"] * scale)
 
     def _update_matrix(self, p: Tensor, group: dict[str, Any]) -> None:
         assert p.grad is not None
         state = self.state[p]
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
         state["momentum"].lerp_(p.grad, 1 - group["momentum"])
         ahead = p.grad.lerp(state["momentum"], group["momentum"])
         flat = as_matrix(ahead)
@@ -139,6 +159,19 @@ def orthogonalized(matrix: Tensor) -> Tensor:
             gram = x @ x.mT
             x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrix.dtype)
+
+
+def orthogonalized_together(matrices: Tensor) -> Tensor:
+    """As `orthogonalized`, for matrices (K,m,n) of one shape, with one product for all of them in each pass."""
+    a, b, c = POLYNOMIAL
+    x = matrices.to(product_format(matrices.device))
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(PASSES):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def _by_gram(x: Tensor) -> Tensor:

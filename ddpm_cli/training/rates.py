@@ -1,6 +1,9 @@
-"""What happens to the learning rate when a run is resumed with another plan."""
+"""The learning rates of an optimizer, and what happens to them when a run is resumed with another plan."""
 
 import logging
+from collections.abc import Sequence
+
+from torch.optim import Optimizer
 
 from ..build import build
 from ..errors import ConfigError
@@ -10,6 +13,12 @@ from .plan import Plan
 log = logging.getLogger(__name__)
 NOTICED = 1.01
 """A rise of the learning rate by this factor is a jump."""
+
+
+def set_rates(optimizer: Optimizer, rates: Sequence[float], factor: float) -> None:
+    """rates: the initial learning rates of the optimizer's groups."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
 
 
 def warn_of_jump(start: Checkpoint, plan: Plan, step: int, images: int) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ddpm_cli.models.kernels import DoublingConv2d, Dropout, GroupNorm, attention
+from ddpm_cli.models.kernels import DoublingConv2d, Dropout, GroupNorm, attention, doubled
 
 bf16 = torch.bfloat16
 
@@ -149,6 +149,15 @@ def test_doubling_equals_nearest_neighbour_and_a_convolution(size: int, dtype: t
     ours = torch.autograd.grad(out, variables, upstream.to(dtype))
     theirs = torch.autograd.grad(real, variables, upstream)
     assert all(a.shape == b.shape and relative_error(a, b) < limit for a, b in zip(ours, theirs, strict=True))
+
+
+def test_doubling_for_compiled_code_equals_nearest_neighbour() -> None:
+    x = torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last).requires_grad_()
+    ours, theirs = doubled(x), F.interpolate(x, scale_factor=2.0, mode="nearest")
+    assert torch.equal(ours, theirs)
+    upstream = torch.randn(ours.shape)
+    gradients = (torch.autograd.grad(out, x, upstream)[0] for out in (ours, theirs))
+    assert relative_error(*gradients) < 1e-6
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

@@ -64,6 +64,16 @@ def test_a_run_ends_in_time_with_its_learning_rate_at_the_end(
     assert again.code == 0 and "already finished" in again.out
 
 
+def test_a_run_that_ends_as_soon_as_it_knows_its_speed_logs_its_loss(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Machine(step=2.0, check=3.0).use(monkeypatch)
+    assert cli(*RUN, "trainer.budget=3s").code == 0
+    last = rows(tmp_path / "run")[-1]
+    manifest = json.loads(sorted((tmp_path / "run/checkpoints").glob("*.json"))[-1].read_text())
+    assert last["step"] == manifest["step"] and last["loss"] > 0 and "lr" in last
+
+
 @pytest.mark.parametrize("factor", [1.0, 4.0])
 def test_an_interrupted_run_continues_bit_for_bit(
     factor: float, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

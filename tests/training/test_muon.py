@@ -46,6 +46,38 @@ def test_in_float32_wide_matrices_take_the_same_passes(
     assert torch.allclose(orthogonalized(matrix).double(), exact, atol=2e-4)
 
 
+def test_matrices_of_one_shape_are_updated_together_as_one_by_one() -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        layers = [
+            nn.Conv2d(16, 24, 3),
+            nn.Conv2d(24, 24, 3),
+            nn.Conv2d(24, 24, 3),
+            nn.Linear(24, 80),
+            nn.Linear(80, 24),
+        ]
+        return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    alone, together = network(), network()
+    one, other = (Muon(m.parameters(), lr=0.02, weight_decay=0.1) for m in (alone, together))
+    before = deepcopy(alone)
+    for step in range(3):
+        for module in (alone, together):
+            give_gradients(list(module.parameters()), step)
+        one.step()
+        group = other.param_groups[0]
+        matrices = [p for p in group["params"] if is_matrix(p, group["least_side"])]
+        for p in matrices:
+            other.state[p].setdefault("momentum", torch.zeros_like(p))
+        with torch.no_grad():
+            other._update_together(matrices, group)  # as on a GPU
+    for start, a, b in zip(before.parameters(), alone.parameters(), together.parameters(), strict=True):
+        if is_matrix(a, 16):
+            assert (a - start).norm() > 0.1
+            assert (a - b).norm() < 0.02 * (a - start).norm()  # both round to bfloat16 where that is native
+            assert b.stride() == start.stride()
+
+
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
 def test_matrices_are_updated_as_by_torch(shape: tuple[int, int]) -> None:
     ours = nn.Parameter(torch.randn(shape, generator=generator(1)))
