@@ -55,7 +55,7 @@ def train(
         if status.done:
             break
         factor = course.learning_rate(state.step, images)
-        set_rates(state.optimizer, rates, factor)
+        set_rates(state, rates, factor)
         logs = update(objective, model, state, batch, course.plan, seed)
         pauses.skipped.count(state.step, bool(logs))
         meter.add(logs, len(batch.x))
@@ -63,9 +63,8 @@ def train(
             state.period.add(logs)
         status = pauses.status_after_step()
         logged = plan.due(course.plan.log_every, state.step, images)
-        place = _place(state, plan, images, rates[0] * factor)
         if status.done or status.stop or logged:
-            run.metrics(state.step, meter.row(state.step) | place)
+            pauses.row(rates[0] * factor)
             course.warn_of_cut_off(images)
             follow_load()
         best = logged and _best_period(state, plan)
@@ -74,7 +73,7 @@ def train(
         else:
             status = pauses.decide()
             if status.done and not logged:  # the budget is enough for these steps only
-                run.metrics(state.step, meter.row(state.step) | place)
+                pauses.row(rates[0] * factor)
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done and not state.owed
@@ -138,6 +137,13 @@ class _Pauses:
         late = self.run.stops.save_requested() or late
         return StepStatus(finished(state, plan, self.images), self.run.stops.signal is not None, late)
 
+    def row(self, rate: float) -> None:
+        """Log a line with the means since the last one, and the progress of the run."""
+        step = self.state.step
+        epoch = round(step * self.course.plan.batch_size / self.images, 4)
+        place = {"lr": rate, "epoch": epoch, "seconds": round(self.state.seconds, 3)}
+        self.run.metrics(step, self.meter.row(step) | place)
+
     def take(self, status: StepStatus, best: bool) -> None:
         """Do what is due. best: whether this step's checkpoint is the best so far."""
         if any(status) or best or _due_any(self.course, self.state.step, self.images):
@@ -172,12 +178,6 @@ class _Pauses:
         self.saved = state.seconds
         run.reporter.start(state.step, course.shown_total(self.images))
         return self._status()
-
-
-def _place(state: TrainState, plan: Plan, images: int, rate: float) -> dict[str, float]:
-    """The progress of the run, for a log line."""
-    epoch = round(state.step * plan.batch_size / images, 4)
-    return {"lr": rate, "epoch": epoch, "seconds": round(state.seconds, 3)}
 
 
 def update(

@@ -3,21 +3,20 @@
 import logging
 from collections.abc import Sequence
 
-from torch.optim import Optimizer
-
 from ..build import build
 from ..errors import ConfigError
 from ..runs.checkpoint import Checkpoint
 from .plan import Plan
+from .state import TrainState
 
 log = logging.getLogger(__name__)
 NOTICED = 1.01
 """A rise of the learning rate by this factor is a jump."""
 
 
-def set_rates(optimizer: Optimizer, rates: Sequence[float], factor: float) -> None:
+def set_rates(state: TrainState, rates: Sequence[float], factor: float) -> None:
     """rates: the initial learning rates of the optimizer's groups."""
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+    for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
 
 

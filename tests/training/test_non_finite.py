@@ -47,11 +47,11 @@ class Spoiled:
     def __init__(self, place: str, value: float, steps: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
         self.place, self.value, self.steps = place, value, steps
         self.gradients, self.update, self.rates, self.normal = (
-            loop.gradients, loop.update, loop._set_rates, StepRandom.normal,
+            loop.gradients, loop.update, loop.set_rates, StepRandom.normal,
         )  # fmt: skip
         monkeypatch.setattr(loop, "gradients", self.spoiled_gradients)
         monkeypatch.setattr(loop, "update", self.spoiled_update)
-        monkeypatch.setattr(loop, "_set_rates", self.spoiled_rates)
+        monkeypatch.setattr(loop, "set_rates", self.spoiled_rates)
         monkeypatch.setattr(StepRandom, "normal", lambda rng, *shape: self.spoiled_normal(rng, *shape))
 
     def spoiled_normal(self, rng: StepRandom, *shape: int) -> Tensor:
