@@ -121,6 +121,13 @@ class Course:
         yield
         self._excluded += budget.clock() - before
 
+    def due_any(self, step: int, images: int) -> bool:
+        """Whether a checkpoint, samples or a validation is due at this step."""
+        plan, decision = self.plan, self.decision
+        if not self.decided or (decision is not None and not decision.checks_at(step)):
+            return False
+        return any(plan.due(every, step, images) for every in (plan.save_every, plan.sample_every, plan.eval_every))
+
     def measured(self) -> bool:
         """Whether to decide now. To be asked after each step."""
         if self.decided or self.plan.budget_seconds is None:

@@ -71,9 +71,7 @@ def train(
         if status.stop or not course.measured():
             pauses.take(status, best)
         else:
-            status = pauses.decide()
-            if status.done and not logged:  # the budget is enough for these steps only
-                pauses.row(rates[0] * factor)
+            status = pauses.decide(None if logged else rates[0] * factor)
         if status.stop:  # as it was before the save; a signal since then is handled after the next step
             break
     return status.done and not state.owed
@@ -146,7 +144,7 @@ class _Pauses:
 
     def take(self, status: StepStatus, best: bool) -> None:
         """Do what is due. best: whether this step's checkpoint is the best so far."""
-        if any(status) or best or _due_any(self.course, self.state.step, self.images):
+        if any(status) or best or self.course.due_any(self.state.step, self.images):
             with self.meter.paused(self.state.step), self.course.excluded():
                 if run_callbacks(self.state, self.course.plan, self.run, self.callbacks, self.images, status):
                     self.saved = self.state.seconds
@@ -161,8 +159,11 @@ class _Pauses:
         self.run.stops.nothing_to_save = not status.done
         return status
 
-    def decide(self) -> StepStatus:
-        """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it."""
+    def decide(self, unlogged: float | None) -> StepStatus:
+        """Decide the number of steps of a run with a budget. Does once all that takes time, to measure it.
+
+        unlogged: the learning rate, if this step has no line yet; it gets one if the run ends here.
+        """
         course, state, run, callbacks = self.course, self.state, self.run, self.callbacks
         plan, step_seconds, before = course.plan, course.step_seconds, budget.clock()
         with self.meter.paused(state.step):
@@ -177,7 +178,10 @@ class _Pauses:
             self.model.train()
         self.saved = state.seconds
         run.reporter.start(state.step, course.shown_total(self.images))
-        return self._status()
+        status = self._status()
+        if status.done and unlogged is not None:
+            self.row(unlogged)
+        return status
 
 
 def update(
@@ -289,10 +293,3 @@ def _keep_best(state: TrainState, plan: Plan, row: Mapping[str, float]) -> None:
 def finished(state: TrainState, plan: Plan, images: int) -> bool:
     """Whether all steps are done, or the time is up."""
     return state.step >= plan.length(images) or (plan.max_seconds is not None and state.seconds >= plan.max_seconds)
-
-
-def _due_any(course: Course, step: int, images: int) -> bool:
-    plan, decision = course.plan, course.decision
-    if not course.decided or (decision is not None and not decision.checks_at(step)):
-        return False
-    return any(plan.due(every, step, images) for every in (plan.save_every, plan.sample_every, plan.eval_every))
