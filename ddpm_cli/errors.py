@@ -80,8 +80,13 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int | None, what: str, run_dir: str = "the same run_dir", sweep_dir: str = ""):
         """run_dir, sweep_dir: the override that resumes the run, or the sweep if the run is a job of one."""
         super().__init__(f"{what}; to resume, run the same command with {run_dir}")
-        self.in_sweep = f"{what}; to resume the sweep, run the same command with {sweep_dir}"
+        self.what, self.sweep_dir = what, sweep_dir
         self.code = 128 + (number or 2)
+
+    def in_sweep(self, place: str | None = None) -> str:
+        """The message for a job of a sweep. place: the override that resumes it, if not the folder above the job's."""
+        place = self.sweep_dir if place is None else place
+        return f"{self.what}; to resume the sweep, run the same command{' with ' if place else ''}{place}"
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -225,7 +225,7 @@ def override(key: str, path: Path | str, windows: bool = os.name == "nt") -> str
         windows: for PowerShell, which loses double quotes inside of single ones, and not for a POSIX shell.
     """
     text = str(path)
-    if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and not _is_value(text):
+    if re.fullmatch(r"[A-Za-z0-9_./+=-]+", text) and not _is_value(text):
         return f"{key}={text}"
     if windows:
         return _for_powershell(key, text)
@@ -234,7 +234,7 @@ def override(key: str, path: Path | str, windows: bool = os.name == "nt") -> str
 
 def _for_powershell(key: str, text: str) -> str:
     # Hydra reads two backslashes at the start as one
-    if re.fullmatch(r"(?!\\\\)[A-Za-z0-9_./\\:+-]+", text) and not _is_value(text):
+    if re.fullmatch(r"(?!\\\\)[A-Za-z0-9_./\\:+=-]+", text) and not _is_value(text):
         return f"{key}={text}"
     escaped = re.sub(r"(\\*)'", r"\1\1\'", text) + "\\" * (len(text) - len(text.rstrip("\\")))
     return '"' + re.sub(r"([`$])", r"`\1", f"{key}='{escaped}'") + '"'

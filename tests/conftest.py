@@ -43,19 +43,19 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """cli("train", "trainer.steps=2", ...) in `tmp_path`, in this process."""
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.setattr(console.out, "_width", 120)  # whatever COLUMNS was when the console was created
 
     def run(command: str, *arguments: str) -> Result:
-        capsys.readouterr()
+        capfd.readouterr()
         argv = list(sys.argv)
         try:
             code = launch(command, list(arguments))
         finally:
             sys.argv = argv
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return Result(code, captured.out, captured.err)
 
     return run

@@ -68,7 +68,7 @@ def test_a_sweep_speaks_in_the_words_of_the_program(cli: Cli, tmp_path: Path) ->
         ["run", "0:", "seed=1"],
         ["run", "1:", "seed=2"],
     ]
-    assert (tmp_path / "sweep/1/config.json").exists()
+    assert (tmp_path / "sweep/seed=2/config.json").exists()
 
 
 def test_a_warning_of_hydra_is_an_ordinary_line(capsys: pytest.CaptureFixture[str]) -> None:

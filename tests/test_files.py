@@ -9,6 +9,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 
 from ddpm_cli import files
+from ddpm_cli.config.arguments import prepared
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.files import override, read_json, write_atomically
 
@@ -41,7 +42,7 @@ def test_a_path_is_quoted_for_shell_and_hydra(path: str) -> None:
     typed = override("ckpt", path)
     arguments = shlex.split(f"ddpm sample {typed}")
     assert len(arguments) == 3
-    assert str(compose_command("sample", arguments[2:]).ckpt) == str(path)
+    assert str(compose_command("sample", prepared("sample", arguments[2:])).ckpt) == str(path)
     if path == "outputs/run":
         assert typed == "ckpt=outputs/run"
 

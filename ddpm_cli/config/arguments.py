@@ -5,17 +5,18 @@ paths and names follows from their declared types, `PathText` and `NameText`.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from ..early import declared_types
 from ..errors import ConfigError
-from ..text import NameText, PathText, is_quoted, quoted, unquoted
+from ..text import NameText, PathText, is_quoted, quoted
 from .shipped import conf_dir
 
 SWEEP = ("-m", "--multirun")
+MODE = ("hydra.mode=MULTIRUN", "hydra.mode='MULTIRUN'", 'hydra.mode="MULTIRUN"')
 PLAIN = re.compile(r"[A-Za-z/.][A-Za-z0-9_./-]*")
 """Values that Hydra reads as the same text, apart from `WORDS`."""
 WORDS = ("true", "false", "null", "nan", "inf", "none")
@@ -24,7 +25,7 @@ ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w./-]*)(@[\w.]+)?=(.*)", re.DOTAL
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    return any(a in SWEEP for a in arguments)
+    return any(a in SWEEP or a.lstrip("+") in MODE for a in arguments)
 
 
 def prepared(command: str, arguments: Sequence[str]) -> list[str]:
@@ -150,15 +151,3 @@ def _of_node(file: Path, key: Sequence[str]) -> Iterator[Any]:
         node = node.get(name) if isinstance(node, Mapping) else None
     if isinstance(node, Mapping) and "_target_" in node:
         yield from (hint for name, hint in declared_types(str(node["_target_"])).items() if name == key[-1])
-
-
-def parent_of_jobs(arguments: Sequence[str], folder: Callable[[str], Path]) -> list[str]:
-    """In a sweep, run_dir=X (or out=X) becomes the parent of the jobs' folders, because they must not share one."""
-    if not is_sweep(arguments):
-        return list(arguments)
-    out = []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        one = key in ("run_dir", "out") and len(split(value)) == 1 and not SWEEPS.fullmatch(value)
-        out.append(f"hydra.sweep.dir={quoted(str(folder(unquoted(value))))}" if one else argument)
-    return out

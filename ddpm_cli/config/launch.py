@@ -12,7 +12,7 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -37,13 +37,13 @@ from ..files import shown
 from ..hardware.threads import set_spin_count
 from ..ours import reserved
 from ..runs.job import Job
-from ..runs.newest import followed
 from ..text import home, unquoted
-from .arguments import SWEEP, is_sweep, parent_of_jobs, prepared
+from .arguments import SWEEP, is_sweep, prepared
 from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
 from .shipped import conf_dir, shadow_line, shipped_choices
+from .sweeps import JOB, Sweep, folder_key, folder_of, in_sweep, tell
 
 log = logging.getLogger(__name__)
 _COMPOSING = threading.Lock()
@@ -75,69 +75,89 @@ def _user_conf() -> Iterator[None]:
         plugins.class_name_to_class.pop(f"{UserConf.__module__}.{UserConf.__name__}", None)
 
 
+class Task:
+    """What Hydra calls with the config of a job. Launchers may send it to other processes."""
+
+    def __init__(self, name: str, arguments: Sequence[str], started: float, first: str, sweep: Sweep | None):
+        self.name, self.arguments, self.started, self.first, self.sweep = name, arguments, started, first, sweep
+        self.kept = _kept(arguments)
+        self.code = 0
+
+    def __call__(self, config: DictConfig) -> float | None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        for line in filter(None, (self.first, shadow_line())):
+            log.info("%s", line)
+        try:
+            if in_sweep():
+                return self._in_sweep(config, folder)
+            self._run(config, folder)
+            return None
+        finally:
+            _remove_empty(folder, self.kept)
+
+    def _run(self, config: DictConfig, folder: Path) -> None:
+        try:
+            values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
+            run_reserved(self.name, Job(values, folder, given, self.started, shipped_choices))
+        except Exception as error:  # Hydra would print more than one line
+            self.code = _report(self.name, self.arguments, error)
+
+    def _in_sweep(self, config: DictConfig, folder: Path) -> float | None:
+        assert self.sweep is not None
+        code, value = 0, None
+        label, reason = f"run {HydraConfig.get().job.num}", ""
+        try:
+            values = plain(config)
+            label = self.sweep.label()
+            if self.name == "train":
+                done = self.sweep.train(values)
+                code, reason, value = done.code, done.reason, done.value
+            else:
+                values |= self.sweep.place(values, folder)
+                given = keys_of(HydraConfig.get().overrides.task) | {"out"}
+                folder = folder_of(str(values.get("out") or folder))
+                run_reserved(self.name, Job(values, folder, given, choices=shipped_choices))
+        except Exception as error:
+            code = _report(self.name, self.arguments, error)
+            reason = explain(error)[0]
+        self.sweep.note(HydraConfig.get().job.num, code, label, reason)
+        return value
+
+
 def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
-    started, sweep = time.perf_counter(), is_sweep(arguments)
+    started = time.perf_counter()
     try:
         arguments = prepared(name, arguments)
     except BaseException as error:
         return _report(name, arguments, error)
     arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
-    sys.argv = [sys.argv[0], *parent_of_jobs(arguments, folder_of)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
-    kept, report = _kept(arguments), partial(_report, name, arguments)
-    codes: list[int] = []  # of each job: a sweep continues with the next one, and returns the first that is not 0
-
-    def task(config: DictConfig) -> None:
-        codes.append(0)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        for line in filter(None, (fewer_threads, shadow_line())):
-            log.info("%s", line)
-        try:
-            values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
-            if sweep and name != "gif" and "hydra.sweep.dir" in keys_of(HydraConfig.get().overrides.hydra):
-                values |= {folder_key(name): shown(folder)}  # the user named the folder above, see `parent_of_jobs`
-                given |= {folder_key(name)}
-            began = time.perf_counter() if sweep else started
-            run_reserved(name, Job(values, folder, given, began, shipped_choices))
-        except Exception as error:  # Hydra would print more than one line
-            codes[-1] = report(error)
-        finally:
-            _remove_empty(folder, kept)
-
-    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
+    report = partial(_report, name, arguments)
     try:
         flags = _flags(arguments)
         if flags.help:
             console.show_help(explain_command(name, flags.overrides))
-        else:
-            start()
-            if not flags.hydra_help:  # it runs nothing
-                _end_of_sweep(codes, sweep)
+            return 0
+        with Sweep.of(name, arguments, flags.config_dir) if is_sweep(arguments) else nullcontext() as sweep:
+            sys.argv = [sys.argv[0], *(arguments if sweep is None else sweep.arguments(arguments))]
+            task = Task(name, arguments, started, fewer_threads, sweep)
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+            return task.code if sweep is None or flags.hydra_help else sweep.end()  # that help runs nothing
     except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
         return report(error)
-    except Exception as error:  # not from the command, whose errors are caught in `task`: Hydra cannot parse the line
+    except Exception as error:  # not from the command, whose errors are caught in `Task`: Hydra cannot parse the line
         return report(ConfigError(f"command line: {' '.join(str(error).split())}; see ddpm {name} --help"))
     except BaseException as error:
         return report(error)
-    return next(filter(None, codes), 0)
-
-
-def _end_of_sweep(codes: Sequence[int], sweep: bool) -> None:
-    """Say which runs of a sweep failed. Raises ConfigError if it has none."""
-    if sweep and not codes:
-        raise ConfigError("command line: the sweep has no runs; check the values between the commas")
-    failed = [str(number) for number, code in enumerate(codes) if code]
-    if sweep and failed and len(codes) > 1:
-        which = f"{'run' if len(failed) == 1 else 'runs'} {', '.join(failed)}"
-        console.note(f"{len(failed)} of {len(codes)} runs failed: {which}, for the reasons above")
 
 
 def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     """Print the error of command `name` as one line. Returns the exit code."""
-    if (interrupted := signals.arrived()) is not None and not isinstance(error, KeyboardInterrupt):
+    own = isinstance(error, KeyboardInterrupt | SystemExit)
+    if (interrupted := signals.arrived()) is not None and not own:
         error = interrupted
     debug = any(a.lower() in ("debug=true", "debug=1", "+debug=true") for a in arguments)
     if debug and not isinstance(error, SystemExit):
@@ -147,8 +167,9 @@ def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     message, code = explain(error)
     if code == ConfigError.code and shadow_line():
         message += f" ({shadow_line()})"
-    if isinstance(error, Stopped) and is_sweep(arguments):
-        message = error.in_sweep
+    if isinstance(error, Stopped) and (is_sweep(arguments) or JOB in os.environ):
+        message = error.in_sweep(os.environ.get(JOB))
+    tell(message)
     if message:
         (console.stopped if isinstance(error, KeyboardInterrupt) else console.error)(message)
     return code
@@ -217,11 +238,6 @@ def run(name: str, job: Job) -> None:
     module.run(options, job)
 
 
-def folder_key(name: str) -> str:
-    """The key that names the folder of a command."""
-    return "run_dir" if name == "train" else "out"
-
-
 def keys_of(overrides: Sequence[str]) -> frozenset[str]:
     """The keys and groups that the user set: ["~model.x", "+sampler@y=z"] -> {"model.x", "sampler"}."""
     return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
@@ -241,12 +257,6 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}; {advice}") from error
     assert isinstance(resolved, dict)
     return {str(k): v for k, v in resolved.items()}
-
-
-def folder_of(path: str) -> Path:
-    """The folder that `path` names; for the name of a .gif or .mp4 file, its parent."""
-    named = Path(home(path))
-    return followed(named.parent if named.suffix in (".gif", ".mp4") else named)
 
 
 def _flags(arguments: Sequence[str]) -> Namespace:

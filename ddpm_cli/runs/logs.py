@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..files import naming, parse_json, shown, write_atomically
+from ..files import naming, parse_json, read_regular, shown, write_atomically
 
 log = logging.getLogger(__name__)
 ROWS = "rows"
@@ -94,6 +94,17 @@ class Rows:
         text = b"".join(kept)
         if text != stored:
             write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
+
+
+def last_value(folder: Path, name: str, otherwise: float) -> float:
+    """The last value of a metric in the rows of a run; `otherwise` if it has none that can be read."""
+    try:
+        lines = read_regular(folder / "metrics.jsonl").splitlines()
+    except (OSError, ValueError):
+        return otherwise
+    values = ((row_of(line) or {}).get(name) for line in reversed(lines))
+    found = (value for value in values if isinstance(value, int | float) and not isinstance(value, bool))
+    return next((float(value) for value in found), otherwise)
 
 
 def row_of(line: str | bytes) -> dict[str, Any] | None:

@@ -57,6 +57,7 @@ FREE = (
     "experiment",
     "debug",
     "trust",
+    "sweep_metric",
     "sampler",
     "guidance",
     "logger",

@@ -47,6 +47,7 @@ class TrainOptions:
     guidance: Guidance | ClassifierGuidance | RunGuidance = field(default_factory=Unguided)
     logger: Mapping[str, Node] = field(default_factory=dict)
     trust: list[NameText] = field(default_factory=list)
+    sweep_metric: NameText | None = None
     debug: bool = False
 
     def __post_init__(self) -> None:

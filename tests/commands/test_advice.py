@@ -104,7 +104,7 @@ def test_a_stopped_run_says_how_to_resume(
     long = [a for a in RUN if not a.startswith(("run_dir", "trainer.steps"))]
     extra = ["-m", "seed=1,2"] if sweep else []
     process = program(*long, "run_dir=runs/a", "trainer.steps=100000", "trainer.save_every=5", *extra)
-    wanted = tmp_path / ("runs/a/0" if sweep else "runs/a") / "checkpoints/step_00000005.json"
+    wanted = tmp_path / ("runs/a/seed=1" if sweep else "runs/a") / "checkpoints/step_00000005.json"
     for _ in range(1200):
         if wanted.exists():
             break

@@ -1,6 +1,7 @@
 """ddpm train from end to end on real digits: learning, files, resume."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -180,8 +181,8 @@ def test_best_by_keeps_the_best(cli: Cli, tmp_path: Path) -> None:
 def test_a_sweep_writes_complete_runs(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "schedule=linear,cosine", "trainer.steps=2", *TINY, *QUIET)
     assert result.code == 0, result.err
-    runs = sorted(p.parent for p in (tmp_path / "outputs/multirun").rglob("config.json"))
-    assert len(runs) == 2
+    runs = sorted((p.parent for p in (tmp_path / "outputs/multirun").rglob("config.json")), reverse=True)
+    assert [run.name for run in runs] == ["schedule=linear", "schedule=cosine"]
     targets = [json.loads((run / "config.json").read_text())["schedule"]["_target_"].rpartition(".")[2] for run in runs]
     assert targets == ["LinearSchedule", "CosineSchedule"]
     assert all((run / "checkpoints/step_00000002.json").is_file() for run in runs)
@@ -192,12 +193,13 @@ def test_the_same_sweep_again_resumes_its_runs(cli: Cli, tmp_path: Path) -> None
     assert cli(*sweep, "trainer.steps=2").code == 0
     again = cli(*sweep, "trainer.steps=4")
     assert again.code == 0 and again.err.count("resuming from step 2 of 4") == 2, again.err
-    assert cli(*sweep, "trainer.steps=4").out.count("already finished (step 4)") == 2
-    assert sorted(p.name for p in (tmp_path / "sweep").iterdir() if p.is_dir()) == ["0", "1"]
-    drawn = ["sample", "-m", "ckpt=sweep/0,sweep/1", "n=2", "sampler.steps=2", "out=drawn"]
+    assert cli(*sweep, "trainer.steps=4").out.count("already finished") == 2
+    assert sorted(p.name for p in (tmp_path / "sweep").iterdir() if p.is_dir()) == ["seed=1", "seed=2"]
+    drawn = ["sample", "-m", "ckpt=sweep/seed=1,sweep/seed=2", "n=2", "sampler.steps=2", "seed=3", "out=drawn"]
     for _ in range(2):
         assert cli(*drawn).code == 0
-    assert sorted(p.name for p in (tmp_path / "drawn").iterdir() if p.is_dir()) == ["0", "1"]
+    folders = sorted(p.name for p in (tmp_path / "drawn").iterdir() if p.is_dir())
+    assert [re.sub("[0-9a-f]{8}$", "", name) for name in folders] == ["ckpt=sweep-seed=1-", "ckpt=sweep-seed=2-"]
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_cli.config.arguments import parent_of_jobs, prepared
+from ddpm_cli.config.arguments import prepared
 from ddpm_cli.config.compose import compose_command
-from ddpm_cli.config.launch import call, folder_of
+from ddpm_cli.config.launch import call
 from ddpm_cli.text import quoted, unquoted
 
 NAMES = (
@@ -47,12 +47,10 @@ def test_a_sweep_over_paths_is_split_at_commas() -> None:
     assert prepared("train", ["-m", "dataset.root=glob(*)"])[1] == "dataset.root=glob(*)"
 
 
-def test_the_parent_of_jobs_is_a_path_too() -> None:
-    home = Path.home()
-    arguments = prepared("train", ["-m", "run_dir=~/my sweep", "seed=1,2"])
-    assert parent_of_jobs(arguments, folder_of)[1] == f'hydra.sweep.dir="{home}/my sweep"'
-    assert parent_of_jobs(prepared("train", ["-m", "run_dir='a,b'"]), folder_of)[1] == 'hydra.sweep.dir="a,b"'
-    assert parent_of_jobs(prepared("train", ["-m", "run_dir=a,b"]), folder_of)[1] == 'run_dir="a","b"'
+def test_in_a_sweep_a_comma_in_quotation_marks_belongs_to_the_name() -> None:
+    assert prepared("train", ["-m", "run_dir='a,b'"])[1] == "run_dir='a,b'"
+    assert prepared("train", ["-m", "run_dir=a,b"])[1] == 'run_dir="a","b"'
+    assert prepared("train", ["hydra.mode=MULTIRUN", "run_dir=a,b"])[1] == 'run_dir="a","b"'
 
 
 def test_values_that_are_no_text_stay_as_they_are() -> None:
