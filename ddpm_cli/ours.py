@@ -19,8 +19,8 @@ from .errors import BusyError, ConfigError
 from .files import names_in, read_sealed, remove_parts, shown, write_json
 from .locks import Lock
 
-MARKER, LOCK, CLAIM, DRAWN, SAVED = ".ddpm.json", ".lock", ".ddpm.new", ".drawn", ".saved"
-HIDDEN = {MARKER, LOCK, CLAIM, DRAWN, SAVED}
+MARKER, LOCK, CLAIM, DRAWN, SAVED, ASKED = ".ddpm.json", ".lock", ".ddpm.new", ".drawn", ".saved", ".job.json"
+HIDDEN = {MARKER, LOCK, CLAIM, DRAWN, SAVED, ASKED}
 RUN = ("checkpoints/", "samples/", "tensorboard/", "config.json", "data.json", "metrics.jsonl", "train.log")
 """What training writes, besides files that some runs have."""
 SAMPLES = ("grid.png", "samples.npz", "sample.json", "input.png", "input_other.png", "masked.png")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from ddpm_cli.config.arguments import prepared
 from ddpm_cli.config.compose import compose_command
 from ddpm_cli.config.launch import plain
 from ddpm_cli.config.shipped import commands
@@ -59,7 +60,10 @@ def test_commands_compose(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         _, command, *words = shlex.split(line, comments=True)
         overrides = [word for word in words if "=" in word]
         if "-m" in words:  # the first job of a sweep
-            overrides = [word if "[" in word else word.partition(",")[0] for word in overrides]
+            overrides = [
+                word if "[" in word else word.partition(",")[0] for word in overrides if "interval(" not in word
+            ]
+        overrides = prepared(command, overrides)
         if any(Path(name).stem in re.split(r"[=,\[\]]", word) for name in own for word in overrides):
             continue  # run as printed, below
         config = compose_command(command, overrides)

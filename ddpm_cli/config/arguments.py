@@ -16,6 +16,8 @@ from ..text import NameText, PathText, is_quoted, quoted
 from .shipped import conf_dir
 
 SWEEP = ("-m", "--multirun")
+PLACE = {"verify": "ckpt", "runs": "of"}
+"""Command -> the key that an argument without one is meant for."""
 MODE = ("hydra.mode=MULTIRUN", "hydra.mode='MULTIRUN'", 'hydra.mode="MULTIRUN"')
 PLAIN = re.compile(r"[A-Za-z/.][A-Za-z0-9_./-]*")
 """Values that Hydra reads as the same text, apart from `WORDS`."""
@@ -31,9 +33,17 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 def prepared(command: str, arguments: Sequence[str]) -> list[str]:
     """The arguments of `command` as Hydra must see them."""
     sweep = is_sweep(arguments)
-    if command == "verify":  # `ddpm verify RUN`
-        arguments = [a if "=" in a or a.startswith(("-", "~")) else f"ckpt={a}" for a in arguments]
+    if command in PLACE:  # `ddpm verify RUN`
+        arguments = _with_key(PLACE[command], arguments)
     return [a for argument in arguments if (a := _prepared(command, argument, sweep)) is not None]
+
+
+def _with_key(key: str, arguments: Sequence[str]) -> list[str]:
+    """`a b x=1` -> `x=1 key=[a,b]`: the arguments that have no key, as its value."""
+    rest = [a for a in arguments if "=" in a or a.startswith("-") or (a.startswith("~") and "/" not in a)]
+    plain = [a for a in arguments if a not in rest]
+    value = plain[0] if len(plain) == 1 else f"[{','.join(map(quoted, plain))}]"
+    return [*rest, f"{key}={value}"] if plain else rest
 
 
 def _prepared(command: str, argument: str, sweep: bool) -> str | None:

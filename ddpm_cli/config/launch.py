@@ -105,13 +105,13 @@ class Task:
     def _in_sweep(self, config: DictConfig, folder: Path) -> float | None:
         assert self.sweep is not None
         code, value = 0, None
-        label, reason = f"run {HydraConfig.get().job.num}", ""
+        label, reason, place = f"run {HydraConfig.get().job.num}", "", ""
         try:
             values = plain(config)
             label = self.sweep.label()
             if self.name == "train":
                 done = self.sweep.train(values)
-                code, reason, value = done.code, done.reason, done.value
+                code, reason, value, place = done.code, done.reason, done.value, done.folder
             else:
                 values |= self.sweep.place(values, folder)
                 given = keys_of(HydraConfig.get().overrides.task) | {"out"}
@@ -120,7 +120,7 @@ class Task:
         except Exception as error:
             code = _report(self.name, self.arguments, error)
             reason = explain(error)[0]
-        self.sweep.note(HydraConfig.get().job.num, code, label, reason)
+        self.sweep.note(HydraConfig.get().job.num, code, label, reason, place)
         return value
 
 
@@ -217,7 +217,7 @@ def run_reserved(name: str, job: Job) -> Job:
     key = folder_key(name)
     path = str(job.config.get(key) or "")
     default = not job.sets(key) and bool(DEFAULT_FOLDER.fullmatch(path))
-    if not default and (name in ("train", "table", "verify") or folder_of(path) != Path(home(path))):
+    if not default and (name in ("train", "table", "runs", "verify") or folder_of(path) != Path(home(path))):
         run(name, job)  # training has a lock of its own, and a single file such as a GIF needs none
         return job
     with reserved(job.folder, default) as folder:

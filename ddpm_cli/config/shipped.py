@@ -12,7 +12,7 @@ def commands() -> dict[str, str]:
     for path in conf_dir().glob("*.yaml"):
         with path.open(encoding="utf-8") as file:
             descriptions[path.stem] = file.readline().lstrip("# ").strip()
-    order = ("train", "sample", "gif", "eval", "table", "bench", "verify")
+    order = ("train", "sample", "gif", "eval", "table", "runs", "bench", "verify")
     rank = {name: index for index, name in enumerate(order)}
     return dict(sorted(descriptions.items(), key=lambda item: (rank.get(item[0], len(order)), item[0])))
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from hydra.types import RunMode
 
 from .. import console, signals
 from ..errors import ConfigError
-from ..files import shown
+from ..files import override, shown
+from ..progress import silent
 from ..runs.newest import followed
 from ..text import home, quoted, unquoted
 
@@ -51,6 +52,7 @@ class Done(NamedTuple):
     """What became of a run. value: of the metric that a sweeper asks for."""
 
     code: int
+    folder: str
     reason: str = ""
     value: float | None = None
 
@@ -138,6 +140,8 @@ class Sweep:
         """Run a training as a command of its own: a crash, or a lack of memory, must not end the other runs."""
         from ..runs.asked import Asked, find, is_finished
 
+        if config.get("sweep_metric") is None and not HydraConfig.get().sweeper["_target_"].endswith("BasicSweeper"):
+            raise ConfigError("sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss")
         given, asked = HydraConfig.get().overrides, Asked(config, self.swept)
         parent, name = self.folder(config)
         if self._own_folder:
@@ -145,25 +149,44 @@ class Sweep:
         folder = find(parent, name, asked) if name else parent
         if is_finished(folder, asked):
             console.say(f"{shown(folder)}: already finished")
-            return Done(0, value=_metric(folder, config))
+            return Done(0, str(folder), value=_metric(folder, config))
         asked.write(folder)
         overrides = [text for text in given.task if _key(text) != "run_dir"]
         overrides += [text for text in given.hydra if not OF_SWEEP.match(text)]
         place = f"run_dir={shown(parent)}" if name else ""
         code, reason = _program(["train", *self.flags, *overrides, f"run_dir={quoted(str(folder))}"], place)
         asked._replace(code=code, reason=reason).write(folder)
-        return Done(code, reason, _metric(folder, config))
+        return Done(code, str(folder), reason, _metric(folder, config))
 
     def label(self) -> str:
         """What tells the current run from the others, as it was typed."""
         overrides = HydraConfig.get().overrides.task
         return " ".join(text for text in overrides if _key(text) in self.swept) or " ".join(overrides)
 
-    def note(self, number: int, code: int, label: str, reason: str) -> None:
+    def _compare(self, root: Path, folders: Sequence[str]) -> None:
+        """Show all runs of the sweep, those of earlier commands too, and keep the table in its folder."""
+        from ..commands.runs import show
+        from ..evaluation.board import write_board
+        from ..evaluation.listing import chosen, find
+
+        shared = root.is_dir() and not (self.named and self.root is None)
+        runs = chosen(find([str(root)] if shared else folders), [], None)
+        show([replace(run, reason="") for run in runs])
+        if shared:
+            try:
+                notes = write_board(root, runs, "run_dir", 0, (), silent)
+            except (ConfigError, OSError) as error:  # the runs themselves are done
+                notes = [str(error)]
+            for note in notes:
+                console.note(note)
+            console.note(f"list them again with ddpm runs {override('of', shown(root)).removeprefix('of=')}")
+
+    def note(self, number: int, code: int, label: str, reason: str, folder: str) -> None:
         """Keep what became of run `number`, for `end`."""
         file = self.results / f"{number:06d}"
-        text = json.dumps({"code": code, "label": label, "reason": reason, "dir": str(HydraConfig.get().sweep.dir)})
-        file.write_text(text, encoding="utf-8")
+        root = str(HydraConfig.get().sweep.dir)
+        found = {"code": code, "label": label, "reason": reason, "folder": folder, "dir": root}
+        file.write_text(json.dumps(found), encoding="utf-8")
 
     def end(self) -> int:
         """Say which runs failed, and why. Returns the first exit code that is not 0.
@@ -182,6 +205,8 @@ class Sweep:
             console.note(f"{len(failed)} of {len(done)} runs failed:")
             for run in failed:
                 console.note(f"  {run['label']}: {run['reason']}")
+        if self.command == "train" and len(done) > 1:
+            self._compare(Path(done[0]["dir"]), [run["folder"] for run in done if run["folder"]])
         return next((int(run["code"]) for run in failed), 0)
 
 
@@ -219,7 +244,7 @@ def _remove_record(folder: Path) -> None:
 
 
 def _metric(folder: Path, config: Mapping[str, Any]) -> float | None:
-    """The last value of `sweep_metric` that a run has logged, NaN for a run without; None if it was not asked for."""
+    """The last value of `sweep_metric` that a run has logged, NaN for a run without; None if no sweeper asks for it."""
     from ..runs.logs import last_value
 
     name = config.get("sweep_metric")

@@ -3,7 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PLACES = ("run_dir", "resume", "finetune", "trust", "debug", "logger", "hydra", "dataset.root", "dataset.download")
+PLACES = (
+    "run_dir",
+    "resume",
+    "finetune",
+    "trust",
+    "debug",
+    "sweep_metric",
+    "logger",
+    "hydra",
+    "dataset.root",
+    "dataset.download",
+)
 """Keys that say where things lie, not what was trained."""
 LONGEST = 200
 """Characters of a value."""

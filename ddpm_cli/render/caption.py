@@ -83,8 +83,8 @@ def width_of(text: str) -> int:
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
-    """ "x_t now" -> ("x", False), ("t", True), (" now", False)."""
-    pieces = re.split(r"_(\w)", text)  # captured groups are at the odd positions
+    """ "x_t now" -> ("x", False), ("t", True), (" now", False). Only x has subscripts: names have underscores, too."""
+    pieces = re.split(r"(?<=\bx)_(\w)(?!\w)", text)  # captured groups are at the odd positions
     return [(piece, i % 2 == 1) for i, piece in enumerate(pieces) if piece]
 
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from ..errors import DdpmError
 from ..files import read_json, write_json
+from ..ours import ASKED
 from .resume import FREE, differences
 
-RECORD = ".job.json"
+RECORD = ASKED
 LENGTHS = ("trainer.steps", "trainer.epochs")
 """How long a run is; with another value it goes on as the same run, like with the keys in `FREE`."""
 
