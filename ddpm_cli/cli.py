@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .config.shipped import commands
 from .errors import explain
-from .signals import arrived, interruptible
+from .signals import JOB, arrived, end_with_parent, interruptible
 from .trust import leave_working_directory
 
 
@@ -27,6 +27,8 @@ def main() -> None:
         console.say(f"ddpm {_version()}")
         return
     name, rest = arguments[0], arguments[1:]
+    if JOB in os.environ:  # a run of a sweep
+        end_with_parent()
     if name not in commands():
         import difflib
 

@@ -16,6 +16,8 @@ SAVE = tuple(int(getattr(signal, n)) for n in ("SIGUSR1", "SIGUSR2") if hasattr(
 """Slurm sends one of them some time before it ends a job."""
 
 
+JOB = "DDPM_CLI_SWEEP"
+"""Environment variable of a run of a sweep: the override that resumes the sweep, as it is typed."""
 AT_ONCE = 0.5
 """Seconds. A signal that arrives again within them is the same one: `timeout` and clusters send it to the process and
 to its group. One that arrives later means: leave now."""
@@ -79,6 +81,14 @@ def shielded() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         done.set()
+
+
+def end_with_parent() -> None:
+    """SIGTERM comes when the process that started this one ends without having ended it: on Linux only."""
+    if sys.platform == "linux":
+        import ctypes  # only runs of a sweep need it
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 _arrived: list[int] = []

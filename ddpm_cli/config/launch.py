@@ -43,7 +43,7 @@ from .compose import compose_command
 from .help import explain_command
 from .hydra_errors import explain_hydra
 from .shipped import conf_dir, shadow_line, shipped_choices
-from .sweeps import JOB, Sweep, folder_key, folder_of, in_sweep, tell
+from .sweeps import Sweep, folder_key, folder_of, in_sweep, tell
 
 log = logging.getLogger(__name__)
 _COMPOSING = threading.Lock()
@@ -167,8 +167,8 @@ def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
     message, code = explain(error)
     if code == ConfigError.code and shadow_line():
         message += f" ({shadow_line()})"
-    if isinstance(error, Stopped) and (is_sweep(arguments) or JOB in os.environ):
-        message = error.in_sweep(os.environ.get(JOB))
+    if isinstance(error, Stopped) and (is_sweep(arguments) or signals.JOB in os.environ):
+        message = error.in_sweep(os.environ.get(signals.JOB))
     tell(message)
     if message:
         (console.stopped if isinstance(error, KeyboardInterrupt) else console.error)(message)

@@ -31,8 +31,6 @@ LONGEST = 100
 SAFE = re.compile(r"[^\w.=+@-]+")
 """What may not be in a folder's name: it would have to be quoted, or means something in a path."""
 OF_SWEEP = re.compile(r"[+~]*hydra[./](mode|sweep|sweeper|launcher)\b")
-JOB = "DDPM_CLI_SWEEP"
-"""Environment variable of a run of a sweep: the override that resumes the sweep, as it is typed."""
 REASON = "DDPM_CLI_REASON"
 """Environment variable of a run of a sweep: the file for the line that says why it failed."""
 
@@ -258,7 +256,7 @@ def _program(arguments: Sequence[str], place: str) -> tuple[int, str]:
     with tempfile.TemporaryDirectory(prefix="ddpm-sweep-") as temporary:
         file = Path(temporary) / "reason"
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", program, *arguments], env=os.environ | {JOB: place, REASON: str(file)}
+            [sys.executable, "-P", "-c", program, *arguments], env=os.environ | {signals.JOB: place, REASON: str(file)}
         )
         with signals.handled(signals.SAVE, lambda number, _: process.send_signal(number)):
             try:

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,24 @@ def test_the_parts_of_a_path_before_an_interpolation_hold_the_sweep() -> None:
     for text in ("${seed}", "a,b"):
         with Sweep.of("train", ["-m", "seed=1,2", f"run_dir={text}"], None) as sweep:
             assert sweep.root is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_the_run_of_a_killed_sweep_saves_and_ends(
+    program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_path: Path
+) -> None:
+    long = [a for a in QUICK if not a.startswith("trainer.steps")]
+    process = program("train", "-m", "seed=1,2", "run_dir=s", *long, "trainer.steps=100000", "trainer.save_every=5")
+    wait_for(lambda: bool(list((tmp_path / "s/seed=1/checkpoints").glob("*.json"))))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: "1 run: 1 stopped" in cli("runs", "s").out)
+    assert not (tmp_path / "s/seed=2").exists()
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError

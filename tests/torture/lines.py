@@ -11,7 +11,7 @@ import yaml
 from .server import ROOT, Case
 
 CONF = ROOT / "conf"
-COMMANDS = {"train": 60, "sample": 14, "eval": 8, "gif": 8, "table": 5, "bench": 5}
+COMMANDS = {"train": 60, "sample": 14, "eval": 8, "gif": 8, "table": 5, "runs": 3, "bench": 5}
 """Command -> how often it is chosen."""
 TINY = {
     "train": ["trainer.batch_size=4", "trainer.samples=1", "trainer.eval_images=4", "sampler.steps=2", "logger=none"],
@@ -19,6 +19,7 @@ TINY = {
     "eval": ["ckpt=digits", "n=4", "bpd.ode_steps=0", "bpd.terms=2", "resamples=2", "sampler.steps=2"],
     "gif": ["ckpt=digits", "n=1", "frames=3", "sampler.steps=2"],
     "table": ["of=[digits,resnet]"],
+    "runs": ["of=[digits,resnet]"],
     "bench": ["what=samplers", "n=20", "steps=[5]", "samplers=[ddim]"],
 }
 """What makes a valid line short. The lines add to it, or contradict it."""

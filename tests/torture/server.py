@@ -166,7 +166,7 @@ def verdict(case: Case, code: int, out: str, err: str, parts: list[str]) -> str 
         return None  # the traceback was asked for
     if "Traceback" in err or "Traceback" in out or "Exception ignored" in err:
         return f"a traceback: {_last(err)}"
-    sweep = any(a in ("-m", "--multirun") for a in case.arguments)
+    sweep = any(a in ("-m", "--multirun", "hydra.mode=MULTIRUN") for a in case.arguments)
     if code and (not lines or (len(lines) > 1 and not sweep)):
         return f"{len(lines)} lines of error for exit code {code}: {_last(err)}"
     if not code and lines:
