@@ -50,7 +50,7 @@ def run(options: Options, job: Job) -> None:
 def show(runs: Sequence[Listed]) -> None:
     """Print the table, and why runs have failed."""
     if runs:
-        console.table("runs", *table(runs), words=2)
+        console.table("runs", *table(runs))
     console.note(counted(runs) if runs else "no run fulfils all conditions")
     for failed in runs:
         if failed.reason:

@@ -4,6 +4,7 @@ Hydra's grammar refuses a path such as `~/pictures` or `pics (1)`, and reads `20
 paths and names follows from their declared types, `PathText` and `NameText`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,10 +41,18 @@ def prepared(command: str, arguments: Sequence[str]) -> list[str]:
 
 def _with_key(key: str, arguments: Sequence[str]) -> list[str]:
     """`a b x=1` -> `x=1 key=[a,b]`: the arguments that have no key, as its value."""
-    rest = [a for a in arguments if "=" in a or a.startswith("-") or (a.startswith("~") and "/" not in a)]
-    plain = [a for a in arguments if a not in rest]
+    plain = [a for a in arguments if _is_place(a)]
+    rest = [a for a in arguments if a not in plain]
     value = plain[0] if len(plain) == 1 else f"[{','.join(map(quoted, plain))}]"
     return [*rest, f"{key}={value}"] if plain else rest
+
+
+def _is_place(argument: str) -> bool:
+    """Whether it is a path. Those of runs of a sweep have an equals sign."""
+    if argument.startswith(("-", "hydra/", "hydra.")):
+        return False
+    name, sign, _ = argument.partition("=")
+    return "/" in name or not (sign or name.startswith("~")) or os.path.exists(argument)  # noqa: PTH110, never raises
 
 
 def _prepared(command: str, argument: str, sweep: bool) -> str | None:

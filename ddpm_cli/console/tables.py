@@ -91,12 +91,17 @@ def _keys_in_lines(keys: Sequence[tuple[str, str, str]]) -> None:
             out.print(Padding(f"[dim]{escape(comment)}[/]", (0, 0, 0, 6)))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
-    """Print a table of numbers; the first column has their names. words: so many columns are aligned to the left."""
+NUMBERS = ("nan", "inf", "null")
+"""Words that stand for a number."""
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column has names. A column of numbers is aligned to the right, one with words is not."""
     out.print(f" [bold]{escape(title)}[/]", soft_wrap=not out.is_terminal)
     shown = Table(header_style="dim", box=SIMPLE_HEAD)
     for i, name in enumerate(columns):
-        shown.add_column(escape(name), justify="left" if i < words else "right", no_wrap=True)
+        words = i == 0 or any(row[i][:1].isalpha() and row[i] not in NUMBERS for row in rows)
+        shown.add_column(escape(name), justify="left" if words else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*(escape(printable(cell)) for cell in row))  # a line each
     natural = out.measure(shown, options=out.options.update(max_width=WIDEST)).maximum

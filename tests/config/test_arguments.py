@@ -47,6 +47,15 @@ def test_a_sweep_over_paths_is_split_at_commas() -> None:
     assert prepared("train", ["-m", "dataset.root=glob(*)"])[1] == "dataset.root=glob(*)"
 
 
+def test_a_run_of_a_sweep_can_be_named_without_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed=1").mkdir()
+    assert prepared("verify", ["s/seed=1", "deep=true"]) == ["deep=true", 'ckpt="s/seed=1"']
+    assert prepared("runs", ["seed=1", "s/seed=2", "sort=step"]) == ["sort=step", 'of=["seed=1","s/seed=2"]']
+    assert prepared("runs", ["~/a", "hydra/job_logging=x"]) == ["hydra/job_logging=x", 'of="~/a"']
+    assert prepared("verify", ["seed=3", "-m"]) == ["seed=3", "-m"]
+
+
 def test_in_a_sweep_a_comma_in_quotation_marks_belongs_to_the_name() -> None:
     assert prepared("train", ["-m", "run_dir='a,b'"])[1] == "run_dir='a,b'"
     assert prepared("train", ["-m", "run_dir=a,b"])[1] == 'run_dir="a","b"'
