@@ -34,8 +34,12 @@ NAMES = {
     "execv",
     "posix_spawn",
 }
-STARTS = {"bench/startup.py": "subprocess.run", "verification/selftest.py": "subprocess.Popen"}
-"""The only place that starts a process: `ddpm bench what=startup` starts this program itself."""
+STARTS = {
+    "bench/startup.py": "subprocess.run",
+    "config/sweep_runs.py": "subprocess.Popen",
+    "verification/selftest.py": "subprocess.Popen",
+}
+"""The only places that start a process: this program itself."""
 LOADS = {"evaluation/extractor.py": 1}
 """The only `torch.load`: of weights whose digest is known, with weights_only=True."""
 IMPORTS_BY_NAME = {"trust.py", "config/launch.py", "commands/bench.py", "runs/loggers.py"}
@@ -127,5 +131,5 @@ def test_exceptions_from_the_rules_are_few_and_explained() -> None:
     """Each `noqa` of a security rule has its reason beside it."""
     lines = [(path, line) for path in FILES for line in path.read_text(encoding="utf-8").splitlines()]
     exceptions = [(here(path), line) for path, line in lines if "noqa: S" in line and "SIM" not in line]
-    assert len(exceptions) <= 5
+    assert len(exceptions) <= 6
     assert all(line.rstrip().endswith(")") for _, line in exceptions), exceptions

@@ -8,7 +8,8 @@ from .. import console
 from ..console.progress import Counter
 from ..errors import ConfigError
 from ..evaluation.board import write_board
-from ..evaluation.listing import Listed, chosen, counted, find, table
+from ..evaluation.choosing import chosen, counted, table, title
+from ..evaluation.listing import Listed, find
 from ..runs.job import Job
 from ..text import NameText, PathText
 
@@ -50,7 +51,7 @@ def run(options: Options, job: Job) -> None:
 def show(runs: Sequence[Listed]) -> None:
     """Print the table, and why runs have failed."""
     if runs:
-        console.table("runs", *table(runs))
+        console.table(title(runs), *table(runs))
     console.note(counted(runs) if runs else "no run fulfils all conditions")
     for failed in runs:
         if failed.reason:

@@ -28,7 +28,12 @@ ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w./-]*)(@[\w.]+)?=(.*)", re.DOTAL
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    return any(a in SWEEP or a.lstrip("+") in MODE for a in arguments)
+    return any(a in SWEEP or _is_short(a) or a.lstrip("+") in MODE for a in arguments)
+
+
+def _is_short(flag: str) -> bool:
+    """Whether it is a beginning of --multirun, which Python's parser takes for the whole."""
+    return len(flag) > len("--m") and SWEEP[1].startswith(flag)
 
 
 def prepared(command: str, arguments: Sequence[str]) -> list[str]:

@@ -11,8 +11,8 @@ import threading
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -37,13 +37,15 @@ from ..files import shown
 from ..hardware.threads import set_spin_count
 from ..ours import reserved
 from ..runs.job import Job
-from ..text import home, unquoted
-from .arguments import SWEEP, is_sweep, prepared
+from ..text import home
+from .arguments import is_sweep, prepared
 from .compose import compose_command
+from .folders import existing, folder_key, folder_of, remove_empty
 from .help import explain_command
 from .hydra_errors import explain_hydra
 from .shipped import conf_dir, shadow_line, shipped_choices
-from .sweeps import Sweep, folder_key, folder_of, in_sweep, tell
+from .sweep_runs import forwarding, tell
+from .sweeps import Sweep, in_sweep
 
 log = logging.getLogger(__name__)
 _COMPOSING = threading.Lock()
@@ -80,7 +82,7 @@ class Task:
 
     def __init__(self, name: str, arguments: Sequence[str], started: float, first: str, sweep: Sweep | None):
         self.name, self.arguments, self.started, self.first, self.sweep = name, arguments, started, first, sweep
-        self.kept = _kept(arguments)
+        self.kept = existing(arguments)
         self.code = 0
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -93,17 +95,22 @@ class Task:
             self._run(config, folder)
             return None
         finally:
-            _remove_empty(folder, self.kept)
+            remove_empty(folder, self.kept)
 
     def _run(self, config: DictConfig, folder: Path) -> None:
         try:
             values, given = plain(config), keys_of(HydraConfig.get().overrides.task)
+            if signals.JOB in os.environ:
+                from ..runs.asked import check_run  # imports torch
+
+                check_run(folder, values)
             run_reserved(self.name, Job(values, folder, given, self.started, shipped_choices))
         except Exception as error:  # Hydra would print more than one line
             self.code = _report(self.name, self.arguments, error)
 
     def _in_sweep(self, config: DictConfig, folder: Path) -> float | None:
-        assert self.sweep is not None
+        if self.sweep is None:  # Hydra knows it from a file
+            self.sweep = Sweep.of(self.name, self.arguments)
         code, value = 0, None
         label, reason, place = f"run {HydraConfig.get().job.num}", "", ""
         try:
@@ -128,10 +135,11 @@ def launch(name: str, arguments: Sequence[str]) -> int:
     """Run command `name` with Hydra's command line. Returns the exit code; never raises."""
     started = time.perf_counter()
     try:
-        arguments = prepared(name, arguments)
+        if signals.JOB not in os.environ:  # those of a run of a sweep are in Hydra's grammar already
+            arguments = prepared(name, arguments)
     except BaseException as error:
         return _report(name, arguments, error)
-    arguments = sorted(arguments, key=lambda a: a not in SWEEP)  # argparse wants overrides in one piece
+    arguments = sorted(arguments, key=lambda a: not is_sweep([a]) or "=" in a)  # argparse wants overrides in one piece
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra does not handle exceptions itself
     fewer_threads = set_spin_count()
     Plugins.instance().register(UserConf)
@@ -141,17 +149,39 @@ def launch(name: str, arguments: Sequence[str]) -> int:
         if flags.help:
             console.show_help(explain_command(name, flags.overrides))
             return 0
-        with Sweep.of(name, arguments, flags.config_dir) if is_sweep(arguments) else nullcontext() as sweep:
-            sys.argv = [sys.argv[0], *(arguments if sweep is None else sweep.arguments(arguments))]
-            task = Task(name, arguments, started, fewer_threads, sweep)
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
-            return task.code if sweep is None or flags.hydra_help else sweep.end()  # that help runs nothing
+        sweep = Sweep.of(name, arguments, _passed_on(flags)) if flags.multirun or is_sweep(arguments) else None
+        sys.argv = [sys.argv[0], *(arguments if sweep is None else sweep.arguments(arguments))]
+        task = Task(name, arguments, started, fewer_threads, sweep)
+        return _run(task, flags)
     except (DdpmError, HydraException, OmegaConfBaseException, OSError, MemoryError) as error:
         return report(error)
     except Exception as error:  # not from the command, whose errors are caught in `Task`: Hydra cannot parse the line
         return report(ConfigError(f"command line: {' '.join(str(error).split())}; see ddpm {name} --help"))
     except BaseException as error:
         return report(error)
+
+
+def _run(task: Task, flags: Namespace) -> int:
+    """Let Hydra call the task. Returns the exit code."""
+    try:
+        try:
+            with forwarding(task.sweep.results) if task.sweep else nullcontext():
+                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=task.name)(task)()
+        except Exception:
+            if task.sweep is None or not task.sweep.failed:  # a sweeper may not go on after a run that has failed
+                raise
+        return task.code if task.sweep is None or flags.hydra_help else task.sweep.end()  # that help runs nothing
+    finally:
+        if task.sweep is not None:
+            task.sweep.close()
+
+
+def _passed_on(flags: Namespace) -> list[str]:
+    """The flags that each run of a sweep gets, too."""
+    names = ("config_dir", "config_name", "config_path")
+    return [
+        text for name in names if (value := getattr(flags, name)) for text in (f"--{name.replace('_', '-')}", value)
+    ]
 
 
 def _report(name: str, arguments: Sequence[str], error: BaseException) -> int:
@@ -197,14 +227,14 @@ def call(name: str, overrides: Sequence[str]) -> Job:
         raise ConfigError(explain_hydra(error, name, list(overrides))) from error
     from ..hardware.isolated import isolated  # imports torch
 
-    kept = _kept(overrides)
+    kept = existing(overrides)
     try:
         with console.logs(), isolated():
             job = run_reserved(name, job)
     except OSError as error:
         raise StorageError(explain(error)[0]) from error
     finally:
-        _remove_empty(folder.absolute(), kept)
+        remove_empty(folder.absolute(), kept)
     return job
 
 
@@ -268,25 +298,3 @@ def _flags(arguments: Sequence[str]) -> Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_args(list(arguments))
-
-
-def _kept(arguments: Sequence[str]) -> set[Path]:
-    """Folders that are not removed when they are empty: those that exist before the command runs."""
-    assigned = (argument.partition("=") for argument in arguments)
-    named = (
-        folder_of(unquoted(value)) for key, _, value in assigned if key.lstrip("+") in ("run_dir", "out") and value
-    )
-    folders = {parent.absolute() for path in (*named, Path("outputs")) for parent in (path, *path.parents)}
-    return {Path.cwd(), *(folder for folder in folders if _exists(folder))}
-
-
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110, Path.exists raises for a name that is too long
-
-
-def _remove_empty(folder: Path, kept: Collection[Path]) -> None:
-    """Remove the output folder if it is empty, and its empty parents: Hydra creates it before the command runs."""
-    with suppress(OSError):  # the error of the command counts
-        while folder not in kept and _exists(folder) and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent

@@ -1,15 +1,11 @@
 """Sweeps: which folder each run gets, and how it is run."""
 
-import hashlib
 import json
-import math
-import os
 import re
-import subprocess
-import sys
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,32 +14,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from .. import console, signals
-from ..errors import ConfigError
+from .. import console
+from ..errors import BusyError, ConfigError
 from ..files import override, shown
 from ..progress import silent
-from ..runs.newest import followed
-from ..text import home, quoted, unquoted
+from ..text import quoted, unquoted
+from .arguments import SWEEP
+from .folders import folder_key, folder_of
+from .sweep_runs import key_of, name_of, reached, resolved
+from .sweep_runs import train as train_run
 
-LONGEST = 100
-"""Characters of a folder's name."""
-SAFE = re.compile(r"[^\w.=+@-]+")
-"""What may not be in a folder's name: it would have to be quoted, or means something in a path."""
+ALONE = (*SWEEP, "--info", "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r")
+"""Flags of Hydra without a value."""
+NUMBERED = re.compile(r"\$\{hydra[:.]job\.(num|id|override_dirname)\}")
+"""In a folder's name: each run has its own."""
 OF_SWEEP = re.compile(r"[+~]*hydra[./](mode|sweep|sweeper|launcher)\b")
-REASON = "DDPM_CLI_REASON"
-"""Environment variable of a run of a sweep: the file for the line that says why it failed."""
-
-
-def folder_key(name: str) -> str:
-    """The key that names the folder of a command."""
-    return "run_dir" if name == "train" else "out"
-
-
-def folder_of(path: str) -> Path:
-    """The folder that `path` names; for the name of a .gif or .mp4 file, its parent."""
-    named = Path(home(path))
-    return followed(named.parent if named.suffix in (".gif", ".mp4") else named)
 
 
 class Done(NamedTuple):
@@ -57,11 +44,11 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep of one command; a context in which its runs say what became of them.
+    """A sweep of one command; its runs say what became of them.
 
     Args:
         swept: the keys and groups that have several values.
-        said: those of them that the folder's own name says, as in run_dir='runs/${seed}'.
+        said: the keys that the folder's own name says, as in run_dir='runs/${seed}'.
         named: whether the user named a folder.
         root: the folder for the whole sweep, if the user named one.
         flags: of Hydra, for each run.
@@ -77,52 +64,74 @@ class Sweep:
     results: Path
 
     @classmethod
-    @contextmanager
-    def of(cls, command: str, arguments: Sequence[str], config_dir: str | None) -> Iterator["Sweep"]:
+    def of(cls, command: str, arguments: Sequence[str], flags: Sequence[str] = ()) -> "Sweep":
+        """The sweep that a command line describes. `close` it at the end."""
         swept: set[str] = set()
-        text, several = "", False
+        text, several, own = "", False, False
         parser = OverridesParser.create()
         for argument in arguments:
             with suppress(HydraException):  # a flag, or one that Hydra will refuse
                 override = parser.parse_override(argument)
                 sweeps = override.is_sweep_override()
+                own = own or override.key_or_group == "hydra.sweep.dir"
                 if override.key_or_group == folder_key(command):
                     text, several = unquoted(override.get_value_string() or ""), sweeps
                 elif sweeps:
                     swept.add(override.key_or_group)
         names = re.findall(r"\$\{([\w.]+)\}", text)
-        said = swept if "${hydra" in text else {key for key in swept if key in names}
+        said = swept | {"hydra"} if NUMBERED.search(text) else set(names)
         start = re.split(r"[^/\\]*\$\{", text)[0]
-        root = None if several or not start else folder_of(start)
-        flags = ("--config-dir", config_dir) if config_dir else ()
-        with tempfile.TemporaryDirectory(prefix="ddpm-sweep-") as results:
-            yield cls(command, frozenset(swept), frozenset(said), bool(text), root, flags, Path(results))
+        root = None if several or own or not start else folder_of(start)
+        together = any(a.startswith("hydra/launcher=") for a in arguments)
+        if together:  # perhaps on other machines, which share this folder
+            (place := root or Path("outputs")).mkdir(parents=True, exist_ok=True)
+        results = Path(tempfile.mkdtemp(prefix=".sweep-", dir=place if together else None)).absolute()
+        return cls(command, frozenset(swept), frozenset(said), bool(text), root, tuple(flags), results)
+
+    def close(self) -> None:
+        shutil.rmtree(self.results, ignore_errors=True)
 
     def arguments(self, arguments: Sequence[str]) -> list[str]:
         """As Hydra must see them."""
-        own = any(a.lstrip("+").startswith("hydra.sweep.dir=") for a in arguments)
-        place = [] if own or self.root is None else [f"hydra.sweep.dir={quoted(str(self.root))}"]
-        return [*arguments, *place]
+        place = [] if self.root is None else [f"hydra.sweep.dir={quoted(str(self.root))}"]
+        given = [a.lstrip("+").partition("=")[0] for a in arguments]
+        other = [a for a in arguments if a.startswith("hydra/sweeper=") and a != "hydra/sweeper=basic"]
+        if self.command == "train" and other and "sweep_metric" not in given:
+            raise ConfigError("sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss")
+        if "hydra/sweeper=optuna" in arguments and "hydra.sweeper.max_failure_rate" not in given:
+            place.append("hydra.sweeper.max_failure_rate=1.0")  # one that fails must not end the others
+        flags = [a.startswith("-") and "=" not in a and a not in ALONE for a in arguments]  # their value follows
+        after = [False, *flags]
+        places = (i for i, a in enumerate(arguments) if not a.startswith("-") and not after[i])
+        first = next(places, len(arguments))
+        return [*arguments[:first], *place, *arguments[first:]]  # in one piece with the other overrides
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that the sweep is over, also those that a config and not the command line says."""
+        return self.swept | frozenset(HydraConfig.get().sweeper.get("params") or ())
 
     def folder(self, config: Mapping[str, Any]) -> tuple[Path, str]:
-        """The folder that the config names, and the name below it that tells the run from others; "" if it needs none.
-
-        Raises:
-            ConfigError: Hydra has no folder for the sweep.
-        """
+        """The folder that the config names, and a name below it that tells the run from others; "" if it needs none."""
         key = folder_key(self.command)
-        own = self.named and (self.root is None or bool(self.said))
-        parent = folder_of(str(config.get(key) or "")) if own else Path(HydraConfig.get().sweep.dir)
-        chosen = [text for text in HydraConfig.get().overrides.task if _key(text) != key]
-        unsaid = [text for text in chosen if _key(text) in self.swept - self.said]
-        if not self.swept and not own:  # one run only: by all that it was asked for
-            unsaid = chosen
+        own = self.named and (self.root is None or bool(self.said)) and not self._dir_given
+        parent = folder_of(str(config.get(key) or "")) if own else self.root or Path(HydraConfig.get().sweep.dir)
+        chosen = [text for text in HydraConfig.get().overrides.task if key_of(text) != key]
+        unsaid = [text for text in chosen if key_of(text) in self.keys - self.said]
+        if not self.keys and not own:  # one run only: by all that it was asked for
+            from ..runs.asked import MOVABLE
+
+            unsaid = [text for text in chosen if not any(f"{key_of(text)}.".startswith(f"{k}.") for k in MOVABLE)]
         return parent, name_of(unsaid) if unsaid else "" if own else "run"
+
+    @property
+    def _dir_given(self) -> bool:
+        return self.root is None and any("hydra.sweep.dir=" in text for text in HydraConfig.get().overrides.hydra)
 
     def place(self, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """The key that names the folder, or the file in it, of a run that is no training. folder: Hydra's for it."""
-        if "out" not in config or not (self.named or self._own_folder):
-            return {"out": shown(folder)} if "out" in config and config["out"] is not None else {}
+        if config.get("out") is None:
+            return {}
         if self._own_folder:
             return {"out": shown(folder)}
         parent, name = self.folder(config)
@@ -136,44 +145,59 @@ class Sweep:
 
     def train(self, config: Mapping[str, Any]) -> Done:
         """Run a training as a command of its own: a crash, or a lack of memory, must not end the other runs."""
-        from ..runs.asked import Asked, find, is_finished
+        from ..runs.asked import Asked, check_same, find, is_finished
 
-        if config.get("sweep_metric") is None and not HydraConfig.get().sweeper["_target_"].endswith("BasicSweeper"):
+        given, metric = HydraConfig.get().overrides, config.get("sweep_metric")
+        if metric is None and not _one_by_one("sweeper", "BasicSweeper"):
             raise ConfigError("sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss")
-        given, asked = HydraConfig.get().overrides, Asked(config, self.swept)
+        asked = Asked(config, {key_of(text): text.partition("=")[2] for text in given.task}, self.keys)
         parent, name = self.folder(config)
         if self._own_folder:
             parent, name = Path(HydraConfig.get().runtime.output_dir), ""
         folder = find(parent, name, asked) if name else parent
+        if not name:
+            check_same(folder, asked)
         if is_finished(folder, asked):
             console.say(f"{shown(folder)}: already finished")
-            return Done(0, str(folder), value=_metric(folder, config))
+            return Done(0, str(folder), value=reached(folder, metric))
         asked.write(folder)
-        overrides = [text for text in given.task if _key(text) != "run_dir"]
-        overrides += [text for text in given.hydra if not OF_SWEEP.match(text)]
-        place = f"run_dir={shown(parent)}" if name else ""
-        code, reason = _program(["train", *self.flags, *overrides, f"run_dir={quoted(str(folder))}"], place)
-        asked._replace(code=code, reason=reason).write(folder)
-        return Done(code, str(folder), reason, _metric(folder, config))
+        raw = OmegaConf.to_container(given, resolve=False)
+        assert isinstance(raw, dict)
+        overrides = [resolved(text, config) for text in raw["task"] if key_of(text) != "run_dir"]
+        overrides += [text for text in raw["hydra"] if not OF_SWEEP.match(text)]
+        place = override("run_dir", shown(parent)) if name else ""
+        alone = _one_by_one("launcher", "BasicLauncher")
+        if not alone:  # the lines of several would be mixed
+            console.say(f"{shown(folder)}: started")
+        arguments = ["train", *self.flags, *overrides, f"run_dir={quoted(str(folder))}"]
+        code, reason = train_run(arguments, place, None if alone else self.results)
+        if code != BusyError.code:  # else it is another process's run
+            asked._replace(code=code, reason=reason).write(folder)
+        if not alone:
+            console.say(f"{shown(folder)}: {reason or 'finished'}")
+        return Done(code, str(folder), reason, reached(folder, metric) if code == 0 else None)
 
     def label(self) -> str:
         """What tells the current run from the others, as it was typed."""
         overrides = HydraConfig.get().overrides.task
-        return " ".join(text for text in overrides if _key(text) in self.swept) or " ".join(overrides)
+        return " ".join(text for text in overrides if key_of(text) in self.keys) or " ".join(overrides)
 
     def _compare(self, root: Path, folders: Sequence[str]) -> None:
         """Show all runs of the sweep, those of earlier commands too, and keep the table in its folder."""
         from ..commands.runs import show
         from ..evaluation.board import write_board
-        from ..evaluation.listing import chosen, find
+        from ..evaluation.choosing import best_first
+        from ..evaluation.listing import find
 
-        shared = root.is_dir() and not (self.named and self.root is None)
-        runs = chosen(find([str(root)] if shared else folders), [], None)
+        shared = root.is_dir() and not (self.named and self.root is None and not folders_below(root, folders))
+        runs = best_first(find([str(root)] if shared else folders))
+        if len(runs) < 2:
+            return
         show([replace(run, reason="") for run in runs])
         if shared:
             try:
                 notes = write_board(root, runs, "run_dir", 0, (), silent)
-            except (ConfigError, OSError) as error:  # the runs themselves are done
+            except (ConfigError, OSError, ValueError) as error:  # the runs themselves are done
                 notes = [str(error)]
             for note in notes:
                 console.note(note)
@@ -182,9 +206,17 @@ class Sweep:
     def note(self, number: int, code: int, label: str, reason: str, folder: str) -> None:
         """Keep what became of run `number`, for `end`."""
         file = self.results / f"{number:06d}"
-        root = str(HydraConfig.get().sweep.dir)
+        root = str(self.root or HydraConfig.get().sweep.dir)
         found = {"code": code, "label": label, "reason": reason, "folder": folder, "dir": root}
         file.write_text(json.dumps(found), encoding="utf-8")
+
+    @property
+    def _done(self) -> list[dict[str, Any]]:
+        return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(self.results.glob("[0-9]*"))]
+
+    @property
+    def failed(self) -> bool:
+        return any(run["code"] for run in self._done)
 
     def end(self) -> int:
         """Say which runs failed, and why. Returns the first exit code that is not 0.
@@ -192,7 +224,7 @@ class Sweep:
         Raises:
             ConfigError: there were no runs.
         """
-        done = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(self.results.iterdir())]
+        done = self._done
         if not done:
             raise ConfigError("command line: the sweep has no runs; check the values between the commas")
         if self.named and self.root is None:  # the runs lie elsewhere
@@ -203,28 +235,9 @@ class Sweep:
             console.note(f"{len(failed)} of {len(done)} runs failed:")
             for run in failed:
                 console.note(f"  {run['label']}: {run['reason']}")
-        if self.command == "train" and len(done) > 1:
+        if self.command == "train":
             self._compare(Path(done[0]["dir"]), [run["folder"] for run in done if run["folder"]])
         return next((int(run["code"]) for run in failed), 0)
-
-
-def _key(text: str) -> str:
-    return text.lstrip("+~").partition("=")[0].partition("@")[0]
-
-
-def name_of(overrides: Sequence[str]) -> str:
-    """A folder's name for overrides: ["seed=1", "schedule=cosine"] -> "seed=1_schedule=cosine".
-
-    With a digest at its end if characters had to be left out.
-    """
-    texts = [f"{key.lstrip('+')}={unquoted(value)}" for key, _, value in (text.partition("=") for text in overrides)]
-    whole = "_".join(texts)
-    name = SAFE.sub("-", whole).strip("-. ")
-    if name == whole and len(name.encode()) <= LONGEST:
-        return name
-    while len(name.encode()) > LONGEST:
-        name = name[:-1]
-    return f"{name}-{hashlib.sha256('_'.join(overrides).encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def in_sweep() -> bool:
@@ -241,40 +254,10 @@ def _remove_record(folder: Path) -> None:
                 parent.rmdir()  # raises if there is something else in it
 
 
-def _metric(folder: Path, config: Mapping[str, Any]) -> float | None:
-    """The last value of `sweep_metric` that a run has logged, NaN for a run without; None if no sweeper asks for it."""
-    from ..runs.logs import last_value
-
-    name = config.get("sweep_metric")
-    return None if name is None else last_value(folder, str(name), math.nan)
+def folders_below(root: Path, folders: Sequence[str]) -> bool:
+    return bool(folders) and all(root.absolute() in Path(folder).absolute().parents for folder in folders)
 
 
-def _program(arguments: Sequence[str], place: str) -> tuple[int, str]:
-    """Run the program. Returns its exit code, and the line that says why it failed."""
-    root = str(Path(__file__).parents[2])
-    program = f"import sys; sys.path.append({root!r}); from ddpm_cli.cli import main; main()"
-    with tempfile.TemporaryDirectory(prefix="ddpm-sweep-") as temporary:
-        file = Path(temporary) / "reason"
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", program, *arguments], env=os.environ | {signals.JOB: place, REASON: str(file)}
-        )
-        with signals.handled(signals.SAVE, lambda number, _: process.send_signal(number)):
-            try:
-                code = process.wait()
-            except KeyboardInterrupt as error:
-                number = getattr(error, "number", 2)
-                if os.name == "posix":  # a terminal has sent it there too, and twice within a moment is once
-                    process.send_signal(number)
-                process.wait()
-                raise SystemExit(128 + number) from error
-        reason = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if code < 0:
-        return 128 - code, reason or f"ended by {signals.name_of(-code)}"
-    return code, reason or (f"ended with exit code {code}" if code else "")
-
-
-def tell(message: str) -> None:
-    """Keep the line that says why a run of a sweep failed for the process that started it."""
-    if file := os.environ.get(REASON):
-        with suppress(OSError):
-            Path(file).write_text(message, encoding="utf-8", errors="replace")
+def _one_by_one(part: str, name: str) -> bool:
+    """Whether the launcher or the sweeper is Hydra's own."""
+    return str(getattr(HydraConfig.get(), part)["_target_"]).endswith(name)

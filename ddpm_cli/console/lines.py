@@ -88,10 +88,19 @@ class LogHandler(RichHandler):
 class SweepHandler(logging.Handler):
     """Prints what Hydra says of a sweep: the number of runs, and the overrides of each one before it starts."""
 
+    together = False
+
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
         if found := re.fullmatch(r"Launching (\d+) jobs locally", text):
-            say(f"a sweep of {plural(int(found[1]), 'run')}, one after another")
+            if int(found[1]) > 1:  # of a sweeper that asks for one run after another, each would be one
+                say(f"a sweep of {plural(int(found[1]), 'run')}, one after another")
+        elif found := re.match(r"(?:Joblib\.Parallel\(n_jobs=(-?\d+).* is launching (\d+) jobs|Submitit )", text):
+            self.together = True
+            if found[2]:
+                say(f"a sweep of {plural(int(found[2]), 'run')}, several at the same time (n_jobs={found[1]})")
+        elif self.together and re.match(r"#\d+ : |Launching jobs, sweep output dir", text):
+            pass  # they are announced before they start; each says so itself
         elif found := re.fullmatch(r"#(\d+) : (.*)", text, re.DOTALL):
             out.print(f"\n[bold]run {found[1]}: {escape(found[2])}[/]", soft_wrap=not out.is_terminal)
         else:

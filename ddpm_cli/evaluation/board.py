@@ -7,8 +7,9 @@ from .. import ours
 from ..files import shown, write_atomically
 from ..progress import Progress, plural
 from ..render.files import write_png
+from .choosing import leaderboard
 from .contact import contact_sheet
-from .listing import Listed, leaderboard
+from .listing import Listed
 
 BOARD, SHEET = "leaderboard.csv", "contact.png"
 
@@ -27,7 +28,8 @@ def write_board(
         OSError: `folder` cannot be written.
     """
     ours.claim(folder, {BOARD, SHEET} if samples else {BOARD}, BOARD, key)
-    write_atomically(folder / BOARD, lambda path: path.write_text(leaderboard(runs), encoding="utf-8", newline=""))
+    text = leaderboard(runs).encode("utf-8", "backslashreplace")
+    write_atomically(folder / BOARD, lambda path: path.write_bytes(text))
     notes = [f"written to {shown(folder / BOARD)}"]
     if samples:
         names = [run.name for run in runs if run.step is not None]

@@ -96,6 +96,14 @@ class Rows:
             write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
 
 
+def logged(folder: Path) -> list[str]:
+    """The names of all that a run has logged; none if it cannot be read."""
+    with suppress(OSError, ValueError):
+        rows = map(row_of, read_regular(folder / "metrics.jsonl").splitlines())
+        return sorted({name for row in rows if row for name in row} - {"step", "epoch", "seconds"})
+    return []
+
+
 def last_value(folder: Path, name: str, otherwise: float) -> float:
     """The last value of a metric in the rows of a run; `otherwise` if it has none that can be read."""
     try:

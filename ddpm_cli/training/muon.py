@@ -167,7 +167,7 @@ def orthogonalized_together(matrices: Tensor) -> Tensor:
     x = matrices.to(product_format(matrices.device))
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(PASSES):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -96,9 +96,9 @@ def test_states(program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_p
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert "1 run: 1 stopped" in cli("runs", "a").out
-    Asked({}, frozenset(), 137, "ended by SIGKILL").write(tmp_path / "b")
-    Asked({}, frozenset(), 130, "").write(tmp_path / "c")
-    Asked({}, frozenset()).write(tmp_path / "d")
+    Asked({}, {}, frozenset(), 137, "ended by SIGKILL").write(tmp_path / "b")
+    Asked({}, {}, frozenset(), 130, "").write(tmp_path / "c")
+    Asked({}, {}, frozenset()).write(tmp_path / "d")
     result = cli("runs", ".")
     assert "4 runs: 1 stopped, 1 failed, 2 no checkpoint" in result.out and "b: ended by SIGKILL" in result.out
 
@@ -113,6 +113,38 @@ def test_damaged_files_are_no_error(name: str, text: str, cli: Cli, tmp_path: Pa
     (run / name).write_text(text)
     result = cli("runs", "s")
     assert result.code == 0 and "1 run: 1" in result.out, result.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step":4,"seconds":NaN}', '{"step":4,"seconds":Infinity}', f'{{"step":4,"loss":{"9" * 400}}}',
+     '{"step":4,"a\\ud800b":1.0}'],
+)  # fmt: skip
+def test_rows_that_no_run_writes(line: str, cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=s", *QUICK).code == 0
+    with (tmp_path / "s/metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    (tmp_path / "\udcff").mkdir()
+    Asked({}, {}, frozenset(), 5, "x\ud800").write(tmp_path / "\udcff/b")
+    result = cli("runs", ".", "out=board")
+    assert result.code == 0 and "2 runs: " in result.out, result.err
+
+
+def test_stopped_parallel_runs_save(program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    long = [a for a in QUICK if not a.startswith("trainer.steps")]
+    process = program("train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2,3", "run_dir=s",
+                      *long, "trainer.steps=1000000")  # fmt: skip
+    logs = [tmp_path / f"s/seed={seed}/metrics.jsonl" for seed in (1, 2)]
+    for _ in range(600):
+        if all(log.exists() and log.read_text() for log in logs):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    assert all(list(log.parent.glob("checkpoints/*.json")) for log in logs)
+    assert "running" not in cli("runs", "s").out and not list((tmp_path / "s").glob(".sweep*"))
 
 
 def test_runs_in_parallel(cli: Cli, tmp_path: Path) -> None:

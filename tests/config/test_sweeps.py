@@ -10,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from ddpm_cli.config.sweeps import LONGEST, Sweep, name_of
-from ddpm_cli.runs.asked import RECORD, Asked, find, read
+from ddpm_cli.config.sweep_runs import LONGEST, name_of
+from ddpm_cli.config.sweeps import Sweep
+from ddpm_cli.errors import ConfigError
+from ddpm_cli.runs.asked import RECORD, Asked, check_run, find, read
+from ddpm_cli.text import quoted
 from tests.conftest import TINY, Cli
 
 QUICK = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none", "trainer.steps=2"]
@@ -124,9 +128,150 @@ def test_other_settings_make_other_runs_in_the_same_folder(cli: Cli, tmp_path: P
     assert len({tensors(tmp_path / name) for name in names}) == 4
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (["seed=1"], ["seed=1", "trainer.grad_clip=null"]),
+        (["seed=1"], ["seed=1", "+optimizer.weight_decay=0.5"]),
+        (["seed=1", "schedule=linear"], ["seed=1", "schedule=cosine"]),
+    ],
+)
+def test_settings_that_only_one_of_them_has_or_that_are_null_count(
+    first: list[str], second: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    for arguments in (first, second):
+        assert cli("train", "-m", *arguments, "run_dir=s", *QUICK).code == 0
+    assert len(folders(tmp_path)) == 2 and len({tensors(tmp_path / name) for name in folders(tmp_path)}) == 2
+
+
+def test_null_is_a_value_of_a_sweep(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "-m", "trainer.grad_clip=null,1", "run_dir=s", *QUICK).code == 0
+    assert folders(tmp_path) == ["s/trainer.grad_clip=1", "s/trainer.grad_clip=null"]
+
+
+def test_a_value_of_hydra_in_the_name_does_not_tell_runs_apart(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "-m", "seed=1,2", "run_dir=${hydra:runtime.cwd}/runs", *QUICK).code == 0
+    assert cli("train", "-m", "seed=1,2", "run_dir=n/${hydra:job.num}", *QUICK).code == 0
+    assert folders(tmp_path) == ["n/0", "n/1", "runs/seed=1", "runs/seed=2"]
+
+
+def test_experiments_that_differ_in_their_length_only(cli: Cli, tmp_path: Path) -> None:
+    for name, steps in (("short", 2), ("long", 3)):
+        (tmp_path / "conf/experiment").mkdir(parents=True, exist_ok=True)
+        text = f"# @package _global_\ntrainer:\n  steps: {steps}\n"
+        (tmp_path / f"conf/experiment/{name}.yaml").write_text(text)
+    rest = [a for a in QUICK if not a.startswith("trainer.steps")]
+    result = cli("train", "-m", "experiment=short,long", "run_dir=s", *rest)
+    assert result.code == 0 and "2 runs: 2 finished" in result.out
+    assert sorted(p.name for p in tmp_path.glob("s/*/checkpoints/*2.json")) == ["step_00000002.json"]
+    assert (tmp_path / "s/experiment=long/checkpoints/step_00000003.json").exists()
+
+
+def test_a_sweep_that_a_file_describes(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n      trainer.steps: 2,3\n"
+    (tmp_path / "conf/experiment/x.yaml").write_text(text)
+    rest = [a for a in QUICK if not a.startswith("trainer.steps")]
+    assert cli("train", "-m", "experiment=x", "run_dir=s", *rest).code == 0
+    assert sorted(p.name for p in (tmp_path / "s").glob("*=*")) == [
+        f"seed={seed}_trainer.steps={steps}" for seed in (1, 2) for steps in (2, 3)
+    ]
+
+
+def test_a_config_of_another_name_is_that_of_its_runs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mc").mkdir()
+    (tmp_path / "mc/my.yaml").write_text("defaults: [train, _self_]\noptimizer: {lr: 0.5}\n")
+    result = cli("train", "-m", "--config-dir", "mc", "--config-name", "my", "seed=1,2", "run_dir=s", *QUICK)
+    assert result.code == 0, result.err
+    assert json.loads((tmp_path / "s/seed=2/config.json").read_text())["optimizer"]["lr"] == 0.5
+
+
+def test_a_run_that_is_not_what_the_sweep_asked_for_is_refused(tmp_path: Path) -> None:
+    Asked({"seed": 1, "trainer": {"steps": 2}}, {}, frozenset()).write(tmp_path)
+    check_run(tmp_path, {"seed": 1, "trainer": {"steps": 3}})
+    with pytest.raises(ConfigError, match="seed: is 1 in the sweep, but 2 in its run"):
+        check_run(tmp_path, {"seed": 2, "trainer": {"steps": 2}})
+
+
+def test_an_interpolation_has_the_value_of_the_sweep(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "-m", "optimizer.lr=1e-3,2e-3", "seed=${hydra:job.num}", "run_dir=s", *QUICK)
+    assert result.code == 0, result.err
+    seeds = [json.loads((tmp_path / name / "config.json").read_text())["seed"] for name in folders(tmp_path)]
+    assert seeds == [0, 1]
+
+
+@pytest.mark.parametrize("how", ["hydra.mode=2", "hydra.mode=RunMode.MULTIRUN", "--multi"])
+def test_other_ways_to_ask_for_a_sweep(how: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", how, "seed=1,2", "run_dir=s", *QUICK)
+    assert result.code == 0, result.err
+    assert folders(tmp_path) == ["s/seed=1", "s/seed=2"]
+
+
+def test_another_folder_of_pictures_is_another_run(tmp_path: Path) -> None:
+    one, other = (Asked({"dataset": {"root": root}}, {}, frozenset()) for root in ("a", "b"))
+    assert not one.same_run(other)
+    assert not Asked({"finetune": None}, {}, frozenset()).same_run(Asked({"finetune": "r"}, {}, frozenset()))
+
+
+def test_a_folder_that_its_name_alone_gives_to_a_run_is_not_shared(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "-m", "seed=1,2", "run_dir=r/${seed}", *QUICK).code == 0
+    before = tensors(tmp_path / "r/1")
+    result = cli("train", "-m", "seed=1,3", "run_dir=r/${seed}", "optimizer.lr=0.1", *QUICK)
+    assert result.code == 2 and "run_dir: r/1 has a run with another value of optimizer.lr" in result.err
+    assert folders(tmp_path) == ["r/1", "r/2", "r/3"] and tensors(tmp_path / "r/1") == before
+    assert cli("train", "-m", "seed=4", "run_dir=r/${seed}", *QUICK).code == 0 and "r/4" in folders(tmp_path)
+
+
+def test_a_run_that_is_of_no_sweep_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "seed=1", "optimizer.lr=0.1", "run_dir=s/seed=1", *QUICK).code == 0
+    before = tensors(tmp_path / "s/seed=1")
+    assert cli("train", "-m", "seed=1,2", "run_dir=s", *QUICK).code == 0
+    assert len(folders(tmp_path)) == 3 and tensors(tmp_path / "s/seed=1") == before
+
+
+def test_flags_may_follow_the_overrides(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mc/optimizer").mkdir(parents=True)
+    (tmp_path / "mc/optimizer/own.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: 0.01\n")
+    result = cli("train", "-m", "optimizer=adam,own", "run_dir=s", *QUICK, "--config-dir", "mc")
+    assert result.code == 0 and folders(tmp_path) == ["s/optimizer=adam", "s/optimizer=own"], result.err
+
+
+def test_a_link_to_a_run_is_listed(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/seed=1").symlink_to("../there")
+    (tmp_path / "s/loop").symlink_to(".")
+    result = cli("train", "-m", "seed=1,2", "run_dir=s", *QUICK)
+    assert result.code == 0 and "2 runs: 2 finished" in result.out
+
+
+def test_samples_are_named_by_what_was_swept(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "run_dir=run", *QUICK).code == 0
+    few = ["ckpt=run", "n=1", "sampler.steps=2"]
+    for place in (["hydra.sweep.dir=y"], ["out=w"]):
+        assert cli("sample", "-m", "seed=1,2", *place, *few).code == 0
+    assert sorted(str(p.parent.relative_to(tmp_path)) for p in tmp_path.glob("[wy]/*/grid.png")) == [
+        "w/seed=1", "w/seed=2", "y/seed=1", "y/seed=2"]  # fmt: skip
+
+
+def test_swept_paths_are_letter_for_letter_in_the_runs(cli: Cli, tmp_path: Path) -> None:
+    places = ["a b", "it's", "x=1,y", "фото"]
+    for i, name in enumerate(places):
+        for k in range(4):
+            file = tmp_path / "pictures" / name / f"{k}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 20 * i + k).save(file)
+    roots = ",".join(quoted(f"pictures/{name}") for name in places)
+    data = ["dataset=image_folder", "dataset.size=8", f"dataset.root={roots}", "dataset.val_fraction=0.25"]
+    assert cli("train", "-m", *data, "run_dir=s", *QUICK).code == 0
+    found = {json.loads((tmp_path / name / "config.json").read_text())["dataset"]["root"] for name in folders(tmp_path)}
+    assert found == {f"pictures/{name}" for name in places}
+
+
 def test_what_is_swept_counts_even_if_it_usually_makes_no_other_run() -> None:
     def asked(steps: int, *swept: str) -> Asked:
-        return Asked({"seed": 0, "trainer": {"steps": steps}, "run_dir": str(steps)}, frozenset(swept))
+        config = {"seed": 0, "trainer": {"steps": steps}, "run_dir": str(steps)}
+        return Asked(config, {"trainer.steps": str(steps)}, frozenset(swept))
 
     assert asked(2).same_run(asked(4))
     assert not asked(2, "trainer.steps").same_run(asked(4)) and not asked(2).same_run(asked(4, "trainer"))
@@ -134,7 +279,9 @@ def test_what_is_swept_counts_even_if_it_usually_makes_no_other_run() -> None:
 
 
 def test_names_that_a_file_system_does_not_tell_apart(tmp_path: Path) -> None:
-    one, other = (Asked({"trainer": {"precision": value}}, frozenset({"trainer.precision"})) for value in ("A", "a"))
+    one, other = (
+        Asked({"trainer": {"precision": value}}, {}, frozenset({"trainer.precision"})) for value in ("A", "a")
+    )
     one.write(tmp_path / "x")
     assert find(tmp_path, "x", one) == tmp_path / "x"
     assert find(tmp_path, "x", other) == tmp_path / f"x-{other.digest()}"
@@ -195,11 +342,13 @@ def test_a_sweep_of_animations_keeps_the_name_of_their_file(cli: Cli, tmp_path: 
 
 def test_the_parts_of_a_path_before_an_interpolation_hold_the_sweep() -> None:
     for text, root in (("s/${seed}", "s"), ("s/a-${seed}", "s"), ("s/t/${seed}/x", "s/t"), ("s", "s")):
-        with Sweep.of("train", ["-m", "seed=1,2", f"run_dir={text}"], None) as sweep:
-            assert sweep.root == Path(root), text
+        sweep = Sweep.of("train", ["-m", "seed=1,2", f"run_dir={text}"])
+        sweep.close()
+        assert sweep.root == Path(root), text
     for text in ("${seed}", "a,b"):
-        with Sweep.of("train", ["-m", "seed=1,2", f"run_dir={text}"], None) as sweep:
-            assert sweep.root is None
+        sweep = Sweep.of("train", ["-m", "seed=1,2", f"run_dir={text}"])
+        sweep.close()
+        assert sweep.root is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
