@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from .denoiser import Denoise
 from .generate import run_sampler, start
@@ -71,7 +72,7 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
     """
     w = torch.as_tensor(weight, dtype=a.dtype, device=a.device).reshape(-1, 1)
     flat_a, flat_b = a.flatten(1), b.flatten(1)
-    lengths = flat_a.norm(dim=1, keepdim=True) * flat_b.norm(dim=1, keepdim=True)
+    lengths = vector_norm(flat_a, dim=1, keepdim=True) * vector_norm(flat_b, dim=1, keepdim=True)
     cosine = (flat_a * flat_b).sum(1, keepdim=True) / lengths.clamp(min=torch.finfo(a.dtype).tiny)
     angle = torch.acos(cosine.clamp(-1, 1))
     parallel = (angle.sin() < 1e-4) | (lengths == 0)
