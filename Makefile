@@ -57,6 +57,7 @@ lint: $(STAMP) ## ruff and the type check
 	@$(BIN)/mypy
 
 torture: $(STAMP) ## kill runs for an hour, at every system call and at random (TORTURE=10h for longer)
+	@DDPM_SLOW=1 $(BIN)/python -m pytest -q tests/config/test_sweeps.py tests/commands/test_runs.py
 	@$(BIN)/python -m tests.torture
 
 check: lint test test-avx2 ## linters, type check, tests

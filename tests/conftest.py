@@ -17,6 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # so that subprocesses add floats in the sa
 os.environ["TORTURE_RECORD"] = os.devnull  # what the tests try is not part of the record of `make torture`
 torch.set_num_threads(1)  # tests run in parallel
 
+slow = pytest.mark.skipif("DDPM_SLOW" not in os.environ, reason="takes long; runs in make torture")
 TINY = [
     "model.channels=8",
     "model.multipliers=[1,2]",

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ddpm_cli.runs.asked import Asked
-from tests.conftest import TINY, Cli
+from tests.conftest import TINY, Cli, slow
 
 QUICK = [*TINY, "trainer.sample_every=0", "logger=none", "trainer.steps=2"]
 
@@ -64,6 +64,7 @@ def last(run: Path) -> str:
     return [line for line in (run / "metrics.jsonl").read_text().splitlines() if "val_loss" in line][-1]
 
 
+@slow
 def test_several_folders_and_a_contact_sheet(swept: Cli, tmp_path: Path) -> None:
     assert swept("train", "run_dir=other/x", "seed=5", *QUICK).code == 0
     assert "5 runs: 2 failed, 3 finished" in swept("runs", "s", "other").out
@@ -78,6 +79,7 @@ def test_several_folders_and_a_contact_sheet(swept: Cli, tmp_path: Path) -> None
     assert swept("runs", "s", "samples=3").code == 2 and swept("runs", "nowhere").code == 2
 
 
+@slow
 def test_the_table_of_a_sweep_never_replaces_a_file_of_the_user(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s/leaderboard.csv").write_text("mine")
@@ -108,8 +110,9 @@ def test_states(program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_p
     "text", ["", "[]", "{}", '{"config": {"trainer": 3, "model": [1]}, "step": "x", "best": 1}', "\0"]
 )
 def test_damaged_files_are_no_error(name: str, text: str, cli: Cli, tmp_path: Path) -> None:
-    assert cli("train", "-m", "seed=1", "run_dir=s", *QUICK).code == 0
-    (run,) = (path.parent for path in (tmp_path / "s").glob("*/config.json"))
+    run = tmp_path / "s/seed=1"
+    assert cli("train", "run_dir=s/seed=1", *QUICK).code == 0
+    Asked(json.loads((run / "config.json").read_text()), {"seed": "1"}, frozenset({"seed"}), 0).write(run)
     (run / name).write_text(text)
     result = cli("runs", "s")
     assert result.code == 0 and "1 run: 1" in result.out, result.err
@@ -130,6 +133,7 @@ def test_rows_that_no_run_writes(line: str, cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0 and "2 runs: " in result.out, result.err
 
 
+@slow
 def test_stopped_parallel_runs_save(program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     long = [a for a in QUICK if not a.startswith("trainer.steps")]
@@ -157,6 +161,7 @@ def test_runs_in_parallel(cli: Cli, tmp_path: Path) -> None:
     assert again.code == 0 and again.out.count("already finished") == 2
 
 
+@slow
 def test_runs_on_slurm_with_the_local_executor(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     result = cli("train", "-m", "hydra/launcher=submitit_local", "seed=1,2", "run_dir=s", *QUICK)
@@ -164,6 +169,7 @@ def test_runs_on_slurm_with_the_local_executor(cli: Cli, tmp_path: Path) -> None
     assert len(rows(tmp_path / "s/leaderboard.csv")) == 2
 
 
+@slow
 @pytest.mark.filterwarnings("ignore")
 def test_optuna_improves_a_logged_metric_and_goes_on(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

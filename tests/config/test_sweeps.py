@@ -17,7 +17,7 @@ from ddpm_cli.config.sweeps import Sweep
 from ddpm_cli.errors import ConfigError
 from ddpm_cli.runs.asked import RECORD, Asked, check_run, find, read
 from ddpm_cli.text import quoted
-from tests.conftest import TINY, Cli
+from tests.conftest import TINY, Cli, slow
 
 QUICK = [*TINY, "trainer.sample_every=0", "trainer.eval_every=0", "logger=none", "trainer.steps=2"]
 
@@ -71,22 +71,24 @@ def test_a_name_is_safe_whatever_the_value_is(value: str, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize(
-    "form, found",
-    [
-        (["-m", "seed=1,2", "run_dir=s"], ["s/seed=1", "s/seed=2"]),
-        (["hydra.mode=MULTIRUN", "seed=1,2", "run_dir=s"], ["s/seed=1", "s/seed=2"]),
-        (["-m", "seed=1,2", "run_dir=s/runs/"], ["s/runs/seed=1", "s/runs/seed=2"]),
-        (["-m", "run_dir=a,b"], ["a", "b"]),
-        (["-m", "run_dir=a,b", "seed=1,2"], ["a/seed=1", "a/seed=2", "b/seed=1", "b/seed=2"]),
-        (["-m", "seed=1,2", "run_dir=s/${seed}"], ["s/1", "s/2"]),
-        (["-m", "seed=1,2", "run_dir=s/${seed}", "optimizer.lr=0.001,0.002"], [
+FORMS = [
+    (["hydra.mode=MULTIRUN", "seed=1,2", "run_dir=s"], ["s/seed=1", "s/seed=2"]),
+    (["-m", "run_dir=a,b"], ["a", "b"]),
+    (["-m", "seed=1,2", "run_dir=s/${seed}"], ["s/1", "s/2"]),
+]
+MORE_FORMS = [
+    (["-m", "seed=1,2", "run_dir=s"], ["s/seed=1", "s/seed=2"]),
+    (["-m", "seed=1,2", "run_dir=s/runs/"], ["s/runs/seed=1", "s/runs/seed=2"]),
+    (["-m", "run_dir=a,b", "seed=1,2"], ["a/seed=1", "a/seed=2", "b/seed=1", "b/seed=2"]),
+    (["-m", "seed=1,2", "run_dir=s/${seed}", "optimizer.lr=0.001,0.002"], [
             "s/1/optimizer.lr=0.001", "s/1/optimizer.lr=0.002", "s/2/optimizer.lr=0.001", "s/2/optimizer.lr=0.002"]),
-        (["-m", "seed=1,2", "hydra.sweep.dir=s"], ["s/seed=1", "s/seed=2"]),
-        (["-m", "seed=1,2", "hydra.sweep.dir=s", "hydra.sweep.subdir=${hydra.job.num}"], ["s/0", "s/1"]),
-        (["-m", "seed=range(1,3)", "run_dir=my runs"], ["my runs/seed=1", "my runs/seed=2"]),
-    ],
-)  # fmt: skip
+    (["-m", "seed=1,2", "hydra.sweep.dir=s"], ["s/seed=1", "s/seed=2"]),
+    (["-m", "seed=1,2", "hydra.sweep.dir=s", "hydra.sweep.subdir=${hydra.job.num}"], ["s/0", "s/1"]),
+    (["-m", "seed=range(1,3)", "run_dir=my runs"], ["my runs/seed=1", "my runs/seed=2"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form, found", [*FORMS, *(pytest.param(*form, marks=slow) for form in MORE_FORMS)])
 def test_run_dir_means_the_same_folder_in_every_form(
     form: list[str], found: list[str], cli: Cli, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_an_extended_sweep_keeps_its_runs_and_mixes_none(cli: Cli, tmp_path: Pat
     assert fewer.code == 0 and "s/seed=2: already finished" in fewer.out
 
 
+@slow
 def test_a_second_key_finds_the_runs_that_had_its_value_all_along(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "-m", "seed=1,2", "run_dir=s", "optimizer.lr=1e-3", *QUICK).code == 0
     result = cli("train", "-m", "optimizer.lr=0.001,0.002", "seed=1", "run_dir=s", *QUICK)
@@ -119,6 +122,7 @@ def test_a_second_key_finds_the_runs_that_had_its_value_all_along(cli: Cli, tmp_
     assert folders(tmp_path) == ["s/optimizer.lr=0.002", "s/seed=1", "s/seed=2"]
 
 
+@slow
 def test_other_settings_make_other_runs_in_the_same_folder(cli: Cli, tmp_path: Path) -> None:
     """The number of a run said nothing about it: an extended sweep went on from another one's weights."""
     assert cli("train", "-m", "seed=1,2", "run_dir=s", *QUICK).code == 0
@@ -128,6 +132,7 @@ def test_other_settings_make_other_runs_in_the_same_folder(cli: Cli, tmp_path: P
     assert len({tensors(tmp_path / name) for name in names}) == 4
 
 
+@slow
 @pytest.mark.parametrize(
     "first, second",
     [
@@ -149,12 +154,14 @@ def test_null_is_a_value_of_a_sweep(cli: Cli, tmp_path: Path) -> None:
     assert folders(tmp_path) == ["s/trainer.grad_clip=1", "s/trainer.grad_clip=null"]
 
 
+@slow
 def test_a_value_of_hydra_in_the_name_does_not_tell_runs_apart(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "-m", "seed=1,2", "run_dir=${hydra:runtime.cwd}/runs", *QUICK).code == 0
     assert cli("train", "-m", "seed=1,2", "run_dir=n/${hydra:job.num}", *QUICK).code == 0
     assert folders(tmp_path) == ["n/0", "n/1", "runs/seed=1", "runs/seed=2"]
 
 
+@slow
 def test_experiments_that_differ_in_their_length_only(cli: Cli, tmp_path: Path) -> None:
     for name, steps in (("short", 2), ("long", 3)):
         (tmp_path / "conf/experiment").mkdir(parents=True, exist_ok=True)
@@ -167,6 +174,7 @@ def test_experiments_that_differ_in_their_length_only(cli: Cli, tmp_path: Path) 
     assert (tmp_path / "s/experiment=long/checkpoints/step_00000003.json").exists()
 
 
+@slow
 def test_a_sweep_that_a_file_describes(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "conf/experiment").mkdir(parents=True)
     text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n      trainer.steps: 2,3\n"
@@ -178,6 +186,7 @@ def test_a_sweep_that_a_file_describes(cli: Cli, tmp_path: Path) -> None:
     ]
 
 
+@slow
 def test_a_config_of_another_name_is_that_of_its_runs(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mc").mkdir()
     (tmp_path / "mc/my.yaml").write_text("defaults: [train, _self_]\noptimizer: {lr: 0.5}\n")
@@ -193,6 +202,7 @@ def test_a_run_that_is_not_what_the_sweep_asked_for_is_refused(tmp_path: Path) -
         check_run(tmp_path, {"seed": 2, "trainer": {"steps": 2}})
 
 
+@slow
 def test_an_interpolation_has_the_value_of_the_sweep(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "optimizer.lr=1e-3,2e-3", "seed=${hydra:job.num}", "run_dir=s", *QUICK)
     assert result.code == 0, result.err
@@ -200,6 +210,7 @@ def test_an_interpolation_has_the_value_of_the_sweep(cli: Cli, tmp_path: Path) -
     assert seeds == [0, 1]
 
 
+@slow
 @pytest.mark.parametrize("how", ["hydra.mode=2", "hydra.mode=RunMode.MULTIRUN", "--multi"])
 def test_other_ways_to_ask_for_a_sweep(how: str, cli: Cli, tmp_path: Path) -> None:
     result = cli("train", how, "seed=1,2", "run_dir=s", *QUICK)
@@ -213,6 +224,7 @@ def test_another_folder_of_pictures_is_another_run(tmp_path: Path) -> None:
     assert not Asked({"finetune": None}, {}, frozenset()).same_run(Asked({"finetune": "r"}, {}, frozenset()))
 
 
+@slow
 def test_a_folder_that_its_name_alone_gives_to_a_run_is_not_shared(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "-m", "seed=1,2", "run_dir=r/${seed}", *QUICK).code == 0
     before = tensors(tmp_path / "r/1")
@@ -222,6 +234,7 @@ def test_a_folder_that_its_name_alone_gives_to_a_run_is_not_shared(cli: Cli, tmp
     assert cli("train", "-m", "seed=4", "run_dir=r/${seed}", *QUICK).code == 0 and "r/4" in folders(tmp_path)
 
 
+@slow
 def test_a_run_that_is_of_no_sweep_is_left_alone(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "seed=1", "optimizer.lr=0.1", "run_dir=s/seed=1", *QUICK).code == 0
     before = tensors(tmp_path / "s/seed=1")
@@ -229,6 +242,7 @@ def test_a_run_that_is_of_no_sweep_is_left_alone(cli: Cli, tmp_path: Path) -> No
     assert len(folders(tmp_path)) == 3 and tensors(tmp_path / "s/seed=1") == before
 
 
+@slow
 def test_flags_may_follow_the_overrides(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mc/optimizer").mkdir(parents=True)
     (tmp_path / "mc/optimizer/own.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: 0.01\n")
@@ -236,6 +250,7 @@ def test_flags_may_follow_the_overrides(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0 and folders(tmp_path) == ["s/optimizer=adam", "s/optimizer=own"], result.err
 
 
+@slow
 def test_a_link_to_a_run_is_listed(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "s").mkdir()
@@ -245,6 +260,7 @@ def test_a_link_to_a_run_is_listed(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0 and "2 runs: 2 finished" in result.out
 
 
+@slow
 def test_samples_are_named_by_what_was_swept(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "run_dir=run", *QUICK).code == 0
     few = ["ckpt=run", "n=1", "sampler.steps=2"]
@@ -254,6 +270,7 @@ def test_samples_are_named_by_what_was_swept(cli: Cli, tmp_path: Path) -> None:
         "w/seed=1", "w/seed=2", "y/seed=1", "y/seed=2"]  # fmt: skip
 
 
+@slow
 def test_swept_paths_are_letter_for_letter_in_the_runs(cli: Cli, tmp_path: Path) -> None:
     places = ["a b", "it's", "x=1,y", "фото"]
     for i, name in enumerate(places):
@@ -312,6 +329,7 @@ def test_a_crash_and_a_failure_leave_the_others_alone(cli: Cli, tmp_path: Path) 
     assert [read(tmp_path / f"s/model.how={kind}").code for kind in ("fine", "raise", "crash")] == [0, result.code, 134]  # type: ignore[union-attr]
 
 
+@slow
 def test_a_stopped_sweep_goes_on_where_it_was(cli: Cli, tmp_path: Path) -> None:
     assert cli("train", "-m", "seed=1,2", "run_dir=whole", *QUICK).code == 0
     assert cli("train", "-m", "seed=1,2", "run_dir=parts", *QUICK, "trainer.steps=1").code == 0
@@ -322,6 +340,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(cli: Cli, tmp_path: Path) -> None:
         assert tensors(tmp_path / "whole" / name) == tensors(tmp_path / "parts" / name)
 
 
+@slow
 def test_printed_commands_work_when_pasted(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-m", "seed=1,2", "run_dir=it's a sweep", *QUICK)
     lines = [line for line in result.out.splitlines() if "ddpm sample" in line]
@@ -351,6 +370,7 @@ def test_the_parts_of_a_path_before_an_interpolation_hold_the_sweep() -> None:
         assert sweep.root is None
 
 
+@slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
 def test_the_run_of_a_killed_sweep_saves_and_ends(
     program: Callable[..., "subprocess.Popen[str]"], cli: Cli, tmp_path: Path
