@@ -89,7 +89,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             launch.run_reserved(command, Job(deepcopy(values), folder, given, choices=shipped_choices))
         except Exception as error:
             code = launch._report(command, arguments, error)
-        launch._remove_empty(folder.absolute(), {tmp_path})
+        launch.remove_empty(folder.absolute(), {tmp_path})
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
