@@ -30,6 +30,7 @@ ALONE = (*SWEEP, "--info", "--help", "-h", "--hydra-help", "--version", "--resol
 """Flags of Hydra without a value."""
 NUMBERED = re.compile(r"\$\{hydra[:.]job\.(num|id|override_dirname)\}")
 """In a folder's name: each run has its own."""
+NO_METRIC = "sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss"
 OF_SWEEP = re.compile(r"[+~]*hydra[./](mode|sweep|sweeper|launcher)\b")
 
 
@@ -97,7 +98,7 @@ class Sweep:
         given = [a.lstrip("+").partition("=")[0] for a in arguments]
         other = [a for a in arguments if a.startswith("hydra/sweeper=") and a != "hydra/sweeper=basic"]
         if self.command == "train" and other and "sweep_metric" not in given:
-            raise ConfigError("sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss")
+            raise ConfigError(NO_METRIC)
         if "hydra/sweeper=optuna" in arguments and "hydra.sweeper.max_failure_rate" not in given:
             place.append("hydra.sweeper.max_failure_rate=1.0")  # one that fails must not end the others
         flags = [a.startswith("-") and "=" not in a and a not in ALONE for a in arguments]  # their value follows
@@ -149,7 +150,7 @@ class Sweep:
 
         given, metric = HydraConfig.get().overrides, config.get("sweep_metric")
         if metric is None and not _one_by_one("sweeper", "BasicSweeper"):
-            raise ConfigError("sweep_metric: is not set; this sweeper needs a logged metric, such as val_loss or loss")
+            raise ConfigError(NO_METRIC)
         asked = Asked(config, {key_of(text): text.partition("=")[2] for text in given.task}, self.keys)
         parent, name = self.folder(config)
         if self._own_folder:
@@ -189,7 +190,7 @@ class Sweep:
         from ..evaluation.choosing import best_first
         from ..evaluation.listing import find
 
-        shared = root.is_dir() and not (self.named and self.root is None and not folders_below(root, folders))
+        shared = root.is_dir() and not (self.named and self.root is None and not _all_below(root, folders))
         runs = best_first(find([str(root)] if shared else folders))
         if len(runs) < 2:
             return
@@ -254,7 +255,7 @@ def _remove_record(folder: Path) -> None:
                 parent.rmdir()  # raises if there is something else in it
 
 
-def folders_below(root: Path, folders: Sequence[str]) -> bool:
+def _all_below(root: Path, folders: Sequence[str]) -> bool:
     return bool(folders) and all(root.absolute() in Path(folder).absolute().parents for folder in folders)
 
 

@@ -100,7 +100,7 @@ class SweepHandler(logging.Handler):
             if found[2]:
                 say(f"a sweep of {plural(int(found[2]), 'run')}, several at the same time (n_jobs={found[1]})")
         elif self.together and re.match(r"#\d+ : |Launching jobs, sweep output dir", text):
-            pass  # they are announced before they start; each says so itself
+            pass  # Hydra announces all runs at once; each one says when it really starts
         elif found := re.fullmatch(r"#(\d+) : (.*)", text, re.DOTALL):
             out.print(f"\n[bold]run {found[1]}: {escape(found[2])}[/]", soft_wrap=not out.is_terminal)
         else:

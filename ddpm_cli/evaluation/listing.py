@@ -1,7 +1,6 @@
 """A list of runs: their state, in which settings they differ, their last metrics."""
 
 import math
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +10,10 @@ from typing import Any
 
 from .. import ours
 from ..errors import ConfigError
-from ..files import read_regular, shown
+from ..files import shown
 from ..runs.asked import RECORD, Asked
 from ..runs.asked import read as read_asked
-from ..runs.logs import row_of
+from ..runs.logs import rows_of
 from ..runs.newest import followed
 from ..runs.stored import config_of, newest_manifest
 from ..signals import STOP
@@ -95,8 +94,8 @@ def _runs(folder: Path, deep: int) -> Iterator[Path]:
                 yield from _runs(child, 0 if child.is_symlink() else deep - 1)  # a loop of links has no end
 
 
-def _listed(folder: Path, held: frozenset[tuple[int, int]] | None) -> Listed:
-    asked, manifest, rows = read_asked(folder), _manifest(folder), _rows(folder)
+def _listed(folder: Path, held: frozenset[int] | None) -> Listed:
+    asked, manifest, rows = read_asked(folder), _manifest(folder), rows_of(folder)
     metrics: dict[str, float] = {}
     for row in rows:
         values = {printable(name): _finite(value) for name, value in row.items() if name not in NOT_METRICS}
@@ -119,7 +118,7 @@ def _listed(folder: Path, held: frozenset[tuple[int, int]] | None) -> Listed:
 
 
 def _state(
-    folder: Path, asked: Asked | None, manifest: Mapping[str, Any], config: Any, held: frozenset[tuple[int, int]] | None
+    folder: Path, asked: Asked | None, manifest: Mapping[str, Any], config: Any, held: frozenset[int] | None
 ) -> str:
     if _is_running(folder, held):
         return "running"
@@ -147,21 +146,22 @@ def _steps_left(manifest: Mapping[str, Any], config: Any) -> int | None:
         return None
 
 
-def _held() -> frozenset[tuple[int, int]] | None:
-    """Device and inode of the files that are locked; None if the system does not say. Reading does not lock."""
+def _held() -> frozenset[int] | None:
+    """The inodes of the files that are locked; None if the system does not say. Reading does not lock.
+
+    Without their devices, which layered file systems (containers) name otherwise there than for the file.
+    """
     try:
         text = LOCKS.read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    found = re.findall(r" ([0-9a-f]+):([0-9a-f]+):(\d+) ", text)
-    return frozenset((os.makedev(int(major, 16), int(minor, 16)), int(inode)) for major, minor, inode in found)
+    return frozenset(map(int, re.findall(r" [0-9a-f]+:[0-9a-f]+:(\d+) ", text)))
 
 
-def _is_running(folder: Path, held: frozenset[tuple[int, int]] | None) -> bool:
+def _is_running(folder: Path, held: frozenset[int] | None) -> bool:
     try:
         if held is not None:
-            status = (folder / ours.LOCK).stat()
-            return (status.st_dev, status.st_ino) in held
+            return (folder / ours.LOCK).stat().st_ino in held
         return time.time() - (folder / "train.log").stat().st_mtime < RECENT
     except OSError:
         return False
@@ -172,14 +172,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return dict(newest_manifest(folder))
     except (OSError, ValueError):
         return {}
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    try:
-        lines = read_regular(folder / "metrics.jsonl").splitlines()
-    except (OSError, ValueError):
-        return []
-    return [row for line in lines if (row := row_of(line)) is not None]
 
 
 def _finite(value: object) -> float | None:

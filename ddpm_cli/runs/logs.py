@@ -96,21 +96,23 @@ class Rows:
             write_atomically(self.path, lambda temporary: temporary.write_bytes(text))
 
 
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run; those that are damaged are left out, all of them if the file cannot be read."""
+    try:
+        lines = read_regular(folder / "metrics.jsonl").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [row for line in lines if (row := row_of(line)) is not None]
+
+
 def logged(folder: Path) -> list[str]:
     """The names of all that a run has logged; none if it cannot be read."""
-    with suppress(OSError, ValueError):
-        rows = map(row_of, read_regular(folder / "metrics.jsonl").splitlines())
-        return sorted({name for row in rows if row for name in row} - {"step", "epoch", "seconds"})
-    return []
+    return sorted({name for row in rows_of(folder) for name in row} - {"step", "epoch", "seconds"})
 
 
 def last_value(folder: Path, name: str, otherwise: float) -> float:
     """The last value of a metric in the rows of a run; `otherwise` if it has none that can be read."""
-    try:
-        lines = read_regular(folder / "metrics.jsonl").splitlines()
-    except (OSError, ValueError):
-        return otherwise
-    values = ((row_of(line) or {}).get(name) for line in reversed(lines))
+    values = (row.get(name) for row in reversed(rows_of(folder)))
     found = (value for value in values if isinstance(value, int | float) and not isinstance(value, bool))
     return next((float(value) for value in found), otherwise)
 

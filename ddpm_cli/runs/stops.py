@@ -36,7 +36,7 @@ class Stops:
         return requested
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal saves, then stops the run. A second one, or one with nothing to save, stops it at once."""
+        """On the first signal the run saves, then stops. On a second one, or with nothing to save, it stops at once."""
         if self.signal is not None:
             if time.monotonic() - self._since > AT_ONCE:
                 raise Interrupted(number)
